@@ -1,0 +1,329 @@
+"""The agent: builds the rooms, connects them, starts and stops them in order.
+
+    control socket bound ─ ruleset ─ probe ─ adopt leases ─ listeners ─ ready
+    SIGHUP, `reload`     ─ settings ─ ruleset ─ policy ─ revoke what lost its rule
+    SIGTERM              ─ listeners closed; chain, sets and leases stay in force
+
+Wiring only: decides nothing that a room could decide. What dies at any line
+here leaves the kernel's table as it was, and that table is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from dynallow import settings as cfg
+from dynallow.control import report
+from dynallow.control.backend import BadRequestError, UnknownRuleError
+from dynallow.control.schema import ExplainReport, FlushReport, Mode, ModeReport, ReloadReport, StatusReport
+from dynallow.control.server import ControlServer
+from dynallow.errors import DynallowError, KernelError
+from dynallow.firewall import conntrack
+from dynallow.firewall.addresses import HostAddresses
+from dynallow.firewall.build import AGENT_MARK, build_ruleset
+from dynallow.firewall.ruleset import Ruleset
+from dynallow.firewall.table import Table
+from dynallow.lease.grant import Limits
+from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.policy.names import parse_name, to_text
+from dynallow.policy.verdict import Outcome
+from dynallow.resolver.cache import AnswerCache, HotReplies
+from dynallow.resolver.road import Road, Terms
+from dynallow.resolver.tcp import TcpListener
+from dynallow.resolver.udp import UdpListener
+from dynallow.resolver.upstream.choose import Chosen, choose
+from dynallow.resolver.upstream.exchange import Exchange
+from dynallow.resolver.upstream.pool import Upstreams
+from dynallow.tasks import Tasks
+from dynallow.units import PortRange
+
+log = logging.getLogger(__name__)
+
+_SWEEP_S = 30.0
+_A, _AAAA = 1, 28
+
+
+class Agent:
+    """One agent; `run` is its life. Implements the control server's Backend."""
+
+    def __init__(self, loaded: cfg.Loaded, *, force_replace: bool = False) -> None:
+        self.loaded = loaded
+        self.settings = loaded.settings
+        self.since = self.mode_since = datetime.now(UTC)
+        self.ready = False
+        self.tasks = Tasks()
+        self._force_replace = force_replace
+        self._stop = asyncio.Event()
+        self._applying = asyncio.Lock()
+        self.chosen = choose(self.settings)
+        self.ledger = Ledger(_limits(self.settings), [rule.name for rule in self.settings.rules])
+        self.table = Table(self.ledger, to_text, self.tasks, self._forget)
+        self.own = HostAddresses(self.tasks)
+        self.exchange = Exchange(AGENT_MARK)
+        cache = self.settings.resolver
+        self.road = Road(
+            terms=_terms(loaded, self.settings),
+            leaser=self.table.leaser,
+            upstreams=self._upstreams(self.chosen),
+            cache=AnswerCache(cache.cache_size, cache.stale),
+            hot=HotReplies(cache.cache_size),
+            tasks=self.tasks,
+            own=self.own,
+        )
+        self._listeners: list[UdpListener | TcpListener] = []
+
+    # ------------------------------------------------------------ life
+
+    async def run(self) -> None:
+        """Start, serve until SIGTERM or SIGINT, stop."""
+        control = ControlServer(self, self.settings.control.socket, self.settings.control.metrics)
+        await control.start()  # first: it also tells a second instance to go away
+        try:
+            await self._start()
+            await self._serve()
+        finally:
+            for listener in self._listeners:
+                listener.close()
+            self.table.close()
+            self.own.close()
+            await self.tasks.stop()
+            await control.stop()
+
+    async def _start(self) -> None:
+        await self.own.start()
+        self.table.start(self._ruleset(self.settings, self.chosen), force_replace=self._force_replace)
+        adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)
+        self._revoke(self._unjustified)  # the settings may have changed while no agent ran
+        for endpoint in self.settings.resolver.listen:
+            udp, tcp = UdpListener(endpoint, self.road), TcpListener(endpoint, self.road)
+            self._listeners += [udp, tcp]
+            udp.start()
+            await tcp.start()
+        self.tasks.start(self._sweep())
+        # Settings and policy live as long as the agent: no need to walk them at each collection.
+        gc.collect()
+        gc.freeze()
+        self.ready = True
+        for warning in self.warnings():
+            log.warning("%s", warning)
+        listening = ", ".join(str(endpoint) for endpoint in self.settings.resolver.listen)
+        log.info("ready: mode %s, %d leases adopted, listening on %s", self.settings.mode, adopted, listening)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self.tasks.start(self._hang_up()))
+        await self._stop.wait()
+        log.info("stopping; the table stays in force")
+
+    async def _hang_up(self) -> None:
+        try:
+            changes = await self.reload()
+            log.info("reloaded: %s", changes)
+        except DynallowError as error:
+            log.error("not reloaded, the old policy stays:\n%s", error)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            self.ledger.sweep(self.road.clock())
+
+    # ------------------------------------------------------------ what is in force
+
+    def _ruleset(self, settings: cfg.Settings, chosen: Chosen) -> Ruleset:
+        return build_ruleset(settings, chosen.endpoints(), os.geteuid())
+
+    def _upstreams(self, chosen: Chosen) -> Upstreams:
+        return chosen.pool(self.exchange, self.settings.resolver.timeout)
+
+    def _apply(self, loaded: cfg.Loaded, settings: cfg.Settings, chosen: Chosen) -> Revocation:
+        """Make these settings the ones in force, kernel first.
+
+        Without an `await`, so that no question sees old rules with new sets.
+        Raises KernelError from the first step alone; then nothing has changed.
+        """
+        now = self.road.clock()
+        self.table.load(self._ruleset(settings, chosen))
+        kept = {rule.name for rule in settings.rules}
+        gone = [address for rule, address, _ in self.ledger.leases(now) if rule not in kept]
+        self.loaded, self.settings, self.chosen = loaded, settings, chosen
+        self.ledger.set_rules([rule.name for rule in settings.rules], _limits(settings))
+        self.road.terms = _terms(loaded, settings)
+        self.road.upstreams = self._upstreams(chosen)
+        self.road.cache.size = self.road.hot.size = settings.resolver.cache_size
+        self.road.cache.stale_s = settings.resolver.stale
+        return self._revoke(self._unjustified, gone)
+
+    def _unjustified(self, rule: str, name: bytes) -> bool:
+        """Whether the policy in force does not give `name` to `rule` any more.
+
+        A name that no comment told (too long, or not ours) is left to its timeout.
+        """
+        if not name:
+            return False
+        wall = self.road.wall()
+        verdicts = (self.loaded.policy.decide(name, qtype, wall) for qtype in (_A, _AAAA))
+        return not any(
+            verdict.outcome is Outcome.ALLOWED and any(allowing.name == rule for allowing in verdict.rules)
+            for verdict in verdicts
+        )
+
+    def _revoke(
+        self, unjustified: Callable[[str, bytes], bool], gone: list[bytes] | None = None
+    ) -> Revocation:
+        """Take leases away; no cached answer outlives that."""
+        try:
+            return self.table.leaser.revoke(unjustified, gone or [])
+        finally:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.road.forget()
+
+    def warnings(self) -> list[str]:
+        """What an administrator should know about the state the agent is in."""
+        found = []
+        if not self.chosen.servers:
+            found.append("no upstream server: resolv.conf names none but dynallow; set resolver.upstreams")
+        if not self.settings.rules:
+            found.append("no rule is set, so no name is allowed")
+        if self.table.last_tampering is not None:
+            found.append(
+                f"{self.table.last_tampering} changed the table; it was loaded again {self.table.heals} times"
+            )
+        return found
+
+    # ------------------------------------------------------------ Backend
+
+    async def status(self, rule: str | None) -> StatusReport:
+        """See Backend."""
+        self._must_be_ready()
+        names = [known.name for known in self.settings.rules if rule in (None, known.name)]
+        if rule is not None and not names:
+            raise UnknownRuleError(f'no rule is called "{rule}"', "`dynallow status` lists them")
+        try:
+            members = await asyncio.to_thread(self.table.members, names)
+            denied = await asyncio.to_thread(self.table.denied)
+        except KernelError as error:
+            return report.status(self, {}, (0, 0), names, table=False, problem=str(error))
+        return report.status(self, members, denied, names, table=True, problem=None)
+
+    async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
+        """See Backend."""
+        self._must_be_ready()
+        return await asyncio.to_thread(report.explain, self, subject, port, user)
+
+    async def reload(self) -> ReloadReport:
+        """See Backend."""
+        self._must_be_ready()
+        async with self._applying:
+            before = self.settings
+            loaded = await asyncio.to_thread(cfg.load, self.loaded.files[0])
+            settings = loaded.settings
+            restart = cfg.needs_restart(before, settings)
+            # Sockets that are open stay as they are, and so must the rules that rest on them.
+            settings = settings.model_copy(
+                update={
+                    "resolver": settings.resolver.model_copy(
+                        update={"listen": self.settings.resolver.listen}
+                    ),
+                    "control": self.settings.control,
+                }
+            )
+            revocation = self._apply(loaded, settings, choose(settings))
+            if before.mode != settings.mode:
+                self.mode_since = datetime.now(UTC)
+            self._cut(revocation)
+            return report.changes(before, loaded, restart)
+
+    async def flush(self, rule: str | None, name: str | None) -> FlushReport:
+        """See Backend."""
+        self._must_be_ready()
+        if rule is not None and rule not in {known.name for known in self.settings.rules}:
+            raise UnknownRuleError(f'no rule is called "{rule}"', "`dynallow status` lists them")
+        try:
+            wanted = None if name is None else parse_name(name)
+        except ValueError as error:
+            raise BadRequestError(f"name: {error}") from error
+        async with self._applying:
+            named = {
+                (holder, address): lease.name
+                for holder, address, lease in self.ledger.leases(self.road.clock())
+            }
+            revocation = self._revoke(
+                lambda holder, earner: rule in (None, holder) and wanted in (None, earner)
+            )
+        count = await asyncio.to_thread(conntrack.cut, revocation.cut)
+        return report.flushed(revocation, named, count)
+
+    async def set_mode(self, mode: Mode) -> ModeReport:
+        """See Backend."""
+        self._must_be_ready()
+        async with self._applying:
+            was = self.settings.mode
+            if was != mode:
+                settings = self.settings.model_copy(update={"mode": mode})
+                self._cut(self._apply(self.loaded, settings, self.chosen))
+                self.mode_since = datetime.now(UTC)
+                log.warning("mode %s, was %s; until the next start or reload", mode, was)
+            return {"mode": mode, "was": was}
+
+    def metrics(self) -> bytes:
+        """See Backend."""
+        return report.metrics(self)
+
+    def _cut(self, revocation: Revocation) -> None:
+        if revocation.cut:
+            self.tasks.start(asyncio.to_thread(conntrack.cut, revocation.cut))
+
+    def _must_be_ready(self) -> None:
+        if not self.ready:
+            raise DynallowError("the agent is still starting", "try again in a second")
+
+
+def _limits(settings: cfg.Settings) -> Limits:
+    lease = settings.lease
+    return Limits(lease.grace, lease.min, lease.max, lease.max_addresses_per_name, lease.max_per_rule)
+
+
+def _terms(loaded: cfg.Loaded, settings: cfg.Settings) -> Terms:
+    observe = settings.mode == "observe"
+    return Terms(loaded.policy, _limits(settings), observe, settings.resolver.denied)
+
+
+def _name_of(comment: str) -> bytes:
+    """The name in an element's comment; empty when it is none (cut, or written by someone else)."""
+    try:
+        return b"" if comment.endswith("...") or not comment else parse_name(comment)
+    except ValueError:
+        return b""
+
+
+def run(config: Path | None, *, force_replace: bool = False) -> int:
+    """`dynallow run`: returns the exit code. Errors of the start are the CLI's to print."""
+    logging.basicConfig(
+        level=os.environ.get("DYNALLOW_LOG", "INFO").upper(),
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    loaded = cfg.load(config)
+    for line in cfg.not_in_force(loaded.settings):
+        log.warning("%s", line)
+    try:
+        asyncio.run(_main(loaded, force_replace))
+    except OSError as error:
+        raise DynallowError(f"cannot start: {error}", "`dynallow doctor` shows who holds the port") from error
+    return 0
+
+
+async def _main(loaded: cfg.Loaded, force_replace: bool) -> None:
+    await Agent(loaded, force_replace=force_replace).run()

@@ -1,0 +1,23 @@
+"""`dynallow run`: the agent in the foreground; what systemd starts."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="the settings' main file (default: /etc/dynallow/dynallow.toml); its conf.d lies beside it",
+    )
+
+
+def execute(args: Namespace) -> int:
+    """Run until SIGTERM or Ctrl-C."""
+    from dynallow.agent import run
+
+    return run(args.config)

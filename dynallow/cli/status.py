@@ -1,0 +1,100 @@
+"""`dynallow status`: who may be reached right now, for how much longer, and why.
+
+Knows where a status comes from: the agent, or the kernel itself when the agent
+is down (then it says so on stderr). How it looks is `statusview`'s.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+from typing import cast
+
+from dynallow.cli.connect import client, socket_argument
+from dynallow.cli.output import Block, Line, make_console, note, plain, print_json, rich_group, show
+from dynallow.cli.statusview import status_blocks
+from dynallow.control.schema import StatusReport
+from dynallow.errors import ControlError, DynallowError
+
+_REDRAW_S = 1.0
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument("--rule", metavar="R", help="this rule only")
+    parser.add_argument("--watch", action="store_true", help="redraw every second until Ctrl-C")
+    parser.add_argument("--json", action="store_true", help="as JSON (with --watch, one line a second)")
+    socket_argument(parser)
+
+
+def execute(args: Namespace) -> int:
+    """Print it; exit 4 when neither the agent nor a table is there."""
+    if args.watch:
+        return _watch(args)
+    report = read_status(args)
+    if not report["agent"]["running"]:
+        _tell_offline(report)
+    if args.json:
+        print_json(report)
+    else:
+        show(status_blocks(report))
+    there = report["agent"]["running"] or report["kernel"]["table"]
+    return 0 if there else ControlError.exit_code
+
+
+def read_status(args: Namespace) -> StatusReport:
+    """From the agent, else from the kernel. Raises ControlError when neither can be read."""
+    try:
+        return cast(StatusReport, client(args).get("/v1/status", rule=args.rule))
+    except ControlError as error:
+        from dynallow.cli.kernelview import read_kernel_status
+
+        return read_kernel_status(error, args.rule)
+
+
+def _tell_offline(report: StatusReport) -> None:
+    table = (
+        "table inet dynallow is in force without it"
+        if report["kernel"]["table"]
+        else "there is no table inet dynallow, nothing is blocked"
+    )
+    note(f"{report['warnings'][0]}; read from the kernel: {table}")
+
+
+def _watch(args: Namespace) -> int:
+    try:
+        if sys.stdout.isatty() and not args.json:
+            _watch_terminal(args)
+        else:
+            _watch_pipe(args)
+    except KeyboardInterrupt:
+        pass  # the one way to end it, so no failure
+    return 0
+
+
+def _watch_terminal(args: Namespace) -> None:
+    from rich.live import Live
+
+    with Live(console=make_console(), screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(rich_group(_frame(args)), refresh=True)
+            time.sleep(_REDRAW_S)
+
+
+def _frame(args: Namespace) -> list[Block]:
+    try:
+        return status_blocks(read_status(args))
+    except DynallowError as error:  # the agent restarts: keep looking
+        return [Line(error.message, "bad"), Line(error.hint)]
+
+
+def _watch_pipe(args: Namespace) -> None:
+    while True:
+        report = read_status(args)
+        if args.json:
+            print(json.dumps(report), flush=True)
+        else:
+            print("\n".join(plain(status_blocks(report))), end="\n\n", flush=True)
+        time.sleep(_REDRAW_S)

@@ -1,0 +1,49 @@
+"""What the control server needs of the agent, owned by the server.
+
+Knows the schema's types and the ways a request can be refused. Must not know
+HTTP, nor how the agent does any of it.
+
+A method that cannot do what it was asked raises a DynallowError; the server
+turns it into the one error shape. It never half-does: an error from `reload`,
+`flush` or `set_mode` means that what was in force still is (invariant 9).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from dynallow.control.schema import ExplainReport, FlushReport, Mode, ModeReport, ReloadReport, StatusReport
+from dynallow.errors import DynallowError
+from dynallow.units import PortRange
+
+
+class BadRequestError(DynallowError):
+    """The request's words mean nothing: an impossible name, a malformed port (HTTP 400)."""
+
+    exit_code = 2
+
+
+class UnknownRuleError(DynallowError):
+    """The request names a rule that the settings do not have (HTTP 404)."""
+
+
+class Backend(Protocol):
+    """The agent, as the control server sees it."""
+
+    async def status(self, rule: str | None) -> StatusReport:
+        """Everything in force, or only `rule`. Raises UnknownRuleError."""
+
+    async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
+        """The verdict on a name or an address. Raises BadRequestError for neither."""
+
+    async def reload(self) -> ReloadReport:
+        """Read the settings again, all or nothing. Raises SettingsError, KernelError."""
+
+    async def flush(self, rule: str | None, name: str | None) -> FlushReport:
+        """Revoke the leases that match both; None matches all. Raises UnknownRuleError, KernelError."""
+
+    async def set_mode(self, mode: Mode) -> ModeReport:
+        """Switch in one transaction. Raises KernelError."""
+
+    def metrics(self) -> bytes:
+        """Prometheus text (`dynallow.control.metrics.render`)."""

@@ -1,0 +1,165 @@
+"""The control API's routes: each turns a request into one call of the backend.
+
+Knows the paths, the schema and which status an error becomes. Must not know
+policy or kernel: it only passes words on. Keeps: every reply that is not 200
+has the one error shape, and an error that a backend raises reaches the client
+with its exit code's meaning intact.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import cast
+
+from aiohttp import web
+
+from dynallow.control.backend import Backend, BadRequestError, UnknownRuleError
+from dynallow.control.connection import Connection, Limits
+from dynallow.control.encode import pieces
+from dynallow.control.metrics import CONTENT_TYPE
+from dynallow.control.request import RequestRefused, body, query
+from dynallow.control.schema import ErrorReport, Mode
+from dynallow.errors import DynallowError, KernelError, SettingsError
+from dynallow.units import PortRange, parse_port
+
+_UID_MAX = 2**32 - 2  # the last one is "nobody said" to the kernel
+_JSON = "application/json"
+_CHUNK = 16 * 1024
+Answer = Mapping[str, object] | web.Response
+Verb = Callable[[web.BaseRequest], Awaitable[Answer]]
+
+_CODES = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 500: "internal"}
+
+
+def error_reply(status: int, message: str, code: str = "", hint: str = "", **more: list[str]) -> web.Response:
+    """An error in the API's shape; the connection ends with it."""
+    report = ErrorReport(code=code or _CODES.get(status, "bad-request"), message=message, hint=hint)
+    response = web.Response(
+        status=status, body=json.dumps({**report, **more}).encode("ascii"), content_type=_JSON
+    )
+    response.force_close()
+    return response
+
+
+def _refusal(error: DynallowError) -> web.Response:
+    match error:
+        case SettingsError():
+            faults = [str(fault) for fault in error.faults]
+            hint = error.hint or "the settings that were in force still are"
+            return error_reply(422, "the settings are invalid", "settings-invalid", hint, faults=faults)
+        case KernelError():
+            return error_reply(503, error.message, "kernel-refused", error.hint)
+        case BadRequestError():
+            return error_reply(400, error.message, "bad-request", error.hint)
+        case UnknownRuleError():
+            return error_reply(404, error.message, "unknown-rule", error.hint)
+    return error_reply(500, error.message, "failed", error.hint)
+
+
+class Routes:
+    """The table of paths; with `only`, all the others are unknown."""
+
+    def __init__(self, backend: Backend, limits: Limits, only: str | None = None) -> None:
+        self._backend = backend
+        self._limits = limits
+        table: dict[str, tuple[str, Verb]] = {
+            "/v1/status": ("GET", self._status),
+            "/v1/explain": ("GET", self._explain),
+            "/v1/reload": ("POST", self._reload),
+            "/v1/flush": ("POST", self._flush),
+            "/v1/mode": ("POST", self._mode),
+            "/metrics": ("GET", self._metrics),
+        }
+        self._table = {path: verb for path, verb in table.items() if only in (None, path)}
+
+    async def dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
+        """One request, from its head to its last byte."""
+        connection = cast(Connection, request.protocol)
+        connection.expect_within(None)  # the head is here; the body has its own limit
+        answer: Answer
+        try:
+            answer = await self._find(request)(request)
+        except RequestRefused as refused:
+            answer = error_reply(refused.status, refused.message, refused.code, refused.hint)
+            if refused.status == 405:
+                answer.headers["Allow"] = self._table[request.path][0]
+        except DynallowError as error:
+            answer = _refusal(error)
+        connection.expect_within(self._limits.write_s)
+        return answer if isinstance(answer, web.Response) else await _send(request, answer)
+
+    def _find(self, request: web.BaseRequest) -> Verb:
+        method, verb = self._table.get(request.path, ("", None))
+        if verb is None:
+            raise RequestRefused(
+                404, "not-found", "no such path", hint=f"there are: {', '.join(sorted(self._table))}"
+            )
+        if request.method != method:
+            raise RequestRefused(405, "method-not-allowed", f"expected {method}, got {request.method}")
+        return verb
+
+    async def _status(self, request: web.BaseRequest) -> Answer:
+        words = query(request, ("rule",))
+        return await self._backend.status(words.get("rule"))
+
+    async def _explain(self, request: web.BaseRequest) -> Answer:
+        words = query(request, ("subject", "port", "user"))
+        if "subject" not in words:
+            raise RequestRefused(400, "bad-request", "expected subject=NAME or subject=ADDRESS, got none")
+        return await self._backend.explain(words["subject"], _port(words), _user(words))
+
+    async def _reload(self, request: web.BaseRequest) -> Answer:
+        await body(request, (), self._limits)
+        return await self._backend.reload()
+
+    async def _flush(self, request: web.BaseRequest) -> Answer:
+        words = await body(request, ("rule", "name"), self._limits)
+        return await self._backend.flush(words.get("rule"), words.get("name"))
+
+    async def _mode(self, request: web.BaseRequest) -> Answer:
+        words = await body(request, ("mode",), self._limits)
+        mode = words.get("mode")
+        if mode not in ("observe", "enforce"):
+            raise RequestRefused(400, "bad-request", f'mode: expected "observe" or "enforce", got {mode!r}')
+        return await self._backend.set_mode(cast(Mode, mode))
+
+    async def _metrics(self, request: web.BaseRequest) -> Answer:
+        query(request, ())
+        response = web.Response(body=self._backend.metrics(), headers={"Content-Type": CONTENT_TYPE})
+        response.force_close()
+        return response
+
+
+def _port(words: Mapping[str, str]) -> PortRange | None:
+    try:
+        return parse_port(words["port"]) if "port" in words else None
+    except ValueError as error:
+        raise RequestRefused(400, "bad-request", f"port: {error}") from error
+
+
+def _user(words: Mapping[str, str]) -> int | None:
+    text = words.get("user")
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and int(text) <= _UID_MAX):
+        raise RequestRefused(400, "bad-request", f"user: expected a uid, got {text!r}")
+    return int(text)
+
+
+async def _send(request: web.BaseRequest, answer: Mapping[str, object]) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": _JSON})
+    response.force_close()
+    await response.prepare(request)
+    pending, size = [], 0
+    for piece in pieces(dict(answer)):
+        pending.append(piece)
+        size += len(piece)
+        if size > _CHUNK:
+            await response.write("".join(pending).encode("ascii"))
+            pending, size = [], 0
+            await asyncio.sleep(0)  # the questions of the meantime go first
+    await response.write("".join(pending).encode("ascii"))
+    await response.write_eof()
+    return response

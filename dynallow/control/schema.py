@@ -1,0 +1,163 @@
+"""What the control API answers, as types: the stable schema of every `--json`.
+
+Knows names and types only. Must not import anything of the house, so that the
+client can use it at no cost. Keys may be added in later versions; none is
+renamed or removed within `/v1`.
+
+Addresses, ports and moments are text (moments in ISO 8601, UTC), spans are
+seconds, users are uids.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypedDict
+
+Mode = Literal["enforce", "observe"]
+ModeOrUnknown = Literal["enforce", "observe", "unknown"]
+
+
+class AgentReport(TypedDict):
+    running: bool
+    pid: int | None
+    version: str
+    since: str | None
+    settings: str | None
+
+
+class KernelReport(TypedDict):
+    release: str
+    table: bool
+    in_place_refresh: bool | None
+    denied_packets: int
+    denied_bytes: int
+
+
+class UpstreamReport(TypedDict):
+    upstream: str
+    healthy: bool
+    asked: int
+    failed: int
+    latency_ms: float | None
+    last_error: str | None
+
+
+class QuestionCounts(TypedDict):
+    allowed: int
+    denied: int
+    filtered: int
+    malformed: int
+    hot: int
+    cached: int
+    fresh: int
+    stale: int
+    servfail: int
+
+
+class LeaseReport(TypedDict):
+    """A member of a rule's set, with the kernel's own counters."""
+
+    address: str
+    name: str
+    expires_in_s: float
+    packets: int
+    bytes: int
+
+
+class RuleReport(TypedDict):
+    rule: str
+    reason: str
+    owner: str
+    expires: str | None
+    ports: list[str]
+    users: list[int]
+    leases: list[LeaseReport]
+
+
+class DestinationReport(TypedDict):
+    destination: str
+    addresses: list[str]
+    ports: list[str]
+    users: list[int]
+    reason: str
+
+
+class StatusReport(TypedDict):
+    agent: AgentReport
+    mode: ModeOrUnknown
+    mode_since: str | None
+    kernel: KernelReport
+    listen: list[str]
+    upstreams: list[UpstreamReport]
+    questions: QuestionCounts
+    rules: list[RuleReport]
+    destinations: list[DestinationReport]
+    not_in_force: list[str]
+    warnings: list[str]
+
+
+class ExplainedRule(TypedDict):
+    """What one rule says of the subject, and the line that says it (`where` is "file:line")."""
+
+    rule: str
+    outcome: Literal["allows", "excepted", "expired", "filtered", "destination"]
+    pattern: str | None
+    exception: str | None
+    where: str | None
+    ports: list[str]
+    users: list[int]
+    reason: str
+    owner: str
+
+
+class ExplainedLease(TypedDict):
+    rule: str
+    address: str
+    name: str
+    expires_in_s: float
+
+
+class ExplainReport(TypedDict):
+    """`text` is the verdict in one sentence; `names` are other names on the subject's addresses."""
+
+    subject: str
+    kind: Literal["name", "address"]
+    verdict: Literal["allowed", "denied", "filtered"]
+    text: str
+    rules: list[ExplainedRule]
+    leases: list[ExplainedLease]
+    names: list[str]
+
+
+class ReloadReport(TypedDict):
+    changed: bool
+    rules_added: list[str]
+    rules_removed: list[str]
+    rules_changed: list[str]
+    settings_changed: list[str]
+    needs_restart: list[str]
+    not_in_force: list[str]
+
+
+class RevokedLease(TypedDict):
+    rule: str
+    address: str
+    name: str
+
+
+class FlushReport(TypedDict):
+    revoked: list[RevokedLease]
+    connections_cut: int
+
+
+class ModeReport(TypedDict):
+    mode: Mode
+    was: ModeOrUnknown
+
+
+class ErrorReport(TypedDict):
+    """The one shape of every 4xx and 5xx; `faults` only beside code "settings-invalid"."""
+
+    code: str
+    message: str
+    hint: str
+    faults: NotRequired[list[str]]

@@ -1,0 +1,78 @@
+"""The host's own addresses, kept current.
+
+An answer that points a name at the host itself is a rebinding attack
+(invariant 6). rtnetlink's multicast groups ring a bell on every change; what
+the addresses are is then read anew, in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from ipaddress import ip_address
+
+from dynallow.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+_NETLINK_ROUTE = 0
+_RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x10, 0x100
+
+
+def read_addresses() -> frozenset[bytes]:
+    """Every address of this network namespace, packed. Must not run in the loop's thread."""
+    from pyroute2 import IPRoute
+
+    with IPRoute() as route:
+        texts = [
+            message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS") for message in route.get_addr()
+        ]
+    return frozenset(ip_address(text).packed for text in texts if text)
+
+
+class HostAddresses:
+    """A container of packed addresses; `start` before use."""
+
+    def __init__(self, tasks: Tasks) -> None:
+        self._tasks = tasks
+        self._packed: frozenset[bytes] = frozenset()
+        self._again = False
+        self._reading = False
+        self._bell = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, _NETLINK_ROUTE
+        )
+        self._bell.bind((0, _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
+
+    def __contains__(self, packed: object) -> bool:
+        return packed in self._packed
+
+    async def start(self) -> None:
+        """Read them once, then follow changes."""
+        self._packed = await asyncio.to_thread(read_addresses)
+        asyncio.get_running_loop().add_reader(self._bell, self._ring)
+
+    def close(self) -> None:
+        """Stop following."""
+        asyncio.get_running_loop().remove_reader(self._bell)
+        self._bell.close()
+
+    def _ring(self) -> None:
+        try:
+            while self._bell.recv(65536):
+                pass
+        except OSError:  # drained; or ENOBUFS: something changed, which is all that is asked
+            pass
+        self._again = True
+        if not self._reading:
+            self._reading = True
+            self._tasks.start(self._read())
+
+    async def _read(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                self._packed = await asyncio.to_thread(read_addresses)
+                log.debug("the host has %d addresses", len(self._packed))
+        finally:
+            self._reading = False

@@ -1,0 +1,172 @@
+"""From the settings to the ruleset.
+
+Pure: the settings, the upstream servers' endpoints and the agent's uid go in,
+a `Ruleset` comes out. The order of `chain output` is DESIGN section 8's, and
+every accept names protocol and ports: `ip daddr @set accept` alone would let
+ICMP payloads and GRE out as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from ipaddress import collapse_addresses
+from itertools import groupby
+
+from dynallow.firewall import ruleset as rs
+from dynallow.settings.model import Destination, RuleSettings, Settings
+from dynallow.units import Address, Endpoint, PortRange
+
+AGENT_MARK = 0x64796E61
+"""SO_MARK of the agent's own sockets ("dyna"); setting a mark takes a capability."""
+
+LOG_PREFIX = "dynallow denied "
+REVOKED_S = 600
+"""How long an address stays in the revoked sets: longer than any retry of a cut flow matters."""
+
+_IPV4 = rs.Raw("meta nfproto ipv4")
+_IPV6 = rs.Raw("meta nfproto ipv6")
+_PORT_53 = rs.Raw("meta l4proto { tcp, udp } th dport 53")
+# RFC 4890 section 4.4.1: what a host must be able to send on its link. Sent with hop limit 255
+# (ND) or to the link (MLD), so none of it gets past the next router.
+_NEIGHBOUR_DISCOVERY = rs.Raw(
+    "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255"
+)
+_MULTICAST_LISTENER = rs.Raw(
+    "icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } ip6 hoplimit 1"
+)
+_COMMENT_BYTES = 120  # nft takes 128 with its NUL
+
+
+def build_ruleset(settings: Settings, upstreams: Iterable[Endpoint], agent_uid: int) -> rs.Ruleset:
+    """The whole table for these settings.
+
+    `upstreams` are the servers that the agent itself may ask; `agent_uid` is
+    the user it runs as (0 adds nothing: root is not one program).
+    """
+    budget = settings.lease.max_per_rule
+    # Lapsed elements that were not collected yet still count against an nft set's size, so it
+    # gets twice the budget; admissions are counted in the ledger.
+    sets = [rs.AddressSet(rs.set_name(rs.REVOKED, family), family, 2 * budget, False) for family in (4, 6)]
+    for rule in settings.rules:
+        sets += [rs.AddressSet(rs.set_name(rule.name, f), f, 2 * budget, True) for f in (4, 6)]
+    agent = _agent_socket(agent_uid)
+    chains = [_output(settings, sorted(set(upstreams)), agent), _denied(settings)]
+    if settings.mode == "enforce" and settings.firewall.dns == "redirect":
+        chains.append(_nat_output(settings.resolver.listen, agent))
+    return rs.Ruleset((rs.DENIED_COUNTER,), tuple(sets), tuple(chains))
+
+
+def _agent_socket(uid: int) -> tuple[rs.Match, ...]:
+    mark = rs.Raw(f"meta mark 0x{AGENT_MARK:08x}")
+    return (mark, rs.ByUsers((uid,))) if uid else (mark,)
+
+
+def _output(settings: Settings, upstreams: Sequence[Endpoint], agent: tuple[rs.Match, ...]) -> rs.Chain:
+    rules = [
+        *(
+            rs.Rule((rs.InSet(rs.set_name(rs.REVOKED, family), family),), rs.Goto(rs.DENIED))
+            for family in (4, 6)
+        ),
+        rs.Rule((rs.Raw("ct state established"),), rs.Accept()),
+        rs.Rule((rs.Raw("ct state related meta l4proto { icmp, ipv6-icmp }"),), rs.Accept()),
+        rs.Rule((rs.Raw('oif "lo"'),), rs.Accept()),
+        # What nat_output has turned to this host still carries the old interface here.
+        rs.Rule((rs.Raw("ct status dnat fib daddr type local"),), rs.Accept()),
+        *(_upstream(endpoint, protocol, agent) for endpoint in upstreams for protocol in ("udp", "tcp")),
+        rs.Rule((_NEIGHBOUR_DISCOVERY,), rs.Accept()),
+        rs.Rule((_MULTICAST_LISTENER,), rs.Accept()),
+        rs.Rule((_IPV4, rs.Raw("udp sport 68 udp dport 67")), rs.Accept(), "DHCP"),
+        rs.Rule(
+            (rs.Raw("ip6 daddr { fe80::/10, ff02::1:2 } udp sport 546 udp dport 547"),), rs.Accept(), "DHCPv6"
+        ),
+        rs.Rule((rs.Raw("meta l4proto { tcp, udp } th dport { 53, 853, 5353, 5355 }"),), rs.Goto(rs.DENIED)),
+    ]
+    for destination in settings.destinations:
+        rules += _destination(destination)
+    for rule in settings.rules:
+        rules += _rule(rule)
+    rules.append(rs.Rule((), rs.Goto(rs.DENIED)))
+    hook = rs.Hook("filter", "filter", "drop" if settings.mode == "enforce" else "accept")
+    return rs.Chain(rs.OUTPUT, tuple(rules), hook)
+
+
+def _upstream(endpoint: Endpoint, protocol: str, agent: tuple[rs.Match, ...]) -> rs.Rule:
+    ports = PortRange("udp" if protocol == "udp" else "tcp", endpoint.port, endpoint.port)
+    return rs.Rule((*agent, _to(endpoint.address), rs.ToPorts((ports,))), rs.Accept(), "upstream")
+
+
+def _to(address: Address) -> rs.Match:
+    return rs.Raw(f"ip{'6' if address.version == 6 else ''} daddr {address}")
+
+
+def _denied(settings: Settings) -> rs.Chain:
+    rules = [
+        rs.Rule((), rs.Log(settings.firewall.log_rate, LOG_PREFIX, settings.firewall.log_group)),
+        rs.Rule((), rs.Count(rs.DENIED_COUNTER)),
+    ]
+    if settings.mode == "enforce":
+        rules.append(rs.Rule((), rs.Reject() if settings.firewall.denied == "reject" else rs.Drop()))
+    return rs.Chain(rs.DENIED, tuple(rules))
+
+
+def _nat_output(listen: Sequence[Endpoint], agent: tuple[rs.Match, ...]) -> rs.Chain:
+    """Stray DNS to port 53 goes to dynallow's own listener on the loopback address."""
+    rules = [rs.Rule(agent, rs.Return()), rs.Rule((rs.Raw('oif "lo"'),), rs.Return())]
+    for version, family in ((4, _IPV4), (6, _IPV6)):
+        port = _loopback_port(listen, version)
+        if port is not None:
+            rules.append(rs.Rule((family, _PORT_53), rs.Redirect(port)))
+    return rs.Chain(rs.NAT_OUTPUT, tuple(rules), rs.Hook("nat", "-100", "accept"))
+
+
+def _loopback_port(listen: Sequence[Endpoint], version: int) -> int | None:
+    """The port of a listener that `redirect` reaches (it turns to 127.0.0.1 or ::1)."""
+    for endpoint in listen:
+        address = endpoint.address
+        if address.version == version and (str(address) in ("127.0.0.1", "::1") or address.is_unspecified):
+            return endpoint.port
+    return None
+
+
+def _destination(destination: Destination) -> Iterable[rs.Rule]:
+    comment = _comment(destination.name, destination.reason)
+    for family in (4, 6):
+        networks = [network for network in destination.addresses if network.version == family]
+        if networks:
+            collapsed = rs.ToNetworks(tuple(collapse_addresses(networks)))  # type: ignore[type-var]
+            yield from _accepts(collapsed, destination.ports, destination.users, comment)
+
+
+def _rule(rule: RuleSettings) -> Iterable[rs.Rule]:
+    comment = _comment(rule.name, rule.reason)
+    families: tuple[rs.Family, ...] = (4, 6)
+    for family in families:
+        address = rs.InSet(rs.set_name(rule.name, family), family)
+        yield from _accepts(address, rule.ports, rule.users, comment)
+
+
+def _accepts(
+    address: rs.Match, ports: Iterable[PortRange], users: Sequence[int], comment: str
+) -> Iterable[rs.Rule]:
+    by_user: tuple[rs.Match, ...] = (rs.ByUsers(tuple(users)),) if users else ()
+    for _, group in groupby(merge_ports(ports), key=lambda port: port.protocol):
+        yield rs.Rule((address, rs.ToPorts(tuple(group)), *by_user), rs.Accept(), comment)
+
+
+def merge_ports(ports: Iterable[PortRange]) -> list[PortRange]:
+    """Sorted, with overlapping and touching ranges joined: nft refuses conflicting intervals."""
+    merged: list[PortRange] = []
+    for port in sorted(ports):
+        last = merged[-1] if merged else None
+        if last is not None and last.protocol == port.protocol and port.first <= last.last + 1:
+            merged[-1] = PortRange(last.protocol, last.first, max(last.last, port.last))
+        else:
+            merged.append(port)
+    return merged
+
+
+def _comment(name: str, reason: str) -> str:
+    """The rule's name and reason, so that `nft list` explains itself; nft knows no quoting inside."""
+    text = f"{name}: {reason}" if reason else name
+    printable = "".join(char if char.isprintable() and char not in '"\\' else "'" for char in text)
+    return printable.encode()[:_COMMENT_BYTES].decode(errors="ignore")

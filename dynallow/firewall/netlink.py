@@ -1,0 +1,152 @@
+"""The netlink socket that element transactions go through.
+
+The kernel runs a transaction inside `send`; when `send` returns, the
+acknowledgement already waits in the receive queue. So a transaction is one
+send and one or two receives, without a turn of the event loop. A transaction
+that *fails* takes about 8 ms (the kernel waits for RCU before it rolls back):
+failures must stay rare, and `LeaseWriter` moves them off the loop.
+
+Must not know DNS, leases or the loop.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+
+from dynallow.errors import KernelError, SetFullError, TableMissingError
+from dynallow.firewall.elements import Batch, Member, acknowledgements, dump_request, parse_dump
+
+_NETLINK_NETFILTER = 12
+_SOL_NETLINK, _CAP_ACK = 270, 10
+_RECEIVE = 65536
+_DUMP_RETRIES = 5
+# A datagram over the send buffer is EMSGSIZE; 128 elements a message and 512 a transaction
+# (`LeaseWriter`) are at most about 200 KiB with the longest comments, three times that replaced.
+_SEND_BUFFER = 1 << 20
+
+
+def open_socket(receive_buffer: int = 1 << 20) -> socket.socket:
+    """A netfilter netlink socket; errors echo the header alone (NETLINK_CAP_ACK)."""
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
+    try:
+        sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
+        # SO_SNDBUFFORCE and SO_RCVBUFFORCE: past the system's default maximum (takes CAP_NET_ADMIN)
+        sock.setsockopt(socket.SOL_SOCKET, 32, _SEND_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, 33, receive_buffer)
+        sock.bind((0, 0))
+    except OSError as error:
+        sock.close()
+        raise translate(error.errno or 0, "opening the netlink socket") from error
+    return sock
+
+
+def translate(number: int, doing: str) -> KernelError:
+    """The error a refused transaction means to whoever asked for it."""
+    text = f"{doing}: {os.strerror(number)} ({errno.errorcode.get(number, str(number))})"
+    if number == errno.ENFILE:
+        # nf_tables says "too many open files in system" when a set is at its size
+        return SetFullError(
+            f"{doing}: the set is full", "raise lease.max-per-rule, or split the rule", errno=number
+        )
+    if number == errno.ENOENT:
+        return TableMissingError(
+            text, "the table or a set of it was removed; dynallow loads it again", errno=number
+        )
+    if number in (errno.EPERM, errno.EACCES):
+        return KernelError(text, "run as root, or with CAP_NET_ADMIN", errno=number)
+    return KernelError(text, errno=number)
+
+
+class ElementSocket:
+    """Transactions on set elements, and dumps of sets. Not for two threads at once."""
+
+    def __init__(self) -> None:
+        self._sock = open_socket()
+        self._sequence = 0
+
+    @property
+    def port(self) -> int:
+        """The socket's netlink port id: what marks its changes in the kernel's events."""
+        return int(self._sock.getsockname()[0])
+
+    def close(self) -> None:
+        """Close the socket; the sets stay."""
+        self._sock.close()
+
+    def commit(self, batch: Batch) -> None:
+        """Run one transaction; returns when the kernel has acknowledged it.
+
+        Raises KernelError when it was refused (nothing of it holds), or when
+        the acknowledgement was lost: then nothing may be taken for granted.
+        """
+        self._sequence = self._sequence % 0x7FFFFFFF + 1
+        try:
+            self._sock.send(batch.pack(self._sequence))
+            acknowledged, failure = self._outcome()
+        except OSError as error:
+            # ENOBUFS: an acknowledgement was dropped, so the outcome is unknown (8.1). It
+            # counts as refused: the worst that can be is an element nobody was told about.
+            self._drain()
+            raise translate(error.errno or 0, "writing to a set") from error
+        if failure:
+            self._drain()
+            raise translate(failure, "writing to a set")
+        if not acknowledged:
+            raise KernelError("writing to a set: no acknowledgement came", errno=errno.EAGAIN)
+
+    def _outcome(self) -> tuple[bool, int]:
+        """Whether the last message was acknowledged, and the first error of any message.
+
+        After an error the kernel still acknowledges the last message (it goes
+        on so as to report every error), so both must be looked at; a refusal
+        of the whole batch (EPERM) comes without any acknowledgement.
+        """
+        failure = 0
+        while True:
+            try:
+                datagram = self._sock.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return False, failure
+            for answered, number in acknowledgements(datagram):
+                failure = failure or number
+                if answered == self._sequence:
+                    return True, failure
+
+    def dump(self, set_name: str) -> list[Member]:
+        """Every element of a set; asked again while writers interrupt it.
+
+        Raises TableMissingError when the set is not there.
+        """
+        members: list[Member] = []
+        for _ in range(_DUMP_RETRIES):
+            members, interrupted = self._dump_once(set_name)
+            if not interrupted:
+                break
+        return list({member.address: member for member in members}.values())
+
+    def _dump_once(self, set_name: str) -> tuple[list[Member], bool]:
+        self._sequence = self._sequence % 0x7FFFFFFF + 1
+        members: list[Member] = []
+        interrupted = False
+        try:
+            self._sock.send(dump_request(set_name, self._sequence))
+            while True:
+                part = parse_dump(self._sock.recv(_RECEIVE))
+                members += part.members
+                interrupted = interrupted or part.interrupted
+                if part.errno:
+                    raise translate(part.errno, f"reading set {set_name}")
+                if part.done:
+                    return members, interrupted
+        except OSError as error:
+            raise translate(error.errno or 0, f"reading set {set_name}") from error
+
+    def _drain(self) -> None:
+        """Throw away what a failed transaction left in the queue."""
+        try:
+            while True:
+                self._sock.recv(_RECEIVE, socket.MSG_DONTWAIT)
+        except OSError:  # BlockingIOError: empty
+            pass

@@ -1,0 +1,175 @@
+"""The static ruleset as a value: sets, chains, rules.
+
+Pure data; `build.py` makes it from the settings, `text.py` prints it. Only
+what dynallow needs of nftables has a type here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network
+from typing import Literal
+
+from dynallow.units import PortRange, Rate
+
+TABLE = "dynallow"
+OUTPUT, NAT_OUTPUT, DENIED = "output", "nat_output", "denied"
+DENIED_COUNTER = "denied"
+REVOKED = "revoked"
+
+Family = Literal[4, 6]
+Network = IPv4Network | IPv6Network
+
+
+def set_name(rule: str, family: Family) -> str:
+    """The set that holds a rule's addresses of one family."""
+    return f"{rule}_v{family}"
+
+
+def family_of(address: bytes) -> Family:
+    """The family of a packed address."""
+    return 4 if len(address) == 4 else 6
+
+
+@dataclass(frozen=True, slots=True)
+class AddressSet:
+    """A timeout-bound hash set. Never `interval`: neighbours would share one timeout."""
+
+    name: str
+    family: Family
+    size: int
+    counter: bool
+
+
+# ------------------------------------------------------------------ matches
+
+
+@dataclass(frozen=True, slots=True)
+class InSet:
+    """The destination address is in a set."""
+
+    name: str
+    family: Family
+
+
+@dataclass(frozen=True, slots=True)
+class ToNetworks:
+    """The destination address is in one of these prefixes of one family."""
+
+    networks: tuple[Network, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ToPorts:
+    """The protocol and destination ports; all of one protocol."""
+
+    ports: tuple[PortRange, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ByUsers:
+    """The sending socket belongs to one of these uids."""
+
+    uids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """A match in nft's own words, as `nft list` prints it."""
+
+    text: str
+
+
+Match = InSet | ToNetworks | ToPorts | ByUsers | Raw
+
+
+# ------------------------------------------------------------------ statements
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """Let the packet go."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Lose the packet without a word."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Refuse with ICMP admin-prohibited: a connect returns at once instead of hanging."""
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """Back to the caller, or to the policy of a base chain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Goto:
+    """Go on in another chain."""
+
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Add to a named counter."""
+
+    counter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """Send the packet to NFLOG, at most at `rate`."""
+
+    rate: Rate
+    prefix: str
+    group: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """To this host's loopback address, at `port`."""
+
+    port: int
+
+
+Statement = Accept | Drop | Reject | Return | Goto | Count | Log | Redirect
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Matches that must all hold, then one statement."""
+
+    matches: tuple[Match, ...]
+    statement: Statement
+    comment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Where a base chain sits in the kernel's packet path."""
+
+    type: Literal["filter", "nat"]
+    priority: str
+    policy: Literal["accept", "drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Rules in order; with a hook a base chain."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    hook: Hook | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ruleset:
+    """All of `table inet dynallow` but the elements."""
+
+    counters: tuple[str, ...]
+    sets: tuple[AddressSet, ...]
+    chains: tuple[Chain, ...]

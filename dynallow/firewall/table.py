@@ -1,0 +1,139 @@
+"""The table as the agent keeps it: loaded, leased from, watched, healed.
+
+Joins the parts of this room: `load` (chains and rules), `Leaser` (elements),
+`Watch` (others' hands). Whatever happens here, the chain that is in force
+stays in force until the next one has replaced it (invariant 9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+
+import tenacity
+
+from dynallow.errors import KernelError
+from dynallow.firewall import load, probe
+from dynallow.firewall.inspect import SetMember, read_denied, read_members
+from dynallow.firewall.leaser import Leaser
+from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.ruleset import Ruleset
+from dynallow.firewall.watch import Watch
+from dynallow.lease.ledger import Ledger
+from dynallow.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+# Somebody who keeps taking the table away gets it back this often at most.
+_HEAL_EVERY_S = 0.05
+_HEAL_EVERY_MAX_S = 5.0
+_CALM_S = 30.0
+
+
+class Table:
+    """`table inet dynallow`, under one owner."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        describe: Callable[[bytes], str],
+        tasks: Tasks,
+        on_tampering: Callable[[], None],
+    ) -> None:
+        self.ledger = ledger
+        self.heals = 0
+        self.last_tampering: str | None = None
+        self._describe = describe
+        self._tasks = tasks
+        self._on_tampering = on_tampering
+        self._elements = ElementSocket()
+        self._watch = Watch(self._elements.port, self._changed)
+        self._wanted: Ruleset | None = None
+        self._healing = False
+        self._again = False
+        self._heal_every_s = _HEAL_EVERY_S
+        self._last_heal = 0.0
+        self.leaser = Leaser(ledger, self._elements, describe, in_place=False)
+        self.leaser.on_missing = lambda: self._changed("somebody (a lease found no set)")
+
+    def start(self, ruleset: Ruleset, *, force_replace: bool) -> None:
+        """Load, then find out what the kernel can do. Raises KernelError."""
+        self.load(ruleset)
+        self.leaser.in_place = not force_replace and probe.in_place_refresh(self._elements)
+        self._watch.start()
+
+    def load(self, ruleset: Ruleset) -> None:
+        """Bring the kernel to this ruleset. Raises KernelError; the old one then stays.
+
+        In the loop's thread on purpose: for the 20 ms that it takes no question
+        is answered, so none is answered by rules that are half gone.
+        """
+        self.leaser.flush()
+        self._watch.expect(load.load(ruleset))
+        self._wanted = ruleset
+
+    def close(self) -> None:
+        """Let go of the sockets; table, sets and elements stay."""
+        self._watch.close()
+        self._elements.close()
+
+    # ------------------------------------------------------------ looking
+
+    def members(self, rules: Sequence[str]) -> dict[str, list[SetMember]]:
+        """The kernel's own list for each rule; must not run in the loop's thread."""
+        elements = ElementSocket()
+        try:
+            return {rule: read_members(elements, rule) for rule in rules}
+        finally:
+            elements.close()
+
+    def denied(self) -> tuple[int, int]:
+        """Packets and bytes denied so far; must not run in the loop's thread."""
+        return read_denied()
+
+    # ------------------------------------------------------------ healing
+
+    def _changed(self, who: str) -> None:
+        """Somebody touched the table: give no cached answer until it is whole again."""
+        self.last_tampering = who
+        self._on_tampering()
+        self._again = True
+        if not self._healing:
+            self._healing = True
+            log.warning("%s changed table inet dynallow; loading it again", who)
+            self._tasks.start(self._heal())
+
+    async def _heal(self) -> None:
+        try:
+            while self._again:
+                self._again = False
+                now = time.monotonic()
+                calm = now - self._last_heal > _CALM_S
+                self._heal_every_s = _HEAL_EVERY_S if calm else min(self._heal_every_s * 2, _HEAL_EVERY_MAX_S)
+                if not calm:
+                    await asyncio.sleep(self._heal_every_s)
+                self._last_heal = time.monotonic()
+                await self._load_again()
+        finally:
+            self._healing = False
+
+    async def _load_again(self) -> None:
+        """Chains first, so that nothing is open; then the leases go back into their sets."""
+        async for attempt in tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(KernelError),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=5.0),
+            before_sleep=lambda state: log.error("loading the table again failed: %s", _why(state)),
+        ):
+            with attempt:
+                if self._wanted is not None:
+                    self.load(self._wanted)
+                    restored = self.leaser.restore()
+                    self._on_tampering()
+                    self.heals += 1
+                    log.warning("table inet dynallow is whole again, with %d leases", restored)
+
+
+def _why(state: tenacity.RetryCallState) -> object:
+    return state.outcome.exception() if state.outcome is not None else "unknown"

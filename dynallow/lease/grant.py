@@ -1,0 +1,56 @@
+"""What an answer justifies, and how long that lasts.
+
+Pure. Keeps invariant 2 by arithmetic alone: the TTL that `told_ttl` allows is
+always shorter than the lifetime that `lifetime` asks of the kernel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+
+class Grant(NamedTuple):
+    """One address that one rule is to allow, because a client will be told it.
+
+    A NamedTuple: several are made for every fresh answer, and a frozen
+    dataclass costs three times as much to make.
+    """
+
+    rule: str
+    address: bytes
+    """Packed, 4 or 16 bytes."""
+    ttl_s: int
+    """The TTL that the client will be told."""
+    name: bytes
+    """The asked name (lower-case wire form) that earned the address."""
+    ends: float | None = None
+    """Monotonic second at which the rule itself expires; no lease outlives it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The `[lease]` settings, in seconds and counts."""
+
+    grace_s: float = 60.0
+    min_s: float = 60.0
+    max_s: float = 86400.0
+    max_addresses_per_name: int = 256
+    max_per_rule: int = 65536
+
+
+def told_ttl(ttl_s: int, limits: Limits, left_s: float | None = None) -> int:
+    """The TTL a client may be told for an address of TTL `ttl_s`.
+
+    Bounded so that even the longest lease outlives it by the grace, and by
+    `left_s`, the seconds until the earliest of the allowing rules expires.
+    """
+    told = min(ttl_s, int(limits.max_s - limits.grace_s))
+    if left_s is not None:
+        told = min(told, int(left_s))
+    return max(told, 0)
+
+
+def lifetime(told_s: int, limits: Limits) -> float:
+    """Seconds that a lease lives when a client was just told `told_s`."""
+    return min(max(told_s + limits.grace_s, limits.min_s), limits.max_s)

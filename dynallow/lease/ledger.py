@@ -1,0 +1,303 @@
+"""The agent's table of leases.
+
+Pure: knows grants, leases and budgets; must not know sockets, clocks or nft.
+The kernel's sets are the truth; this is what the agent knows of them, and it
+errs on one side only: a deadline here is never later than the kernel's.
+
+Invariant 3 lives here: a lease is only ever lengthened by `plan`/`commit`;
+shortening is `revoke`, an explicit act. `plan` changes nothing, `commit` is
+called after the kernel has said yes, so a refused transaction leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dynallow.lease.grant import Grant, Limits, lifetime
+
+# A cached answer is handed out again and again while its TTL runs down. Its lease was
+# made with the whole grace, so it stays ahead by that; rounding alone must not make each
+# of those answers touch the kernel. Never applied to the TTL itself (invariant 2).
+_GRACE_SLACK_S = 2.0
+
+
+@dataclass(slots=True)
+class Lease:
+    """An address in a rule's set: until when (monotonic seconds), and who earned it."""
+
+    deadline: float
+    name: bytes
+
+
+class Put(NamedTuple):
+    """One element that the kernel must hold until `deadline` (monotonic seconds)."""
+
+    rule: str
+    address: bytes
+    deadline: float
+    name: bytes
+    fresh: bool
+    """No live lease stood for it when it was planned: the name is its first earner."""
+    unrevoke: bool
+    """The address stands in the revoked set and must leave it in the same transaction."""
+
+
+class Plan(NamedTuple):
+    """What the kernel must be told so that some grants hold."""
+
+    puts: tuple[Put, ...]
+    """For the kernel; `Ledger.commit` once it has acknowledged them."""
+    claims: tuple[Put, ...]
+    """The lease is long enough, only the name is new to it; `Ledger.commit` at once."""
+    refused: frozenset[bytes]
+    """Addresses over a budget: they must be left out of the answer."""
+
+
+class Revocation(NamedTuple):
+    """Elements to take away, and the addresses whose flows must be cut too."""
+
+    elements: tuple[tuple[str, bytes], ...]
+    cut: tuple[bytes, ...]
+    """Addresses that no other live lease justifies."""
+
+
+class Ledger:
+    """Leases by rule and address, and by name within a rule.
+
+    Growth is bounded by `Limits.max_per_rule` and `max_addresses_per_name`;
+    `sweep` forgets what has lapsed.
+    """
+
+    def __init__(self, limits: Limits, rules: Iterable[str] = ()) -> None:
+        self.limits = limits
+        self._leases: dict[str, dict[bytes, Lease]] = {rule: {} for rule in rules}
+        # rule → name → address → deadline: one address may be earned by several names,
+        # and each of them keeps its own count (the cap) and its own claim (revocation).
+        self._names: dict[str, dict[bytes, dict[bytes, float]]] = {rule: {} for rule in rules}
+        self._revoked: dict[bytes, float] = {}
+        self._swept_full: dict[str, float] = {}
+
+    # ------------------------------------------------------------ granting
+
+    def plan(self, grants: Iterable[Grant], now: float) -> Plan:
+        """Work out what the kernel must be told so that `grants` hold.
+
+        Every lease that already outlives its grant is left alone. An address
+        that does not fit the budget of one of its rules is refused for all of
+        them: a client may only be told what every rule's set holds.
+        """
+        puts: list[Put] = []
+        claims: list[Put] = []
+        refused: set[bytes] = set()
+        added: dict[tuple[str, bytes | None], int] = {}
+        slack = min(_GRACE_SLACK_S, self.limits.grace_s)
+        for rule, address, ttl_s, name, ends in grants:
+            deadline = now + lifetime(ttl_s, self.limits)
+            needed = now + ttl_s + self.limits.grace_s - slack
+            if ends is not None:
+                deadline = min(deadline, ends)
+            needed = min(needed, deadline)
+            leases = self._leases.get(rule)
+            if leases is None:  # the rule went away while its answer was on the way
+                refused.add(address)
+                continue
+            lease = leases.get(address)
+            live = lease is not None and lease.deadline > now
+            holds = lease is not None and lease.deadline >= needed and address not in self._revoked
+            if holds and self._claimed_until(rule, name, address) >= needed:
+                continue
+            if not self._fits(rule, address, name, live=live, added=added, now=now):
+                refused.add(address)
+            elif holds:
+                until = min(deadline, lease.deadline) if lease is not None else deadline
+                claims.append(Put(rule, address, until, name, fresh=False, unrevoke=False))
+            else:
+                if lease is not None:
+                    deadline = max(deadline, lease.deadline)
+                puts.append(Put(rule, address, deadline, name, not live, address in self._revoked))
+        if refused:
+            puts = [put for put in puts if put.address not in refused]
+            claims = [put for put in claims if put.address not in refused]
+        return Plan(tuple(puts), tuple(claims), frozenset(refused))
+
+    def commit(self, puts: Iterable[Put]) -> None:
+        """Take note of what the kernel has acknowledged."""
+        for rule, address, deadline, name, fresh, unrevoke in puts:
+            leases = self._leases.get(rule)
+            if leases is None:  # the rule went away with a reload; its set is gone too
+                continue
+            lease = leases.get(address)
+            if lease is None:
+                leases[address] = Lease(deadline, name)
+            elif deadline > lease.deadline:
+                lease.deadline = deadline
+                if fresh:
+                    lease.name = name
+            claims = self._names[rule].setdefault(name, {})
+            claims[address] = max(deadline, claims.get(address, deadline))
+            if unrevoke:
+                self._revoked.pop(address, None)
+
+    def _claimed_until(self, rule: str, name: bytes, address: bytes) -> float:
+        claims = self._names[rule].get(name)
+        return claims.get(address, 0.0) if claims is not None else 0.0
+
+    def _fits(
+        self,
+        rule: str,
+        address: bytes,
+        name: bytes,
+        *,
+        live: bool,
+        added: dict[tuple[str, bytes | None], int],
+        now: float,
+    ) -> bool:
+        """Whether one more address fits the name's and the rule's budget."""
+        claim = self._names[rule].get(name, {})
+        if address not in claim:
+            key = (rule, name)
+            count = added.get(key, 0)
+            if len(claim) + count >= self.limits.max_addresses_per_name:
+                self._sweep_name(rule, name, now)
+                claim = self._names[rule].get(name, {})
+                if len(claim) + count >= self.limits.max_addresses_per_name:
+                    return False
+            added[key] = count + 1
+        if not live and address not in self._leases[rule]:
+            total = added.get((rule, None), 0)
+            if len(self._leases[rule]) + total >= self.limits.max_per_rule:
+                self._sweep_when_full(rule, now)
+                if len(self._leases[rule]) + total >= self.limits.max_per_rule:
+                    return False
+            added[(rule, None)] = total + 1
+        return True
+
+    # ------------------------------------------------------------ looking
+
+    def leases(self, now: float) -> Iterator[tuple[str, bytes, Lease]]:
+        """Every live lease as (rule, address, lease)."""
+        for rule, leases in self._leases.items():
+            for address, lease in leases.items():
+                if lease.deadline > now:
+                    yield rule, address, lease
+
+    def at(self, address: bytes, now: float) -> list[tuple[str, Lease]]:
+        """The live leases that one address has, by rule."""
+        found = ((rule, leases.get(address)) for rule, leases in self._leases.items())
+        return [(rule, lease) for rule, lease in found if lease is not None and lease.deadline > now]
+
+    def of(self, name: bytes, now: float) -> list[tuple[str, bytes, Lease]]:
+        """The live leases that one name has earned."""
+        found = []
+        for rule, names in self._names.items():
+            for address in names.get(name, ()):
+                lease = self._leases[rule].get(address)
+                if lease is not None and lease.deadline > now:
+                    found.append((rule, address, lease))
+        return found
+
+    def names_of(self, address: bytes, now: float) -> set[bytes]:
+        """Every name that has a live claim on the address."""
+        return {
+            name
+            for names in self._names.values()
+            for name, claims in names.items()
+            if claims.get(address, 0.0) > now
+        }
+
+    def count(self, rule: str) -> int:
+        """Leases of a rule, lapsed ones that were not yet swept included."""
+        return len(self._leases[rule])
+
+    # ------------------------------------------------------------ rules, restart
+
+    def adopt(self, rule: str, address: bytes, deadline: float, name: bytes) -> None:
+        """Take over an element that the kernel already holds."""
+        self.commit([Put(rule, address, deadline, name, fresh=True, unrevoke=False)])
+
+    def adopt_revoked(self, address: bytes, deadline: float) -> None:
+        """Take over an address that the kernel's revoked set holds."""
+        self._revoked[address] = deadline
+
+    def set_rules(self, rules: Iterable[str], limits: Limits) -> None:
+        """Follow a reload: leases of the rules that stay are kept as they are."""
+        self.limits = limits
+        wanted = list(rules)
+        self._leases = {rule: self._leases.get(rule, {}) for rule in wanted}
+        self._names = {rule: self._names.get(rule, {}) for rule in wanted}
+
+    # ------------------------------------------------------------ revoking
+
+    def plan_revocation(
+        self, unjustified: Callable[[str, bytes], bool], now: float, gone: Iterable[bytes] = ()
+    ) -> Revocation:
+        """Which elements to take away when some claims no longer hold.
+
+        `unjustified(rule, name)` says which claims those are; a lease goes
+        when the last name that claims it goes. `gone` are addresses whose
+        leases went with their rule. An address that still has a live lease
+        under another rule is not cut (DESIGN 8.2).
+        """
+        losing: list[tuple[str, bytes]] = []
+        for rule, leases in self._leases.items():
+            kept: set[bytes] = set()
+            for name, claims in self._names[rule].items():
+                if not unjustified(rule, name):
+                    kept.update(address for address, deadline in claims.items() if deadline > now)
+            losing += [
+                (rule, address)
+                for address, lease in leases.items()
+                if address not in kept and lease.deadline > now
+            ]
+        lost = set(losing)
+        cut = [
+            address
+            for address in dict.fromkeys([*gone, *(address for _, address in losing)])
+            if all((rule, address) in lost for rule, _ in self.at(address, now))
+        ]
+        return Revocation(tuple(losing), tuple(cut))
+
+    def commit_revocation(
+        self,
+        revocation: Revocation,
+        unjustified: Callable[[str, bytes], bool],
+        revoked_until: float,
+    ) -> None:
+        """Forget what the kernel has taken away, and every claim that no longer holds."""
+        for rule, claims in self._names.items():
+            for name in [name for name in claims if unjustified(rule, name)]:
+                del claims[name]
+        for rule, address in revocation.elements:
+            self._leases[rule].pop(address, None)
+        for address in revocation.cut:
+            self._revoked[address] = revoked_until
+
+    # ------------------------------------------------------------ forgetting
+
+    def sweep(self, now: float) -> None:
+        """Forget everything that has lapsed."""
+        for rule in self._leases:
+            self._sweep_rule(rule, now)
+        self._revoked = {address: end for address, end in self._revoked.items() if end > now}
+
+    def _sweep_rule(self, rule: str, now: float) -> None:
+        leases = self._leases[rule]
+        for address in [address for address, lease in leases.items() if lease.deadline <= now]:
+            del leases[address]
+        for name in list(self._names[rule]):
+            self._sweep_name(rule, name, now)
+
+    def _sweep_name(self, rule: str, name: bytes, now: float) -> None:
+        claims = self._names[rule].get(name, {})
+        for address in [address for address, deadline in claims.items() if deadline <= now]:
+            del claims[address]
+        if not claims:
+            self._names[rule].pop(name, None)
+
+    def _sweep_when_full(self, rule: str, now: float) -> None:
+        """At most once a second: a full rule under a flood of names must not cost O(n) each."""
+        if now - self._swept_full.get(rule, -1.0) >= 1.0:
+            self._swept_full[rule] = now
+            self._sweep_rule(rule, now)

@@ -1,0 +1,171 @@
+"""The name index: which rules list a name, in O(labels) whatever the lists' length.
+
+Knows names, patterns and rules' numbers; must not know what a rule allows.
+
+A `Table` maps pattern labels to a set of rules. Literal entries sit in one dict by wire name.
+Entries with wildcards are grouped by shape (which labels are wild, how many characters
+stand before and after the `*`): masking the asked name by the shape gives the one key that
+can fit, so a lookup costs one dict access a shape, not one a pattern. Shapes are as many
+as the ways of writing wildcards in the settings: a handful.
+
+Keeps: an entry in `below` carries every rule that one of its descendants carries, up
+to the root; so adding a name stops at the first ancestor that has the rule already.
+Sets of rules are interned sorted tuples: a million names of one rule share one tuple.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dynallow.policy.names import ROOT, Name, labels, to_wire
+from dynallow.policy.patterns import STAR, Pattern
+
+RuleSet = tuple[int, ...]
+NONE: RuleSet = ()
+# (label's place from the right, characters before the `*`, characters after it)
+Shape = tuple[tuple[int, int, int], ...]
+
+
+def union(left: RuleSet, right: RuleSet) -> RuleSet:
+    """Both sets, sorted."""
+    return tuple(sorted({*left, *right})) if left and right else left or right
+
+
+def shape_of(parts: tuple[bytes, ...]) -> Shape:
+    """Where the wildcards of these pattern labels are; empty for a literal one."""
+    places = enumerate(reversed(parts), 1)
+    return tuple((n, p.index(b"*"), len(p) - p.index(b"*") - 1) for n, p in places if STAR in p)
+
+
+def mask(parts: tuple[bytes, ...], shape: Shape) -> Name | None:
+    """The key under which an entry of this shape that matches `parts` stands; None when none can."""
+    masked = list(parts)
+    for place, head, tail in shape:
+        label = masked[-place]
+        if len(label) < head + tail:
+            return None
+        masked[-place] = label[:head] + b"*" + label[len(label) - tail :]
+    return b"".join([bytes((len(part),)) + part for part in masked])
+
+
+@dataclass(slots=True)
+class Table:
+    """Pattern labels → rules."""
+
+    literal: dict[Name, RuleSet] = field(default_factory=dict)
+    shaped: dict[int, dict[Shape, dict[Name, RuleSet]]] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.literal or self.shaped)
+
+    def entries(self, parts: tuple[bytes, ...]) -> tuple[dict[Name, RuleSet], Name]:
+        """The dict and the key in it for an entry with these pattern labels."""
+        shape = shape_of(parts)
+        if not shape:
+            return self.literal, to_wire(parts, "")
+        group = self.shaped.setdefault(len(parts), {}).setdefault(shape, {})
+        return group, mask(parts, shape) or ROOT
+
+    def find(self, name: Name) -> RuleSet:
+        """The rules whose entry has exactly as many labels as `name`, and fits it."""
+        found = self.literal.get(name, NONE)
+        if self.shaped:
+            found = union(found, self._find_shaped(labels(name)))
+        return found
+
+    def find_ancestors(self, name: Name) -> RuleSet:
+        """The rules with an entry for a proper ancestor of `name` (the root has none)."""
+        found = NONE
+        literal = self.literal
+        offset = name[0] + 1
+        end = len(name) - 1
+        while offset < end:
+            hit = literal.get(name[offset:])
+            if hit is not None and hit is not found:
+                found = union(found, hit)
+            offset += name[offset] + 1
+        if self.shaped:
+            parts = labels(name)
+            for count in range(1, len(parts)):
+                found = union(found, self._find_shaped(parts[-count:]))
+        return found
+
+    def _find_shaped(self, parts: tuple[bytes, ...]) -> RuleSet:
+        found = NONE
+        for shape, entries in self.shaped.get(len(parts), {}).items():
+            key = mask(parts, shape)
+            if key is not None:
+                found = union(found, entries.get(key, NONE))
+        return found
+
+
+class Index:
+    """Patterns with their rules; filled once, then only read."""
+
+    __slots__ = ("_sets", "below", "count", "deep", "exact")
+
+    def __init__(self) -> None:
+        self.exact = Table()  # patterns that match a name of their own length
+        self.deep = Table()  # patterns that match everything below themselves
+        self.below = Table()  # names with something listed below them
+        self.count = 0
+        self._sets: dict[RuleSet, RuleSet] = {}
+
+    def match(self, name: Name) -> RuleSet:
+        """The rules that list `name`."""
+        found = self.exact.literal.get(name, NONE)
+        if self.exact.shaped:
+            found = self.exact.find(name)
+        if self.deep.literal or self.deep.shaped:
+            found = union(found, self.deep.find_ancestors(name))
+        return found
+
+    def match_all_below(self, name: Name) -> RuleSet:
+        """The rules that list every name below `name`."""
+        return union(self.deep.find(name), self.deep.find_ancestors(name)) if self.deep else NONE
+
+    def match_some_below(self, name: Name) -> RuleSet:
+        """The rules that list some name below `name`."""
+        return union(self.below.find(name), self.match_all_below(name))
+
+    def add(self, rule: int, pattern: Pattern) -> None:
+        """Let `rule` list what `pattern` matches."""
+        parts = pattern.labels
+        if pattern.apex:
+            self._put(self.exact, parts, rule)
+        if pattern.below:
+            self._put(self.deep, parts, rule)
+        for start in range(0 if pattern.below else 1, len(parts)):
+            self._put(self.below, parts[start:], rule)
+        self._put(self.below, (), rule)
+        self.count += 1
+
+    def add_names(self, rule: int, names: Iterable[Name]) -> None:
+        """Let `rule` list these literal names; one straight loop, since lists hold millions."""
+        exact, below = self.exact.literal, self.below.literal
+        own = self._intern((rule,))
+        count = 0
+        for name in names:
+            count += 1
+            held = exact.setdefault(name, own)
+            if held is not own and rule not in held:
+                exact[name] = self._intern(union(held, own))
+            offset = name[0] + 1
+            while True:
+                parent = name[offset:]
+                held = below.setdefault(parent, NONE)
+                if rule in held:
+                    break
+                below[parent] = self._intern(union(held, own))
+                if parent == ROOT:
+                    break
+                offset += name[offset] + 1
+        self.count += count
+
+    def _put(self, table: Table, parts: tuple[bytes, ...], rule: int) -> None:
+        entries, key = table.entries(parts)
+        entries[key] = self._intern(union(entries.get(key, NONE), (rule,)))
+
+    def _intern(self, rules: RuleSet) -> RuleSet:
+        return self._sets.setdefault(rules, rules)

@@ -1,0 +1,32 @@
+"""What the resolver counts: plain integers, read by `status` and the metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Counts:
+    """Since the agent's start. A question is counted once by verdict and once by source."""
+
+    allowed: int = 0
+    denied: int = 0
+    filtered: int = 0
+    malformed: int = 0
+    refused: int = 0
+    """Well-formed, but nothing a stub resolver serves: other classes, AXFR, ANY, EDNS versions."""
+    hot: int = 0
+    cached: int = 0
+    fresh: int = 0
+    joined: int = 0
+    """Waited for the same question of another client."""
+    stale: int = 0
+    servfail: int = 0
+    scrubbed: int = 0
+    """Addresses left out because they are special-purpose."""
+    trimmed: int = 0
+    """Addresses left out because a budget is used up."""
+    overload: int = 0
+    """Questions turned away because too many were in flight."""
+    tcp_refused: int = 0
+    """TCP connections closed at once because there were too many."""

@@ -1,0 +1,107 @@
+"""Replies made here, without asking anybody: denials, refusals, errors.
+
+dnslib builds what is rare; denials go through `wire.render`, because anybody
+can cause as many of them as he likes.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Literal
+
+import dnslib
+
+from dynallow.policy.names import parse_name
+from dynallow.policy.verdict import Outcome, Verdict
+from dynallow.wire import numbers as n
+from dynallow.wire.question import Edns, Question, QuestionError
+from dynallow.wire.render import Template, render
+from dynallow.wire.response import Record
+
+DENIAL_TTL_S = 10
+"""How long a client may remember a denial: short, so that a reload is felt (RFC 2308)."""
+
+_EDE_BLOCKED = 15
+_EDE_FILTERED = 17
+_AXFR, _IXFR, _ANY = 252, 251, 255
+_UNSERVED = frozenset({_AXFR, _IXFR, _ANY, n.OPT, 249, 250})  # 249 TKEY, 250 TSIG
+
+_SOA_RDATA = (
+    parse_name("dynallow.invalid")
+    + parse_name("hostmaster.dynallow.invalid")
+    + struct.pack(">5I", 1, 3600, 600, 86400, DENIAL_TTL_S)
+)
+
+
+def refusal(question: Question) -> bytes | None:
+    """The reply to a well-formed question that a stub resolver does not serve; None to go on.
+
+    RFC 8906 section 8: an answer with an error beats silence. RFC 8482: ANY is
+    refused, nobody needs it here.
+    """
+    if question.edns is not None and question.edns.version != 0:
+        return error(question.id, question.flags, n.BADVERS, question.section, question.edns)
+    if question.qclass != n.CLASS_IN or question.qtype in _UNSERVED:
+        return error(question.id, question.flags, n.REFUSED, question.section, question.edns)
+    return None
+
+
+def malformed(fault: QuestionError) -> bytes | None:
+    """The reply to a packet that is no question; None asks for silence."""
+    if fault.rcode is None:
+        return None
+    return error(fault.id, fault.flags, fault.rcode, fault.section, fault.edns)
+
+
+def error(ident: int, flags: int, rcode: int, section: bytes, edns: Edns | None) -> bytes:
+    """An empty reply with an error code, the question echoed as it came."""
+    header = dnslib.DNSHeader(
+        id=ident,
+        bitmap=(flags & (n.OPCODE | n.RD | n.CD)) | n.QR | n.RA | (rcode & 0xF),
+        q=1 if section else 0,
+        ar=1 if edns is not None else 0,
+    )
+    buffer = dnslib.DNSBuffer()
+    header.pack(buffer)
+    buffer.append(section)
+    if edns is not None:
+        opt = dnslib.EDNS0(flags="do" if edns.do else "", ext_rcode=rcode >> 4, version=0, udp_len=n.UDP_SAFE)
+        opt.pack(buffer)
+    return bytes(buffer.data)
+
+
+def denial(
+    question: Question, verdict: Verdict, denied: Literal["nxdomain", "refused"], max_size: int
+) -> Template:
+    """The reply to a question that the policy does not allow, with the reason (RFC 8914).
+
+    A filtered type, and an ancestor of an allowed name, are NODATA: NXDOMAIN
+    would deny the names below as well (RFC 8020).
+    """
+    filtered = verdict.outcome is Outcome.FILTERED
+    nodata = filtered or verdict.names_below
+    rcode = n.NOERROR if nodata else n.NXDOMAIN if denied == "nxdomain" else n.REFUSED
+    soa = Record(question.name, n.SOA, DENIAL_TTL_S, _SOA_RDATA)
+    return render(
+        question.section,
+        flags=question.flags,
+        rcode=rcode,
+        authority=() if rcode == n.REFUSED else (soa,),
+        edns=question.edns is not None,
+        do=question.do,
+        ede=(_EDE_FILTERED if filtered else _EDE_BLOCKED, verdict.reason),
+        max_size=max_size,
+    )
+
+
+def servfail(question: Question, ede: tuple[int, str], max_size: int) -> Template:
+    """SERVFAIL with the reason: EDE 22 no reachable authority, 23 network error, 0 other."""
+    return render(
+        question.section,
+        flags=question.flags,
+        rcode=n.SERVFAIL,
+        edns=question.edns is not None,
+        do=question.do,
+        ede=ede,
+        max_size=max_size,
+    )

@@ -1,0 +1,200 @@
+"""The road of a question: read `walk` from top to bottom.
+
+    parse ─ decide ─┬─ denied, filtered ──────────────▶ local reply
+                    └─ allowed ─ cache / in-flight twin / upstream
+                                   ─ compose ─ lease ─▶ reply
+
+Knows each room's door, and nothing of sockets or nft. Invariant 1 is kept by
+order alone: a reply is rendered after `ensure` has returned, in the same step,
+and every later reply from the cache rests on that same acknowledgement. If the
+policy or the leases change while a question waits (`generation`), it starts over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Container
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dynallow.errors import KernelError, UpstreamError, WireError
+from dynallow.lease.grant import Limits
+from dynallow.policy.policy import Policy
+from dynallow.policy.verdict import Outcome, Verdict
+from dynallow.resolver import local
+from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
+from dynallow.resolver.cache import AnswerCache, HotReplies, Key
+from dynallow.resolver.counts import Counts
+from dynallow.resolver.leaser import Leaser
+from dynallow.resolver.upstream.pool import Upstreams
+from dynallow.tasks import Tasks
+from dynallow.wire import numbers as n
+from dynallow.wire.question import Question, QuestionError, parse_question
+from dynallow.wire.render import Template, patch, render
+
+log = logging.getLogger(__name__)
+
+_EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a reload may change, replaced as a whole."""
+
+    policy: Policy
+    limits: Limits
+    observe: bool
+    denied: Literal["nxdomain", "refused"]
+
+
+@dataclass(slots=True)
+class Road:
+    """Answers questions; one for all listeners."""
+
+    terms: Terms
+    leaser: Leaser
+    upstreams: Upstreams
+    cache: AnswerCache
+    hot: HotReplies
+    tasks: Tasks
+    own: Container[bytes] = frozenset()
+    counts: Counts = field(default_factory=Counts)
+    clock: Callable[[], float] = time.monotonic
+    wall: Callable[[], float] = time.time
+    generation: int = 0
+    tcp_connections: int = 0
+    _flights: dict[Key, asyncio.Task[Answer]] = field(default_factory=dict)
+
+    async def walk(self, packet: bytes, *, udp: bool) -> bytes | None:
+        """The reply to a client's packet; None for silence."""
+        try:
+            question = parse_question(packet)
+        except QuestionError as fault:
+            self.counts.malformed += 1
+            return local.malformed(fault)
+        if (refusal := local.refusal(question)) is not None:
+            self.counts.refused += 1
+            return refusal
+        size = min(question.udp_size, n.UDP_SAFE) if udp else n.MESSAGE_MAX
+        reply, answer = await self._decide(question, size)
+        if answer is None:
+            return packet[:2] + reply.body
+        left = answer.left(self.clock())
+        # Options differ from question to question (cookies): such a reply would never be found again.
+        if udp and left > 0 and not (question.edns is not None and question.edns.raw):
+            self.hot.put(packet, reply, answer)
+        return packet[:2] + patch(reply, answer.ttl_s - left)
+
+    async def _decide(self, question: Question, size: int) -> tuple[Template, Answer | None]:
+        """The reply, and the answer that it rests on if it may be given again."""
+        while True:
+            generation = self.generation
+            verdict = self.terms.policy.decide(question.name, question.qtype, self.wall())
+            self._count(verdict)
+            if verdict.outcome is not Outcome.ALLOWED and not self.terms.observe:
+                return local.denial(question, verdict, self.terms.denied, size), None
+            try:
+                answer = await self._obtain((question.name, question.qtype), verdict)
+            except (KernelError, UpstreamError) as error:
+                if generation == self.generation:
+                    return self._fail(question, error, size), None
+                continue
+            # From here to the reply nothing waits: what was acknowledged still holds.
+            if generation == self.generation:
+                return self._render(question, answer, size), answer
+
+    async def _obtain(self, key: Key, verdict: Verdict) -> Answer:
+        """An answer whose leases hold: cached, a twin's, or fresh."""
+        answer = self.cache.fresh(key, self.clock())
+        if answer is not None:
+            self.counts.cached += 1
+            return answer
+        flight = self._flights.get(key)
+        if flight is None:
+            self.counts.fresh += 1
+            flight = self._flights[key] = self.tasks.start(self._flight(key, verdict))
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        else:
+            self.counts.joined += 1
+        # A client that goes away must not take the answer from the others.
+        return await asyncio.shield(flight)
+
+    def _landed(self, key: Key, flight: asyncio.Task[Answer]) -> None:
+        if self._flights.get(key) is flight:
+            del self._flights[key]
+
+    async def _flight(self, key: Key, verdict: Verdict) -> Answer:
+        """Ask upstream, lease what came, keep it. The one way into the cache."""
+        name, qtype = key
+        generation = self.generation
+        left_s = None if verdict.until is None else verdict.until - self.wall()
+        scope = Scope(verdict, self.terms.limits, self.own, self.terms.observe)
+        try:
+            response = await self.upstreams.ask(name, qtype)
+            try:
+                answer = compose(response, name, qtype, scope, now=self.clock(), left_s=left_s)
+            except WireError as error:
+                raise UpstreamError(f"upstream's answer is unusable: {error}", reached=True) from error
+        except UpstreamError:
+            expired = self.cache.stale(key, self.clock())
+            if expired is None:
+                raise
+            self.counts.stale += 1
+            answer = aged(expired, self.clock())
+        if generation == self.generation:  # else nobody will use it, and no lease may be made of it
+            answer = await self._lease(answer, name, qtype)
+        if generation == self.generation and answer.ttl_s > 0:
+            self.cache.put(key, answer)
+        return answer
+
+    async def _lease(self, answer: Answer, name: bytes, qtype: int) -> Answer:
+        """Have every address acknowledged; leave out what no budget is left for."""
+        wanted = grants(answer, name, self.clock())
+        if not wanted:
+            return answer
+        refused = await self.leaser.ensure(wanted)
+        if not refused:
+            return answer
+        self.counts.trimmed += len(refused)
+        trimmed = without(answer, qtype, refused)
+        if trimmed is None:
+            raise KernelError("every budget for the addresses of this name is used up")
+        return trimmed
+
+    def _render(self, question: Question, answer: Answer, size: int) -> Template:
+        return render(
+            question.section,
+            flags=question.flags,
+            rcode=answer.rcode,
+            records=answer.records,
+            authority=answer.authority,
+            edns=question.edns is not None,
+            do=question.do,
+            ede=answer.ede,
+            max_size=size,
+        )
+
+    def _fail(self, question: Question, error: KernelError | UpstreamError, size: int) -> Template:
+        self.counts.servfail += 1
+        if isinstance(error, UpstreamError):
+            code = _EDE_NO_AUTHORITY if error.reached else _EDE_NETWORK
+        else:
+            code = _EDE_OTHER
+        return local.servfail(question, (code, error.message), size)
+
+    def _count(self, verdict: Verdict) -> None:
+        if verdict.outcome is Outcome.ALLOWED:
+            self.counts.allowed += 1
+        elif verdict.outcome is Outcome.FILTERED:
+            self.counts.filtered += 1
+        else:
+            self.counts.denied += 1
+
+    def forget(self) -> None:
+        """Rules or leases were taken away: no answer given so far may be given again."""
+        self.generation += 1
+        self.cache.clear()
+        self.hot.clear()
+        self._flights.clear()

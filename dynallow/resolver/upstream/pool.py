@@ -1,0 +1,139 @@
+"""Which server is asked, and which next.
+
+Knows the servers' health; must not know what is asked or why. In all at most
+three tries, and an answer or an error before glibc gives up (5 s): a client
+that repeats its question costs more than one that is told SERVFAIL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dynallow.errors import UpstreamError, WireError
+from dynallow.policy.patterns import Pattern
+from dynallow.resolver.upstream.exchange import Exchange
+from dynallow.units import Endpoint
+from dynallow.wire import numbers as n
+from dynallow.wire.response import Response
+
+log = logging.getLogger(__name__)
+
+_TRIES = 3
+_TOTAL_S = 3.8
+# A server that failed is asked last for this long, doubled with each failure in a row.
+_REST_S, _REST_MAX_S = 1.0, 30.0
+_NS = 2
+
+
+@dataclass(slots=True)
+class Server:
+    """An upstream server and how it has done so far."""
+
+    endpoint: Endpoint
+    asked: int = 0
+    failed: int = 0
+    failures_in_row: int = 0
+    rest_until: float = 0.0
+    latency_s: float | None = None
+    last_error: str | None = None
+
+    def succeeded(self, latency_s: float) -> None:
+        """Take note of an answer; latency is smoothed over about eight of them."""
+        if self.failures_in_row:
+            log.info("upstream %s answers again", self.endpoint)
+        self.failures_in_row, self.rest_until = 0, 0.0
+        self.latency_s = latency_s if self.latency_s is None else self.latency_s * 0.875 + latency_s * 0.125
+
+    def fell_short(self, now: float, why: str) -> None:
+        """Take note of a failed try."""
+        self.failed += 1
+        self.last_error = why
+        if not self.failures_in_row:
+            log.warning("upstream %s: %s", self.endpoint, why)
+        self.rest_until = now + min(_REST_S * 2.0**self.failures_in_row, _REST_MAX_S)
+        self.failures_in_row = min(self.failures_in_row + 1, 16)
+
+
+@dataclass(frozen=True, slots=True)
+class Zone:
+    """Split DNS: names that these patterns match go to these servers."""
+
+    patterns: tuple[Pattern, ...]
+    servers: Sequence[Server]
+
+
+@dataclass(slots=True)
+class Upstreams:
+    """All servers; `ask` is the whole interface."""
+
+    exchange: Exchange
+    servers: Sequence[Server]
+    zones: Sequence[Zone] = ()
+    timeout_s: float = 2.0
+
+    def all(self) -> Iterable[Server]:
+        """Every server once, those of the zones too."""
+        seen = {id(server): server for server in self.servers}
+        seen.update({id(server): server for zone in self.zones for server in zone.servers})
+        return seen.values()
+
+    async def ask(self, name: bytes, qtype: int) -> Response:
+        """A usable response: NOERROR or NXDOMAIN, and no referral.
+
+        Raises UpstreamError after three tries or 3.8 s; `reached` tells whether
+        any server said anything at all.
+        """
+        loop = asyncio.get_running_loop()
+        end = loop.time() + _TOTAL_S
+        reached, why = False, "no upstream server is configured"
+        for number, server in enumerate(self._order(name, loop.time())):
+            started = loop.time()
+            patience = min(self.timeout_s, (end - started) / (_TRIES - number))
+            server.asked += 1
+            try:
+                response = await self.exchange.ask(server.endpoint, name, qtype, patience)
+                fault = _fault(response)
+            except TimeoutError:
+                fault = f"no answer in {patience:.1f} s"
+            except OSError as error:
+                fault = error.strerror or type(error).__name__
+            except WireError as error:
+                reached, fault = True, f"malformed answer: {error}"
+            else:
+                if fault is None:
+                    server.succeeded(loop.time() - started)
+                    return response
+                reached = True
+            server.fell_short(loop.time(), fault)
+            why = f"{server.endpoint}: {fault}"
+        raise UpstreamError(why, reached=reached)
+
+    def _order(self, name: bytes, now: float) -> list[Server]:
+        """The servers to try: as configured, those that just failed last, three tries in all."""
+        servers = self._zone_of(name)
+        ordered = sorted(servers, key=lambda server: server.rest_until > now)
+        return (ordered * _TRIES)[:_TRIES] if ordered else []
+
+    def _zone_of(self, name: bytes) -> Sequence[Server]:
+        """The servers of the zone whose pattern matches with the most labels, else the general ones."""
+        matches = [
+            (len(pattern.labels), zone.servers)
+            for zone in self.zones
+            for pattern in zone.patterns
+            if pattern.matches(name)
+        ]
+        return max(matches, key=lambda match: match[0])[1] if matches else self.servers
+
+
+def _fault(response: Response) -> str | None:
+    """Why a well-formed response is of no use; None when it is."""
+    if response.questionless or response.rcode not in (n.NOERROR, n.NXDOMAIN):
+        return f"rcode {response.rcode}"
+    if response.rcode == n.NOERROR and not response.answer:
+        kinds = {record.rtype for record in response.authority}
+        if _NS in kinds and n.SOA not in kinds:
+            return "a referral: it does not resolve for us"  # lame, or no recursion here
+    return None

@@ -1,0 +1,41 @@
+"""Which settings are not in force yet, and which a reload cannot change.
+
+Knows the state of the other rooms in one place, so that no key is ignored silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dynallow.settings.faults import path_text
+from dynallow.settings.model import Settings
+from dynallow.settings.upstream import Upstream
+
+_TRANSPORTS_TO_COME = ("tcp", "tls", "https")
+
+
+def not_in_force(settings: Settings) -> tuple[str, ...]:
+    """One line for each key given whose feature comes later."""
+    resolver = settings.resolver
+    lines = list(_upstreams("resolver.upstreams", resolver.upstreams))
+    for place, zone in enumerate(resolver.zones):
+        lines += _upstreams(path_text(("resolver", "zone", place, "upstreams")), zone.upstreams)
+    if resolver.search_suffixes:
+        lines.append("resolver.search-suffixes: not in force yet, names are matched as asked")
+    return tuple(lines)
+
+
+def needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
+    """The keys that differ and that only a restart can change: sockets are opened once, at start."""
+    pairs = (
+        ("resolver.listen", old.resolver.listen, new.resolver.listen),
+        ("control.socket", old.control.socket, new.control.socket),
+        ("control.metrics", old.control.metrics, new.control.metrics),
+    )
+    return tuple(key for key, before, after in pairs if before != after)
+
+
+def _upstreams(path: str, upstreams: tuple[Upstream, ...]) -> Iterator[str]:
+    for place, upstream in enumerate(upstreams):
+        if upstream.kind in _TRANSPORTS_TO_COME:
+            yield f"{path}[{place}]: {upstream.kind}:// upstreams are not in force yet, it is left out"

@@ -1,0 +1,107 @@
+"""From a validated response to what was asked: the CNAME chain and its end.
+
+Knows the answer section and the SOA of a denial; must not know policy,
+addresses' worth or time. Invariant 5: a record is in a `Chain` only when the
+answer section leads to it from the question, link by link. The order of the
+records does not matter (RFC 1034 allows any); records off the chain are
+ignored. A DNAME comes with the CNAMEs that it stands for (RFC 6672 section
+3.1): those are followed, the DNAME itself is off the chain and dropped.
+"""
+
+from __future__ import annotations
+
+import struct
+from operator import attrgetter
+from typing import Final, NamedTuple
+
+from dynallow.errors import WireError
+from dynallow.wire.names import Name, is_at_or_below
+from dynallow.wire.numbers import CNAME, SOA
+from dynallow.wire.response import Record, Response
+
+# DESIGN section 10; more than real names need, and what resolvers follow is about as much.
+LINKS_MAX: Final = 11
+_NO_TTL: Final = 1 << 32
+_ttl: Final = attrgetter("ttl")
+_rdata: Final = attrgetter("rdata")
+
+
+class Chain(NamedTuple):
+    """`links` are the CNAMEs in order, `final` the records of the asked type at `end`.
+
+    `ttl` is the smallest of all of them, 0 when there are none.
+    """
+
+    links: tuple[Record, ...]
+    final: tuple[Record, ...]
+    end: Name
+    ttl: int
+
+
+def walk(response: Response, name: Name, qtype: int) -> Chain:
+    """Follow the answer from `name` to its records of type `qtype`.
+
+    Raises WireError for a loop, more than 11 links, two different CNAMEs at one
+    owner, or a CNAME beside the data that was asked for (RFC 2181 section 10.1):
+    a server that sends these cannot be asked which one it meant.
+    """
+    aliases: dict[Name, Record] = {}
+    torn: set[Name] = set()
+    finals: dict[Name, list[Record]] = {}
+    for record in response.answer:
+        owner, rtype, ttl, rdata = record
+        if rtype == qtype:
+            if owner in finals:
+                finals[owner].append(record)
+            else:
+                finals[owner] = [record]
+        elif rtype == CNAME:
+            other = aliases.get(owner)
+            if other is None:
+                aliases[owner] = record
+            elif other.rdata != rdata:
+                torn.add(owner)
+            elif ttl < other.ttl:  # the same one twice: a clumsy server, not a lie
+                aliases[owner] = record
+    links: list[Record] = []
+    end, least = name, _NO_TTL
+    while (link := aliases.get(end)) is not None:
+        if end in torn or end in finals:
+            raise WireError("CNAME beside another CNAME or beside the data asked for")
+        if len(links) == LINKS_MAX:  # a loop comes here too
+            raise WireError(f"CNAME loop, or more than {LINKS_MAX} links")
+        links.append(link)
+        _owner, _rtype, ttl, end = link
+        if ttl < least:
+            least = ttl
+    rrset = finals.get(end)
+    if rrset is None:
+        return Chain(tuple(links), (), end, least if links else 0)
+    final = _merge(rrset)
+    if qtype == CNAME and len(final) > 1:
+        raise WireError("two CNAMEs at one owner")
+    return Chain(tuple(links), final, end, min(least, final[0].ttl))
+
+
+def _merge(rrset: list[Record]) -> tuple[Record, ...]:
+    """The RRset without duplicates, each record with the smallest TTL (RFC 2181 section 5)."""
+    ttls = set(map(_ttl, rrset))
+    if len(ttls) == 1 and len(set(map(_rdata, rrset))) == len(rrset):
+        return tuple(rrset)
+    least = min(ttls)
+    unique = {record.rdata: record._replace(ttl=least) for record in rrset}
+    return tuple(unique.values())
+
+
+def negative(response: Response, end: Name) -> tuple[Record | None, int]:
+    """The SOA that proves a denial at `end` and how long it may be kept (RFC 2308 section 5).
+
+    A SOA of a zone that does not hold `end` proves nothing and is not passed
+    on. Without one the denial must not be cached: (None, 0).
+    """
+    for record in response.authority:
+        if record.rtype == SOA and is_at_or_below(end, record.owner):
+            (minimum,) = struct.unpack_from(">I", record.rdata, len(record.rdata) - 4)
+            ttl = min(record.ttl, minimum)
+            return record._replace(ttl=ttl), ttl
+    return None, 0

@@ -1,0 +1,116 @@
+"""Reading domain names out of a message, compressed or not.
+
+Knows labels and compression pointers (RFC 1035 section 4.1.4) and nothing of
+records. Must stay linear: a 64 KiB message can hold thousands of names that
+each point at a chain of thousands of pointers.
+
+Invariants: a pointer leads to a piece that ends before the piece that holds the
+pointer begins, so loops cannot be written down and no byte is read as two
+things; every name is at most 255 bytes; no offset is walked twice, because what
+was read once is kept in `known`. (That also makes a limit on the number of
+pointers in a row, which other parsers need, superfluous.)
+
+Reads past the end raise IndexError on purpose: the bounds check is the
+interpreter's, and each public parser turns it into a WireError in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from dynallow.errors import WireError
+from dynallow.wire.numbers import HEADER_SIZE
+
+Name = bytes
+"""Uncompressed wire form, ASCII lower case, ending in a zero byte."""
+
+NAME_MAX: Final = 255
+LABEL_MAX: Final = 63
+_POINTER: Final = 0xC0
+
+
+def read_name(packet: bytes, pos: int, known: dict[int, Name]) -> tuple[Name, int]:
+    """The name at `pos`, decompressed and lower-cased, and the position after it.
+
+    `known` maps offsets to names read before in this message; every offset in it
+    lies before `pos`, because messages are read front to back.
+    """
+    start = pos
+    length = packet[pos]
+    while 0 < length <= LABEL_MAX:
+        pos += length + 1
+        length = packet[pos]
+    # lower() may run over the length bytes too: they are below 64, and "A" is 65.
+    if length == 0:
+        pos += 1
+        name = packet[start:pos].lower()
+    elif length >= _POINTER:
+        target = (length & LABEL_MAX) << 8 | packet[pos + 1]
+        tail = known.get(target)
+        if tail is None:
+            tail = _follow(packet, target, start, known)
+        name = packet[start:pos].lower() + tail
+        pos += 2
+    else:
+        raise WireError(f"label type {length >> 6:02b} in a name at byte {start}")
+    if len(name) > NAME_MAX:
+        raise WireError(f"name of {len(name)} bytes at byte {start}")
+    known[start] = name
+    return name, pos
+
+
+def _follow(packet: bytes, target: int, limit: int, known: dict[int, Name]) -> Name:
+    """The name at `target`, which a pointer in a piece that begins at `limit` names.
+
+    Each label on the way gets its own entry in `known`. Without that, thousands
+    of records pointing at different places of one long chain would each walk it.
+    """
+    trail: list[int] = []
+    _check_pointer(target, limit)
+    pos = target
+    while (tail := known.get(pos)) is None:
+        length = packet[pos]
+        if length == 0:
+            tail = b"\0"
+            break
+        trail.append(pos)
+        if length <= LABEL_MAX:
+            pos += length + 1
+            if pos >= limit:
+                raise WireError(f"name at byte {target} runs into the pointer that leads to it")
+        elif length >= _POINTER:
+            if pos + 2 > limit:
+                raise WireError(f"name at byte {target} runs into the pointer that leads to it")
+            limit = target
+            target = (length & LABEL_MAX) << 8 | packet[pos + 1]
+            _check_pointer(target, limit)
+            pos = target
+        else:
+            raise WireError(f"label type {length >> 6:02b} in a name at byte {pos}")
+    for pos in reversed(trail):
+        length = packet[pos]
+        if length <= LABEL_MAX:
+            tail = packet[pos : pos + length + 1].lower() + tail
+            if len(tail) > NAME_MAX:
+                raise WireError(f"name of more than {NAME_MAX} bytes at byte {pos}")
+        known[pos] = tail
+    return tail
+
+
+def _check_pointer(target: int, limit: int) -> None:
+    """Refuse a pointer into the header, at itself, or forward."""
+    if not HEADER_SIZE <= target < limit:
+        raise WireError(f"compression pointer to byte {target} from byte {limit}")
+
+
+def is_at_or_below(name: Name, ancestor: Name) -> bool:
+    """Whether `ancestor` is `name` itself or one of its parents, label by label.
+
+    A plain endswith() is wrong: a label may hold any bytes, also those of
+    another name's ending.
+    """
+    pos = 0
+    spare = len(name) - len(ancestor)
+    while pos < spare:
+        pos += name[pos] + 1
+    return name[pos:] == ancestor

@@ -1,0 +1,108 @@
+"""The insides of records: what RDLENGTH must be, and names decompressed.
+
+Knows the shape of each record type that holds names or whose length is fixed;
+everything else is opaque. Must not know sections or chains. Invariant: what
+`read_rdata` returns fills its RDLENGTH exactly and means the same in any other
+message (no compression pointer survives).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from dynallow.errors import WireError
+from dynallow.wire import numbers as n
+from dynallow.wire.names import Name, read_name
+from dynallow.wire.svcb import check_params
+
+_two_words: Final = struct.Struct(">HH").unpack_from
+
+_EXACT: Final = {n.A: 4, n.AAAA: 16}
+
+# (bytes before, names, bytes after). Beside the types in use, those that RFC 3597
+# section 4 tells receivers to decompress: passed on as they came, their
+# pointers would lead into some other message.
+_SHAPES: Final = {
+    n.NS: (0, 1, 0),
+    n.CNAME: (0, 1, 0),
+    n.PTR: (0, 1, 0),
+    n.DNAME: (0, 1, 0),
+    n.SOA: (0, 2, 20),
+    n.MX: (2, 1, 0),
+    n.SRV: (6, 1, 0),
+    3: (0, 1, 0),  # MD
+    4: (0, 1, 0),  # MF
+    7: (0, 1, 0),  # MB
+    8: (0, 1, 0),  # MG
+    9: (0, 1, 0),  # MR
+    14: (0, 2, 0),  # MINFO
+    17: (0, 2, 0),  # RP
+    18: (2, 1, 0),  # AFSDB
+    21: (2, 1, 0),  # RT
+    26: (2, 2, 0),  # PX
+    36: (2, 1, 0),  # KX
+}
+_NEVER_COMPRESSED: Final = {n.DNAME, 36}  # RFC 6672, RFC 2230: must not be sent so
+
+
+def read_rdata(packet: bytes, rtype: int, start: int, end: int, known: dict[int, Name]) -> bytes:
+    """The rdata in `packet[start:end]`, checked, with names decompressed and lower-cased.
+
+    Lower case is allowed, the DNS being case-blind (RFC 4343), and makes
+    following a chain a comparison of bytes. The caller has checked that
+    `end` lies within the packet.
+    """
+    shape = _SHAPES.get(rtype)
+    if shape is not None:
+        rdata = _read_shaped(packet, shape, start, end, known)
+        if rtype in _NEVER_COMPRESSED and len(rdata) != end - start:
+            raise WireError(f"compressed name in a record of type {rtype}")
+        return rdata
+    if rtype in _EXACT:
+        if end - start != _EXACT[rtype]:
+            raise WireError(f"type {rtype} with {end - start} bytes of data")
+    elif rtype in (n.TXT, n.SPF):
+        if _skip_strings(packet, start, end, None) != end or start == end:
+            raise WireError("text strings do not fill their record")
+    elif rtype in (n.HTTPS, n.SVCB):
+        check_params(packet[start:end])
+    elif rtype == n.NAPTR:
+        middle = _skip_strings(packet, start + 4, end, 3)
+        return packet[start:middle] + _read_shaped(packet, (0, 1, 0), middle, end, known)
+    return packet[start:end]
+
+
+def _read_shaped(
+    packet: bytes, shape: tuple[int, int, int], start: int, end: int, known: dict[int, Name]
+) -> bytes:
+    """Rdata made of fixed bytes, names, fixed bytes."""
+    before, names, after = shape
+    pos = start + before
+    rdata = packet[start:pos]
+    for _ in range(names):
+        name, pos = read_name(packet, pos, known)
+        rdata += name
+    if pos + after != end:
+        raise WireError(f"names end at byte {pos}, their record's data at {end}")
+    return rdata + packet[pos:end] if after else rdata
+
+
+def _skip_strings(packet: bytes, pos: int, end: int, count: int | None) -> int:
+    """The position after `count` character-strings (None: as many as there are).
+
+    Beyond `end` when the last one is cut off; the caller compares.
+    """
+    while pos < end and count != 0:
+        pos += packet[pos] + 1
+        if count is not None:
+            count -= 1
+    return pos
+
+
+def check_options(packet: bytes, pos: int, end: int) -> None:
+    """Check that EDNS options tile `packet[pos:end]` exactly (RFC 6891 section 6.1.2)."""
+    while pos < end:
+        pos += 4 + (packet[pos + 2] << 8 | packet[pos + 3])
+    if pos != end:
+        raise WireError("EDNS option runs past its record")

@@ -1,0 +1,179 @@
+"""Validated values to the bytes of a reply, and the same reply again some seconds later.
+
+Knows the message format; must not know why the reply says what it says.
+Invariants: a reply is built from records alone, no byte of an upstream's packet
+is relayed; one that does not fit is empty with TC set, never cut somewhere; a
+patched TTL only ever goes down.
+
+A reply is rendered once and kept as a `Template`; each later client gets it
+with the TTLs lowered (`patch`) behind his own id, at a tenth of the cost.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from dynallow.wire import numbers as n
+from dynallow.wire.names import Name
+from dynallow.wire.response import Record
+
+_head: Final = struct.Struct(">5H").pack
+_pointer_and_fixed: Final = struct.Struct(">HHHIH").pack
+_alias: Final = struct.Struct(">HHHIHH").pack
+_fixed: Final = struct.Struct(">HHIH").pack
+_opt: Final = struct.Struct(">BHHBBHH").pack
+_ede: Final = struct.Struct(">HHH").pack
+_ttl: Final = struct.Struct(">I").pack_into
+
+_POINTER: Final = 0xC000
+_REACH: Final = 0x4000  # a pointer has 14 bits
+_ECHOED: Final = n.OPCODE | n.RD | n.CD
+_SECTION: Final = n.HEADER_SIZE - 2  # where the question section begins in a body
+_EDE: Final = 15  # option code (RFC 8914)
+# With the longest question and OPT the whole still fits 512 bytes.
+EDE_TEXT_MAX: Final = 200
+
+
+class Template(NamedTuple):
+    """A reply without its two id bytes; offsets count from there.
+
+    `ttls` are the TTLs at age 0, one for each offset. OPT's field of that
+    name holds flags and is none of them. `second` is what one second takes
+    off the body when that is read as one big number: a 1 in the lowest byte
+    of each TTL (`patch` says why).
+    """
+
+    body: bytes
+    ttl_offsets: tuple[int, ...]
+    ttls: tuple[int, ...]
+    second: int
+
+
+def render(
+    section: bytes,
+    *,
+    flags: int,
+    rcode: int,
+    records: Sequence[Record] = (),
+    authority: Sequence[Record] = (),
+    edns: bool = False,
+    do: bool = False,
+    ede: tuple[int, str] | None = None,
+    max_size: int = n.MESSAGE_MAX,
+) -> Template:
+    """The reply to a question whose section (echoed byte for byte) and flags are given.
+
+    `section` is empty when the question could not be read. `edns` says whether
+    the question had an OPT record: only then does the reply (RFC 6891 section
+    7), and only then can it carry `ede` (code, text) or an rcode above 15.
+    """
+    flags = flags & _ECHOED | n.QR | n.RA | rcode & 0xF
+    opt = _render_opt(rcode, do, ede) if edns else b""
+    names: dict[Name, int] = {}
+    if section:
+        names[section[:-4].lower()] = n.HEADER_SIZE
+        if authority:
+            _add_parents(names, section)
+    parts = [b"", section]
+    offsets: list[int] = []
+    size = n.HEADER_SIZE + len(section)
+    size = _render_records(parts, offsets, names, size, records)
+    if authority:
+        size = _render_records(parts, offsets, names, size, authority)
+    if ede is not None and size + len(opt) > max_size:
+        opt = _render_opt(rcode, do, None)  # the answer matters more than its footnote
+    questions = 1 if section else 0
+    additionals = 1 if opt else 0
+    if size + len(opt) > max_size:
+        opt = _render_opt(rcode, do, ede) if edns else b""
+        return Template(_head(flags | n.TC, questions, 0, 0, additionals) + section + opt, (), (), 0)
+    parts[0] = _head(flags, questions, len(records), len(authority), additionals)
+    parts.append(opt)
+    ttls = [record.ttl for record in records]
+    if authority:
+        ttls += [record.ttl for record in authority]
+    body = b"".join(parts)
+    return Template(body, tuple(offsets), tuple(ttls), _second(len(body), offsets))
+
+
+def _second(size: int, offsets: list[int]) -> int:
+    """`Template.second` for a body of `size` bytes."""
+    ones = bytearray(size)
+    for offset in offsets:
+        ones[offset + 3] = 1
+    return int.from_bytes(ones, "big")
+
+
+def _render_records(
+    parts: list[bytes], offsets: list[int], names: dict[Name, int], size: int, records: Sequence[Record]
+) -> int:
+    """Append `records` to `parts`, the places of their TTLs to `offsets`; returns the new size.
+
+    Owners and CNAME targets become pointers when the whole name was written
+    before: that is all the compression a chain needs. Other rdata is written in
+    full, as RFC 3597 asks for all but the oldest types.
+    """
+    for owner, rtype, ttl, rdata in records:
+        at = names.get(owner)
+        if at is None:
+            if size < _REACH:
+                names[owner] = size
+            parts.append(owner + _fixed(rtype, n.CLASS_IN, ttl, len(rdata)))
+            start = size + len(owner) + 10
+        else:
+            start = size + 12
+            if rtype == n.CNAME and rdata in names:
+                parts.append(_alias(_POINTER | at, rtype, n.CLASS_IN, ttl, 2, _POINTER | names[rdata]))
+                offsets.append(size + 4)
+                size = start + 2
+                continue
+            parts.append(_pointer_and_fixed(_POINTER | at, rtype, n.CLASS_IN, ttl, len(rdata)))
+        if rtype == n.CNAME and start < _REACH:
+            names.setdefault(rdata, start)
+        parts.append(rdata)
+        offsets.append(start - 8)  # TTL and RDLENGTH stand before the data; the id is not counted
+        size = start + len(rdata)
+    return size
+
+
+def _add_parents(names: dict[Name, int], section: bytes) -> None:
+    """Let the question's parents be pointed at: a denial's SOA belongs to one of them."""
+    name = section[:-4].lower()
+    pos = name[0] + 1
+    while pos < len(name):
+        names[name[pos:]] = n.HEADER_SIZE + pos
+        pos += name[pos] + 1
+
+
+def _render_opt(rcode: int, do: bool, ede: tuple[int, str] | None) -> bytes:
+    """An OPT record with our UDP size, the rcode's upper bits, DO, and the extended error."""
+    option = b""
+    if ede is not None:
+        code, text = ede
+        # Cut at a character, not in the middle of one.
+        short = text.encode("utf-8", "replace")[:EDE_TEXT_MAX].decode("utf-8", "ignore").encode()
+        option = _ede(_EDE, 2 + len(short), code) + short
+    return _opt(0, n.OPT, n.UDP_SAFE, rcode >> 4, 0, n.DO if do else 0, len(option)) + option
+
+
+def patch(template: Template, age_s: int, section: bytes = b"") -> bytes:
+    """The reply after its id, with each TTL lowered by `age_s` seconds, never below 0.
+
+    `section` replaces the question section by one that differs in case only
+    (clients that mix it, "0x20", compare the echo).
+    """
+    body, offsets, ttls, second = template
+    if section:
+        body = body[:_SECTION] + section + body[_SECTION + len(section) :]
+    if not age_s or not ttls:
+        return body
+    if age_s <= min(ttls):
+        # All TTLs at once, in three steps that are C: no field borrows from
+        # its neighbour while none is smaller than what is taken away.
+        return (int.from_bytes(body, "big") - age_s * second).to_bytes(len(body), "big")
+    patched = bytearray(body)
+    for offset, ttl in zip(offsets, ttls, strict=True):
+        _ttl(patched, offset, ttl - age_s if ttl > age_s else 0)
+    return bytes(patched)
