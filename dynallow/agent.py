@@ -161,7 +161,12 @@ class Agent:
         self.road.upstreams = self._upstreams(chosen)
         self.road.cache.size = self.road.hot.size = settings.resolver.cache_size
         self.road.cache.stale_s = settings.resolver.stale
-        return self._revoke(self._unjustified, gone)
+        try:
+            return self._revoke(self._unjustified, gone)
+        except KernelError as error:
+            # The new rules are in force; what they no longer justify lapses by itself, only later.
+            log.error("leases could not be revoked, they end with their timeout: %s", error)
+            return Revocation((), ())
 
     def _unjustified(self, rule: str, name: bytes) -> bool:
         """Whether the policy in force does not give `name` to `rule` any more.
@@ -220,7 +225,8 @@ class Agent:
     async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
         """See Backend."""
         self._must_be_ready()
-        return await asyncio.to_thread(report.explain, self, subject, port, user)
+        explained = report.explain(self, subject, port, user)
+        return await asyncio.to_thread(report.located, self.loaded, explained)
 
     async def reload(self) -> ReloadReport:
         """See Backend."""

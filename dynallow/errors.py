@@ -13,7 +13,7 @@ what was expected, what was found and where, and (as `hint`) what to do next.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
 class DynallowError(Exception):
@@ -67,8 +67,7 @@ class ControlError(DynallowError):
     exit_code = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
+class Fault(NamedTuple):
     """One thing wrong with the settings; prints as `file:path.to.key: expected …, got …`."""
 
     file: str

@@ -14,10 +14,18 @@ def arguments(parser: ArgumentParser) -> None:
         type=Path,
         help="the settings' main file (default: /etc/dynallow/dynallow.toml); its conf.d lies beside it",
     )
+    parser.add_argument(
+        "--without",
+        metavar="FEATURE",
+        action="append",
+        default=[],
+        choices=["in-place-refresh"],
+        help="do as on a kernel that lacks it (in-place-refresh: Linux before 6.12); for tests and doubts",
+    )
 
 
 def execute(args: Namespace) -> int:
     """Run until SIGTERM or Ctrl-C."""
     from dynallow.agent import run
 
-    return run(args.config)
+    return run(args.config, force_replace="in-place-refresh" in args.without)

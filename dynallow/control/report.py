@@ -159,6 +159,19 @@ def explain(agent: Source, subject: str, port: PortRange | None, user: int | Non
     return _explain_address(agent, packed, port, user)
 
 
+def located(loaded: Loaded, explained: ExplainReport) -> ExplainReport:
+    """The explanation with the files and lines that its rules stand in.
+
+    Reads the files, which may be long: must not run in the loop's thread.
+    """
+    by_name = {rule.name: rule for rule in loaded.policy.rules}
+    for told in explained["rules"]:
+        shown, rule = told["exception"] or told["pattern"], by_name.get(told["rule"])
+        if shown is not None and rule is not None:
+            told["where"] = locate(loaded, rule, shown)
+    return explained
+
+
 def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
     try:
         name = parse_name(subject)
@@ -167,7 +180,7 @@ def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int
     wall, now = agent.road.wall(), agent.road.clock()
     policy = agent.loaded.policy
     verdict = policy.decide(name, _A, wall)
-    rules = [_traced(agent, trace) for trace in policy.explain(name, _A, wall)]
+    rules = [_traced(trace) for trace in policy.explain(name, _A, wall)]
     leases = agent.ledger.of(name, now)
     others = {other for _, address, _ in leases for other in agent.ledger.names_of(address, now)} - {name}
     outcome, text = verdict.outcome.value, verdict.reason
@@ -225,14 +238,13 @@ def _explain_address(agent: Source, packed: bytes, port: PortRange | None, user:
     }
 
 
-def _traced(agent: Source, trace: RuleTrace) -> ExplainedRule:
-    shown = trace.exception or trace.pattern
+def _traced(trace: RuleTrace) -> ExplainedRule:
     return {
         "rule": trace.rule.name,
         "outcome": trace.outcome,
         "pattern": trace.pattern,
         "exception": trace.exception,
-        "where": None if shown is None else locate(agent.loaded, trace.rule, shown),
+        "where": None,
         "ports": _texts(trace.rule.ports),
         "users": list(trace.rule.users),
         "reason": trace.rule.reason,

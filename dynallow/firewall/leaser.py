@@ -37,6 +37,10 @@ _MARGIN_MS = 250
 _MAX_PUTS = 512
 _MAX_ROUNDS = 4
 _FULL_RETRY_S = 2.0
+# After a refusal nothing is tried for this long, so that failing costs the loop at most a tenth.
+_REST_S = 0.08
+
+_Waiting = tuple[Sequence[Put], asyncio.Future[None]]
 
 
 @dataclass(slots=True)
@@ -69,8 +73,9 @@ class Leaser:
         self._elements = elements
         self._describe = describe
         self._clock = clock
-        self._queue: list[tuple[Sequence[Put], asyncio.Future[None]]] = []
+        self._queue: list[_Waiting] = []
         self._failing = False
+        self._refusing: tuple[float, KernelError] | None = None
         self._epoch = 0  # a revocation starts a new one: grants of an old policy must not be planned again
 
     # ------------------------------------------------------------ granting
@@ -119,29 +124,45 @@ class Leaser:
         queue, self._queue = self._queue, []
         while queue:
             size = 0
-            group: list[tuple[Sequence[Put], asyncio.Future[None]]] = []
+            group: list[_Waiting] = []
             while queue and (not group or size + len(queue[0][0]) <= _MAX_PUTS):
                 size += len(queue[0][0])
                 group.append(queue.pop(0))
             self._write_group(group)
 
-    def _write_group(self, group: list[tuple[Sequence[Put], asyncio.Future[None]]]) -> None:
+    def _write_group(self, group: list[_Waiting]) -> None:
+        failure: KernelError | None = KernelError("writing to a set failed")
         try:
-            self._commit([put for puts, _ in group for put in puts])
+            self._try([put for puts, _ in group for put in puts])
+            failure = None
         except KernelError as error:
             if len(group) > 1:
                 # One answer's failure must not fail the others: each on its own.
                 for single in group:
                     self._write_group([single])
                 return
+            failure = error
+        finally:
+            # Whatever happened, nobody is left waiting.
+            for _, done in group:
+                if not done.done():
+                    if failure is None:
+                        done.set_result(None)
+                    else:
+                        done.set_exception(failure)
+
+    def _try(self, puts: list[Put]) -> None:
+        """Commit, unless the kernel has just refused: a refusal holds up the loop for 8 ms."""
+        if self._refusing is not None and self._clock() < self._refusing[0]:
+            raise self._refusing[1]
+        try:
+            self._commit(puts)
+        except KernelError as error:
             self._note(error)
-            if not group[0][1].done():
-                group[0][1].set_exception(error)
-            return
-        self._failing = False
-        for _, done in group:
-            if not done.done():
-                done.set_result(None)
+            if not isinstance(error, SetFullError):
+                self._refusing = (self._clock() + _REST_S, error)
+            raise
+        self._failing, self._refusing = False, None
 
     def _commit(self, puts: list[Put]) -> None:
         """One transaction, and the ledger in the same step."""

@@ -58,11 +58,10 @@ def _size(description: object) -> int:
     return 0
 
 
-def load(table: Ruleset) -> int:
+def load(table: Ruleset) -> None:
     """Replace chains and rules, keep the sets of the rules that stay.
 
-    Returns the pid of the process that did it, by which the watch knows its
-    events for our own. Raises KernelError; then nothing has changed.
+    Raises KernelError; then nothing has changed.
     """
     present = read_present()
     carried: list[Carried] = []
@@ -77,4 +76,4 @@ def load(table: Ruleset) -> int:
                 ]
         finally:
             elements.close()
-    return nft.load(render_load(table, present, carried))
+    nft.load(render_load(table, present, carried))

@@ -4,7 +4,7 @@ The kernel runs a transaction inside `send`; when `send` returns, the
 acknowledgement already waits in the receive queue. So a transaction is one
 send and one or two receives, without a turn of the event loop. A transaction
 that *fails* takes about 8 ms (the kernel waits for RCU before it rolls back):
-failures must stay rare, and `LeaseWriter` moves them off the loop.
+failures must stay rare, and `Leaser` pauses after one.
 
 Must not know DNS, leases or the loop.
 """
@@ -23,7 +23,7 @@ _SOL_NETLINK, _CAP_ACK = 270, 10
 _RECEIVE = 65536
 _DUMP_RETRIES = 5
 # A datagram over the send buffer is EMSGSIZE; 128 elements a message and 512 a transaction
-# (`LeaseWriter`) are at most about 200 KiB with the longest comments, three times that replaced.
+# (`Leaser`) are at most about 200 KiB with the longest comments, three times that replaced.
 _SEND_BUFFER = 1 << 20
 
 

@@ -18,12 +18,9 @@ def find() -> str | None:
     return shutil.which("nft") or shutil.which("nft", path=_SBIN)
 
 
-def load(script: str) -> int:
-    """Run a script as one transaction: all of it holds afterwards, or nothing (`nft -f -`).
-
-    Returns the pid that nft had.
-    """
-    return _run(script, "loading the ruleset", "-f", "-")
+def load(script: str) -> None:
+    """Run a script as one transaction: all of it holds afterwards, or nothing (`nft -f -`)."""
+    _run(script, "loading the ruleset", "-f", "-")
 
 
 def check(script: str) -> None:
@@ -31,34 +28,32 @@ def check(script: str) -> None:
     _run(script, "checking the ruleset", "-c", "-f", "-")
 
 
-def _run(script: str, doing: str, *arguments: str) -> int:
+def _run(script: str, doing: str, *arguments: str) -> None:
     program = find()
     if program is None:
         raise KernelError(
             f"{doing}: the program nft was not found", "install the package nftables", errno=errno.ENOENT
         )
     try:
-        with subprocess.Popen(
+        done = subprocess.run(
             [program, *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            input=script,
+            capture_output=True,
             text=True,
+            timeout=_TIMEOUT_S,
+            check=False,
             env={**os.environ, "LC_ALL": "C"},
-        ) as process:
-            try:
-                _, stderr = process.communicate(script, timeout=_TIMEOUT_S)
-            except subprocess.TimeoutExpired as error:
-                process.kill()
-                text = f"{doing}: nft did not finish in {_TIMEOUT_S:.0f} s"
-                raise KernelError(text, errno=errno.ETIMEDOUT) from error
+        )
+    except subprocess.TimeoutExpired as error:
+        raise KernelError(
+            f"{doing}: nft did not finish in {_TIMEOUT_S:.0f} s", errno=errno.ETIMEDOUT
+        ) from error
     except OSError as error:
         raise KernelError(
             f"{doing}: cannot run {program}: {error.strerror}", errno=error.errno or 0
         ) from error
-    if process.returncode != 0:
-        raise _refusal(doing, stderr.strip())
-    return process.pid
+    if done.returncode != 0:
+        raise _refusal(doing, done.stderr.strip())
 
 
 def _refusal(doing: str, stderr: str) -> KernelError:

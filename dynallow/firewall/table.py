@@ -71,7 +71,8 @@ class Table:
         is answered, so none is answered by rules that are half gone.
         """
         self.leaser.flush()
-        self._watch.expect(load.load(ruleset))
+        load.load(ruleset)
+        self._watch.absorb()
         self._wanted = ruleset
 
     def close(self) -> None:

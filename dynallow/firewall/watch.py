@@ -14,7 +14,6 @@ import ctypes
 import logging
 import socket
 import struct
-from collections import deque
 from collections.abc import Callable
 
 from dynallow.errors import KernelError
@@ -37,7 +36,6 @@ class Watch:
     def __init__(self, element_port: int, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
         self._touched = False
-        self._ours: deque[int] = deque(maxlen=16)
         self._sock = open_socket(receive_buffer=4 << 20)
         self._sock.setblocking(False)
         _drop_from(self._sock, element_port)
@@ -56,22 +54,35 @@ class Watch:
         asyncio.get_running_loop().remove_reader(self._sock)
         self._sock.close()
 
-    def expect(self, pid: int) -> None:
-        """Changes by this process are ours: an `nft` that the agent has run."""
-        self._ours.append(pid)
+    def absorb(self) -> None:
+        """Take one transaction by an `nft` for our own: the agent has just run one.
+
+        Its events are queued before it ends. Told by count and not by pid:
+        the kernel's pids are those of the first namespace, ours may be others.
+        """
+        changed = self._drain()
+        ours = next((process for process in changed if process.startswith("nft ")), None)
+        if ours is not None:
+            changed.remove(ours)
+        if changed:
+            self._on_change(changed[-1])
 
     def _read(self) -> None:
+        changed = self._drain()
+        if changed:
+            self._on_change(changed[-1])
+
+    def _drain(self) -> list[str]:
+        """The processes that changed the table since the last look."""
         changed: list[str] = []
         while True:
             try:
                 changed += self._processes(self._sock.recv(1 << 18))
             except BlockingIOError:
-                break
+                return changed
             except OSError:
-                # ENOBUFS: events were lost, so it must be taken that one of them was ours to see
+                # ENOBUFS: events were lost, so it must be taken that one of them touched the table
                 changed.append("somebody (events were lost)")
-        if changed:
-            self._on_change(changed[-1])
 
     def _processes(self, datagram: bytes) -> list[str]:
         """Who ended a transaction on our table in this datagram."""
@@ -85,7 +96,7 @@ class Watch:
             if kind == _NFT_MSG_NEWGEN:
                 (pid,) = struct.unpack(">I", attributes.get(_GEN_PROC_PID, bytes(4)))
                 name = attributes.get(_GEN_PROC_NAME, b"").rstrip(b"\0").decode("ascii", "replace")
-                if self._touched and pid not in self._ours:
+                if self._touched:
                     found.append(f"{name or 'a process'} (pid {pid})")
                 self._touched = False
             elif attributes.get(_ATTR_TABLE, b"").rstrip(b"\0") == TABLE.encode():

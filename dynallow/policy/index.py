@@ -70,8 +70,8 @@ class Table:
     def find(self, name: Name) -> RuleSet:
         """The rules whose entry has exactly as many labels as `name`, and fits it."""
         found = self.literal.get(name, NONE)
-        if self.shaped:
-            found = union(found, self._find_shaped(labels(name)))
+        if self.shaped and (hit := self._find_shaped(labels(name))):
+            found = union(found, hit)
         return found
 
     def find_ancestors(self, name: Name) -> RuleSet:
@@ -95,8 +95,8 @@ class Table:
         found = NONE
         for shape, entries in self.shaped.get(len(parts), {}).items():
             key = mask(parts, shape)
-            if key is not None:
-                found = union(found, entries.get(key, NONE))
+            if key is not None and (hit := entries.get(key)):
+                found = union(found, hit)
         return found
 
 
@@ -114,11 +114,9 @@ class Index:
 
     def match(self, name: Name) -> RuleSet:
         """The rules that list `name`."""
-        found = self.exact.literal.get(name, NONE)
-        if self.exact.shaped:
-            found = self.exact.find(name)
-        if self.deep.literal or self.deep.shaped:
-            found = union(found, self.deep.find_ancestors(name))
+        found = self.exact.find(name) if self.exact.shaped else self.exact.literal.get(name, NONE)
+        if (self.deep.literal or self.deep.shaped) and (hit := self.deep.find_ancestors(name)):
+            found = union(found, hit)
         return found
 
     def match_all_below(self, name: Name) -> RuleSet:
@@ -132,14 +130,16 @@ class Index:
     def add(self, rule: int, pattern: Pattern) -> None:
         """Let `rule` list what `pattern` matches."""
         parts = pattern.labels
+        self.count += 1
         if pattern.apex:
             self._put(self.exact, parts, rule)
         if pattern.below:
             self._put(self.deep, parts, rule)
-        for start in range(0 if pattern.below else 1, len(parts)):
-            self._put(self.below, parts[start:], rule)
-        self._put(self.below, (), rule)
-        self.count += 1
+        first = 0 if pattern.below else 1
+        while shape_of(parts[first:]):
+            self._put(self.below, parts[first:], rule)
+            first += 1
+        self._climb(to_wire(parts[first:], ""), rule, self._intern((rule,)))
 
     def add_names(self, rule: int, names: Iterable[Name]) -> None:
         """Let `rule` list these literal names; one straight loop, since lists hold millions."""
@@ -151,17 +151,20 @@ class Index:
             held = exact.setdefault(name, own)
             if held is not own and rule not in held:
                 exact[name] = self._intern(union(held, own))
-            offset = name[0] + 1
-            while True:
-                parent = name[offset:]
-                held = below.setdefault(parent, NONE)
-                if rule in held:
-                    break
-                below[parent] = self._intern(union(held, own))
-                if parent == ROOT:
-                    break
-                offset += name[offset] + 1
+            parent = name[name[0] + 1 :]
+            if rule not in below.get(parent, NONE):
+                self._climb(parent, rule, own)
         self.count += count
+
+    def _climb(self, name: Name, rule: int, own: RuleSet) -> None:
+        """Note in `below` that `rule` lists something below `name` and below each of its ancestors."""
+        below = self.below.literal
+        while name:
+            held = below.get(name, NONE)
+            if rule in held:
+                return
+            below[name] = self._intern(union(held, own))
+            name = name[name[0] + 1 :]
 
     def _put(self, table: Table, parts: tuple[bytes, ...], rule: int) -> None:
         entries, key = table.entries(parts)

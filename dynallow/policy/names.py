@@ -23,10 +23,12 @@ MAX_WIRE = 255  # … which is 253 characters of text without the trailing dot
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 # `_` is no host name character (RFC 952) but is common in names that are asked for.
 _PLAIN = re.compile(rb"[a-z0-9_-]+")
+_PLAIN_TEXT = re.compile(rb"[a-z0-9_.-]+")
 _GLOB = re.compile(rb"[a-z0-9_*-]+")
 _PORT = re.compile(r".*[^:]:\d{1,5}")
 _DECIMAL = re.compile("[0-9]{3}")
-_UNESCAPED = frozenset(string.ascii_letters.encode() + string.digits.encode() + b"_-*")
+_ADDRESS_LIKE = re.compile(r"[0-9A-Fa-f:./\[\]]+")
+_UNESCAPED = frozenset(string.ascii_letters.encode() + string.digits.encode() + b"_-")
 
 
 def parse_name(text: str) -> Name:
@@ -46,7 +48,12 @@ def parse_name(text: str) -> Name:
 
 def to_text(name: Name) -> str:
     """The name as printed: no trailing dot, "." for the root, odd bytes escaped (RFC 1035 section 5.1)."""
-    return ".".join([_label_text(label) for label in labels(name)]) or "."
+    parts = labels(name)
+    joined = b".".join(parts)
+    # Nearly all names are plain, and each denial prints its own. A dot too many stood in a label.
+    if _PLAIN_TEXT.fullmatch(joined) and joined.count(b".") == len(parts) - 1:
+        return joined.decode("ascii")
+    return ".".join(["".join(map(_ESCAPED.__getitem__, label)) for label in parts]) or "."
 
 
 def labels(name: Name) -> tuple[bytes, ...]:
@@ -80,16 +87,20 @@ def reject_non_name(text: str) -> None:
         raise ValueError('expected a name such as "deb.debian.org", got ""')
     if "://" in text:
         raise ValueError(f'expected a host name alone, got the URL "{text}"')
-    try:
-        ip_network(text.strip("[]"), strict=False)
-    except ValueError:
-        pass
-    else:
+    if _ADDRESS_LIKE.fullmatch(text) and _is_network(text.strip("[]")):
         raise ValueError(f'expected a name, got the address "{text}" (addresses go under [[destination]])')
     if "/" in text:
         raise ValueError(f'expected a host name without a path, got "{text}"')
     if _PORT.fullmatch(text):
         raise ValueError(f'expected a name without a port, got "{text}" (ports go into ports)')
+
+
+def _is_network(text: str) -> bool:
+    try:
+        ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return True
 
 
 def _encode_label(label: str, text: str, wildcards: bool) -> bytes:
@@ -129,7 +140,7 @@ def _unescaped_labels(text: str) -> tuple[bytes, ...]:
             escaped = digits[0] if digits else text[offset : offset + 1]
             value = int(escaped) if digits else ord(escaped or "\uffff")
             offset += len(escaped)
-        if value > 255:
+        if value > 255 or (char != "\\" and value > 126):
             raise ValueError(f'expected RFC 1035 escapes ("\\046" or "\\."), got "{text}"')
         label.append(value)
     if label:
@@ -137,12 +148,6 @@ def _unescaped_labels(text: str) -> tuple[bytes, ...]:
     if any(not 0 < len(part) <= MAX_LABEL for part in parts):
         raise ValueError(f'expected labels of 1 to 63 characters, got "{text}"')
     return tuple(parts)
-
-
-def _label_text(label: bytes) -> str:
-    if _PLAIN.fullmatch(label):  # nearly all are, and each denial prints its name
-        return label.decode("ascii")
-    return "".join(map(_ESCAPED.__getitem__, label))
 
 
 def _escape(byte: int) -> str:

@@ -48,7 +48,7 @@ class Policy:
         known = self._allowed.get((kept, qtype))
         if known is not None and (known.until is None or wall < known.until):
             return known
-        live = self._live(kept, wall)
+        live = self._live(kept, wall) if kept else ()
         if not live:
             return self._deny(name, found, kept, wall)
         verdict = _verdict(live, qtype)
@@ -73,16 +73,16 @@ class Policy:
         return tuple(self.rules[index] for index in indexes if not self.rules[index].expired(wall))
 
     def _deny(self, name: Name, found: RuleSet, kept: RuleSet, wall: float) -> Verdict:
+        reason = self._denial(name, found, kept, wall) if found else f"no rule allows {to_text(name)}"
+        return Verdict(Outcome.DENIED, (), reason, self._names_below(name, wall))
+
+    def _denial(self, name: Name, found: RuleSet, kept: RuleSet, wall: float) -> str:
+        """Why the rules `found`, which list the name, deny it; an exception says more than an expiry."""
         excepting = self._live(tuple(index for index in found if index not in kept), wall)
         if excepting:
-            rule = excepting[0]
-            reason = _with_reason(f"rule {rule.name} excepts {to_text(name)}", rule)
-        elif kept:
-            rule = self.rules[kept[0]]
-            reason = _with_reason(f"rule {rule.name} expired on {_last_day(rule)}", rule)
-        else:
-            reason = f"no rule allows {to_text(name)}"
-        return Verdict(Outcome.DENIED, reason=reason, names_below=self._names_below(name, wall))
+            return _with_reason(f"rule {excepting[0].name} excepts {to_text(name)}", excepting[0])
+        rule = self.rules[found[0]]
+        return _with_reason(f"rule {rule.name} expired on {_last_day(rule)}", rule)
 
     def _names_below(self, name: Name, wall: float) -> bool:
         """Whether a rule in force lists a name below `name`.
@@ -97,7 +97,7 @@ class Policy:
         if below and self.excepted.count:
             taken = self.excepted.match_all_below(name)
             below = tuple(index for index in below if index not in taken)
-        return bool(self._live(below, wall))
+        return any(not self.rules[index].expired(wall) for index in below)
 
 
 @dataclass(slots=True)

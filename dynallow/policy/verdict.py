@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dynallow.policy.rules import Rule
 
@@ -17,9 +17,8 @@ class Outcome(Enum):
     FILTERED = "filtered"
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The answer of `Policy.decide`.
+class Verdict(NamedTuple):
+    """The answer of `Policy.decide`; a tuple, for one is made for every name that a stranger thinks up.
 
     rules: those that allow name and type; of a filtered question, those that list the name
     reason: why not, for EDE and the user; empty when allowed

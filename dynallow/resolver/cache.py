@@ -39,7 +39,10 @@ class AnswerCache:
     def stale(self, key: Key, now: float) -> Answer | None:
         """The answer that may be told when no upstream answers."""
         answer = self._answers.get(key)
-        return answer if answer is not None and answer.data_ends + self.stale_s > now else None
+        if answer is None or answer.data_ends + self.stale_s <= now:
+            return None
+        # Its rules' end is nothing that stretches.
+        return answer if answer.rules_end is None or answer.rules_end > now else None
 
     def put(self, key: Key, answer: Answer) -> None:
         """Keep an answer whose leases hold."""

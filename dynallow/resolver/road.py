@@ -36,6 +36,8 @@ from dynallow.wire.render import Template, patch, render
 
 log = logging.getLogger(__name__)
 
+# A question that waits while the policy or the table changes is decided anew, this often at most.
+_ROUNDS = 4
 _EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
 
 
@@ -89,7 +91,7 @@ class Road:
 
     async def _decide(self, question: Question, size: int) -> tuple[Template, Answer | None]:
         """The reply, and the answer that it rests on if it may be given again."""
-        while True:
+        for _ in range(_ROUNDS):
             generation = self.generation
             verdict = self.terms.policy.decide(question.name, question.qtype, self.wall())
             self._count(verdict)
@@ -100,10 +102,12 @@ class Road:
             except (KernelError, UpstreamError) as error:
                 if generation == self.generation:
                     return self._fail(question, error, size), None
-                continue
+                continue  # it may have failed because what it rested on is gone
             # From here to the reply nothing waits: what was acknowledged still holds.
             if generation == self.generation:
                 return self._render(question, answer, size), answer
+        unsettled = KernelError("the rules changed again and again while this question waited")
+        return self._fail(question, unsettled, size), None
 
     async def _obtain(self, key: Key, verdict: Verdict) -> Answer:
         """An answer whose leases hold: cached, a twin's, or fresh."""

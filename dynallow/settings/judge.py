@@ -29,6 +29,8 @@ def judge(model: type[Section], table: object) -> tuple[Section | None, Set[str]
     faulty = frozenset(str(path[0]) for path in paths)
     repaired = {key: value for key, value in table.items() if key not in faulty}
     repaired |= {key: value for key, value in _STAND_INS.items() if key in faulty}
+    if "names-from" in faulty:
+        repaired.setdefault("names", [_STAND_IN_NAME])
     if "names" in faulty and isinstance(table["names"], list):
         # The good patterns keep their places, for the guard's faults to point at.
         bad = {path[1] for path in paths if path[0] == "names"}

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynallow.cli.checks.finding import Finding
+from dynallow.cli.phrases import plural
 from dynallow.errors import KernelError
 
 if TYPE_CHECKING:
@@ -100,10 +101,8 @@ def judge_table(table: TableView) -> Finding:
         return Finding(
             "table", "fail", "not there: nothing is blocked", f"table {_OURS}", "systemctl start dynallow"
         )
-    leases = sum(map(len, table.sets.values()))
-    text = (
-        f"{_OURS}, mode {table.mode}, {len(table.sets)} rules, {leases} leases, {table.denied_packets} denied"
-    )
+    counts = (plural(len(table.sets), "rule"), plural(sum(map(len, table.sets.values())), "lease"))
+    text = f"{_OURS}, mode {table.mode}, {', '.join(counts)}, {plural(table.denied_packets, 'packet')} denied"
     match table.mode:
         case "enforce":
             return Finding("table", "ok", text)

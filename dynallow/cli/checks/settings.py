@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dynallow.cli.checks.finding import Finding
+from dynallow.cli.phrases import plural
 from dynallow.control.schema import StatusReport
 from dynallow.errors import SettingsError
 from dynallow.units import Endpoint, parse_endpoint
@@ -24,7 +25,8 @@ def examine_settings(path: Path | None) -> tuple[Loaded | None, list[Finding]]:
         faults = [Finding("settings", "fail", str(fault), "", error.hint) for fault in error.faults]
         return None, faults
     files = ", ".join(map(str, loaded.files))
-    found = f"valid ({files}): {len(loaded.settings.rules)} rules, {loaded.policy.count} patterns"
+    counts = (plural(len(loaded.settings.rules), "rule"), plural(loaded.policy.count, "pattern"))
+    found = f"valid ({files}): {', '.join(counts)}"
     later = [Finding("settings", "warn", text) for text in not_in_force(loaded.settings)]
     return loaded, [Finding("settings", "ok", found), *later]
 
