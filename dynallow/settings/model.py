@@ -74,7 +74,7 @@ class LeaseSettings(Section):
     min: f.Duration = Field(default=60.0, description="shortest lease")
     max: f.Duration = Field(default=86400.0, description="longest lease")
     max_addresses_per_name: f.Count = Field(default=256, description="most addresses leased for one name")
-    max_per_rule: f.Count = Field(default=65536, description="most leases of one rule, each address family")
+    max_per_rule: f.Count = Field(default=65536, description="most leases of one rule")
 
 
 class FirewallSettings(Section):

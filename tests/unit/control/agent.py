@@ -1,0 +1,207 @@
+"""An agent in memory behind the real control server, for tests of client and CLI.
+
+`MemoryAgent` is a Backend with a fixed state; `serving` runs the server in a
+thread with a loop of its own, so that a test can talk to it as another process
+would: blocking, over the real socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dynallow.control.backend import BadRequestError, UnknownRuleError
+from dynallow.control.connection import Limits
+from dynallow.control.metrics import Family, render
+from dynallow.control.schema import (
+    ExplainReport,
+    FlushReport,
+    LeaseReport,
+    Mode,
+    ModeReport,
+    ReloadReport,
+    RevokedLease,
+    RuleReport,
+    StatusReport,
+)
+from dynallow.control.server import ControlServer
+from dynallow.errors import DynallowError
+from dynallow.units import Endpoint, PortRange
+
+LEASE = LeaseReport(address="198.51.100.7", name="deb.example.org", expires_in_s=93.4, packets=12, bytes=4096)
+
+
+class MemoryAgent:
+    """Rules "mirror" and "api"; what is asked of it stands in `asked`; `fault` is raised instead."""
+
+    def __init__(self, leases: int = 1) -> None:
+        self.mode: Mode = "enforce"
+        self.asked: list[tuple[object, ...]] = []
+        self.fault: Exception | None = None
+        self.gate: asyncio.Event | None = None
+        self.leases = [LEASE] * leases
+
+    async def _record(self, *call: object) -> None:
+        self.asked.append(call)
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+
+    def _rule(self, name: str, leases: list[LeaseReport]) -> RuleReport:
+        return RuleReport(
+            rule=name,
+            reason="OS updates",
+            owner="platform team",
+            expires=None,
+            ports=["tcp/443"],
+            users=[0],
+            leases=leases,
+        )
+
+    async def status(self, rule: str | None) -> StatusReport:
+        await self._record("status", rule)
+        rules = [self._rule("mirror", self.leases), self._rule("api", [])]
+        if rule is not None and rule not in ("mirror", "api"):
+            raise UnknownRuleError(f"no rule {rule!r}", hint="rules: api, mirror")
+        return {
+            "agent": {
+                "running": True,
+                "pid": 4242,
+                "version": "0.1.0",
+                "since": "2026-11-21T10:00:00+00:00",
+                "settings": "/etc/dynallow/dynallow.toml",
+            },
+            "mode": self.mode,
+            "mode_since": "2026-11-21T10:00:00+00:00",
+            "kernel": {
+                "release": "6.18.0",
+                "table": True,
+                "in_place_refresh": True,
+                "denied_packets": 3,
+                "denied_bytes": 180,
+            },
+            "listen": ["127.0.0.1:53", "[::1]:53"],
+            "upstreams": [
+                {
+                    "upstream": "192.0.2.1",
+                    "healthy": False,
+                    "asked": 9,
+                    "failed": 2,
+                    "latency_ms": 1.5,
+                    "last_error": "no answer within 2 s",
+                }
+            ],
+            "questions": {
+                "allowed": 5,
+                "denied": 2,
+                "filtered": 1,
+                "malformed": 0,
+                "hot": 3,
+                "cached": 1,
+                "fresh": 1,
+                "stale": 0,
+                "servfail": 0,
+            },
+            "rules": [one for one in rules if rule in (None, one["rule"])],
+            "destinations": [
+                {
+                    "destination": "ntp",
+                    "addresses": ["192.0.2.123/32"],
+                    "ports": ["udp/123"],
+                    "users": [],
+                    "reason": "time",
+                }
+            ],
+            "not_in_force": ["resolver.search-suffixes"],
+            "warnings": ["upstream 192.0.2.1 does not answer"],
+        }
+
+    async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
+        await self._record("explain", subject, port, user)
+        if " " in subject:
+            raise BadRequestError(f'expected a name or an address, got "{subject}"')
+        allowed = subject == "deb.example.org"
+        return {
+            "subject": subject,
+            "kind": "name",
+            "verdict": "allowed" if allowed else "denied",
+            "text": f"{subject} is {'allowed by rule mirror' if allowed else 'listed by no rule'}",
+            "rules": [
+                {
+                    "rule": "mirror",
+                    "outcome": "allows",
+                    "pattern": "*.example.org",
+                    "exception": None,
+                    "where": "/etc/dynallow/dynallow.toml:12",
+                    "ports": ["tcp/443"],
+                    "users": [],
+                    "reason": "OS updates",
+                    "owner": "platform team",
+                }
+            ]
+            if allowed
+            else [],
+            "leases": [{"rule": "mirror", "address": "198.51.100.7", "name": subject, "expires_in_s": 93.4}]
+            if allowed
+            else [],
+            "names": ["cdn.example.net"] if allowed else [],
+        }
+
+    async def reload(self) -> ReloadReport:
+        await self._record("reload")
+        return {
+            "changed": True,
+            "rules_added": ["new"],
+            "rules_removed": ["old"],
+            "rules_changed": [],
+            "settings_changed": ["lease.grace"],
+            "needs_restart": ["resolver.listen"],
+            "not_in_force": ["resolver.search-suffixes"],
+        }
+
+    async def flush(self, rule: str | None, name: str | None) -> FlushReport:
+        await self._record("flush", rule, name)
+        revoked: list[RevokedLease] = [
+            {"rule": rule or "mirror", "address": lease["address"], "name": lease["name"]}
+            for lease in self.leases
+        ]
+        return {"revoked": revoked, "connections_cut": len(revoked)}
+
+    async def set_mode(self, mode: Mode) -> ModeReport:
+        await self._record("mode", mode)
+        was, self.mode = self.mode, mode
+        return {"mode": mode, "was": was}
+
+    def metrics(self) -> bytes:
+        if isinstance(self.fault, DynallowError):
+            raise self.fault
+        return render([Family("dynallow_leases", "Leases in force.", "gauge", (({"rule": "mirror"}, 1.0),))])
+
+
+@contextmanager
+def serving(
+    agent: MemoryAgent, socket: Path, *, metrics: Endpoint | None = None, limits: Limits | None = None
+) -> Iterator[asyncio.AbstractEventLoop]:
+    """The real server at `socket`, in a thread; an error of its start is raised here."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="control-server")
+    thread.start()
+
+    def run(coroutine: object) -> None:
+        asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)  # type: ignore[arg-type]
+
+    server = ControlServer(agent, socket, metrics, limits=limits)
+    try:
+        run(server.start())
+        try:
+            yield loop
+        finally:
+            run(server.stop())
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()

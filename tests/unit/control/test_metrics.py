@@ -1,0 +1,42 @@
+"""Families become valid Prometheus text, whatever a label holds."""
+
+from __future__ import annotations
+
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from dynallow.control.metrics import Family, render
+
+
+def test_counter_and_gauge_render_with_labels() -> None:
+    text = render(
+        [
+            Family("dynallow_questions_total", "Questions.", "counter", (({"verdict": "allowed"}, 3),)),
+            Family("dynallow_up", "Up.", "gauge", (({}, 1),)),
+        ]
+    ).decode()
+    assert "# TYPE dynallow_questions_total counter" in text
+    assert 'dynallow_questions_total{verdict="allowed"} 3.0' in text
+    assert "\ndynallow_up 1.0" in text
+
+
+def test_hostile_label_value_reads_back_unchanged() -> None:
+    hostile = 'a"b\\c\nd{}\x1b[31m'
+    text = render([Family("x", "X.", "gauge", (({"name": hostile}, 1),))]).decode()
+    (family,) = text_string_to_metric_families(text)
+    assert family.samples[0].labels == {"name": hostile}
+
+
+def test_family_without_samples_renders_its_head_alone() -> None:
+    assert render([Family("x", "X.", "gauge", ())]) == b"# HELP x X.\n# TYPE x gauge\n"
+
+
+def test_samples_with_other_labels_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected labels"):
+        render([Family("x", "X.", "gauge", (({"a": "1"}, 1), ({"b": "1"}, 1)))])
+
+
+def test_render_registers_nothing_globally() -> None:
+    render([Family("dynallow_private", "X.", "gauge", (({}, 1),))])
+    assert "dynallow_private" not in {family.name for family in REGISTRY.collect()}
