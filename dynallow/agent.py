@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from dynallow import settings as cfg
-from dynallow.control import report
 from dynallow.control.backend import BadRequestError, UnknownRuleError
+from dynallow.control.reports import changes, explanation, families, status
 from dynallow.control.schema import ExplainReport, FlushReport, Mode, ModeReport, ReloadReport, StatusReport
 from dynallow.control.server import ControlServer
 from dynallow.errors import DynallowError, KernelError
@@ -219,14 +219,14 @@ class Agent:
             members = await asyncio.to_thread(self.table.members, names)
             denied = await asyncio.to_thread(self.table.denied)
         except KernelError as error:
-            return report.status(self, {}, (0, 0), names, table=False, problem=str(error))
-        return report.status(self, members, denied, names, table=True, problem=None)
+            return status.status(self, {}, (0, 0), names, table=False, problem=str(error))
+        return status.status(self, members, denied, names, table=True, problem=None)
 
     async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
         """See Backend."""
         self._must_be_ready()
-        explained = report.explain(self, subject, port, user)
-        return await asyncio.to_thread(report.located, self.loaded, explained)
+        explained = explanation.explain(self, subject, port, user)
+        return await asyncio.to_thread(explanation.located, self.loaded, explained)
 
     async def reload(self) -> ReloadReport:
         """See Backend."""
@@ -249,7 +249,7 @@ class Agent:
             if before.mode != settings.mode:
                 self.mode_since = datetime.now(UTC)
             self._cut(revocation)
-            return report.changes(before, loaded, restart)
+            return changes.changes(before, loaded, restart)
 
     async def flush(self, rule: str | None, name: str | None) -> FlushReport:
         """See Backend."""
@@ -269,7 +269,7 @@ class Agent:
                 lambda holder, earner: rule in (None, holder) and wanted in (None, earner)
             )
         count = await asyncio.to_thread(conntrack.cut, revocation.cut)
-        return report.flushed(revocation, named, count)
+        return changes.flushed(revocation, named, count)
 
     async def set_mode(self, mode: Mode) -> ModeReport:
         """See Backend."""
@@ -285,7 +285,7 @@ class Agent:
 
     def metrics(self) -> bytes:
         """See Backend."""
-        return report.metrics(self)
+        return families.metrics(self)
 
     def _cut(self, revocation: Revocation) -> None:
         if revocation.cut:

@@ -4,7 +4,6 @@ from dynallow.policy.names import Name, labels, parse_name, to_text
 from dynallow.policy.patterns import Pattern, parse_pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
 from dynallow.policy.rules import Rule
-from dynallow.policy.suffixes import covers_public_suffix
 from dynallow.policy.verdict import Outcome, RuleTrace, Verdict
 
 __all__ = [
@@ -16,7 +15,6 @@ __all__ = [
     "Rule",
     "RuleTrace",
     "Verdict",
-    "covers_public_suffix",
     "labels",
     "parse_name",
     "parse_pattern",

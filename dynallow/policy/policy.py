@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import date, timedelta
 
 from dynallow.policy.index import Index, RuleSet, union
 from dynallow.policy.names import ROOT, Name, to_text
@@ -175,4 +175,4 @@ def _last_day(rule: Rule) -> str:
     if rule.expires_at is None:
         return "no day"
     # `expires_at` is the midnight after the last day.
-    return (datetime.fromtimestamp(rule.expires_at, UTC) - timedelta(seconds=1)).date().isoformat()
+    return (date(1970, 1, 1) + timedelta(days=int(rule.expires_at // 86400) - 1)).isoformat()

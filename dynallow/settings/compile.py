@@ -15,10 +15,10 @@ from pathlib import Path
 from dynallow.errors import Fault
 from dynallow.policy.patterns import Pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
-from dynallow.policy.suffixes import covers_public_suffix
 from dynallow.settings.faults import path_text
 from dynallow.settings.model import RuleSettings
 from dynallow.settings.names_from import read_names
+from dynallow.settings.suffixes import covers_public_suffix
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,34 +54,28 @@ class Exchange:
             sock.send(build_query(ident, name, qtype))
             suspicious = False
             while True:
-                response, mismatch = await self._receive(sock, ident, name, qtype, deadline)
-                if response is not None and not response.truncated:
-                    return response
-                if response is not None:
-                    return await self._ask_tcp(server, name, qtype, deadline)
-                if mismatch and not suspicious:
+                async with asyncio.timeout_at(deadline):
+                    packet = await asyncio.get_running_loop().sock_recv(sock, _RECEIVE)
+                try:
+                    response = parse_response(packet, id=ident, name=name, qtype=qtype)
+                    if not response.truncated:
+                        return response
+                except MismatchError:
+                    self.counts.mismatched += 1
+                    if suspicious:
+                        continue
                     suspicious = True
-                    try:
-                        return await self._ask_tcp(server, name, qtype, deadline)
-                    except (OSError, WireError, EOFError):
-                        if asyncio.get_running_loop().time() >= deadline:
-                            raise
-                        # no TCP there: the right answer may still come
-
-    async def _receive(
-        self, sock: socket.socket, ident: int, name: bytes, qtype: int, deadline: float
-    ) -> tuple[Response | None, bool]:
-        """One datagram: (response, False), or (None, whether it answered something else)."""
-        async with asyncio.timeout_at(deadline):
-            packet = await asyncio.get_running_loop().sock_recv(sock, _RECEIVE)
-        try:
-            return parse_response(packet, id=ident, name=name, qtype=qtype), False
-        except MismatchError:
-            self.counts.mismatched += 1
-            return None, True
-        except WireError:
-            self.counts.malformed += 1
-            return None, False
+                except WireError:
+                    self.counts.malformed += 1
+                    if not _is_truncated(packet):
+                        continue
+                    # Ours, and cut in the middle of a record: some servers truncate so.
+                try:
+                    return await self._ask_tcp(server, name, qtype, deadline)
+                except (OSError, WireError):
+                    if asyncio.get_running_loop().time() >= deadline:
+                        raise
+                    # no TCP there: the right answer may still come
 
     async def _ask_tcp(self, server: Endpoint, name: bytes, qtype: int, deadline: float) -> Response:
         """The same over TCP (RFC 7766), on a connection of its own."""
@@ -128,6 +122,10 @@ class Exchange:
                 sock.close()
                 raise
         return sock
+
+
+def _is_truncated(packet: bytes) -> bool:
+    return len(packet) > 2 and bool(packet[2] & 0x02)  # TC (RFC 1035 section 4.1.1)
 
 
 async def _read_exactly(sock: socket.socket, count: int) -> bytes:

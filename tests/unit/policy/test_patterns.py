@@ -6,7 +6,7 @@ import pytest
 
 from dynallow.policy.names import parse_name
 from dynallow.policy.patterns import parse_pattern
-from dynallow.policy.suffixes import covers_public_suffix
+from dynallow.settings.suffixes import covers_public_suffix
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """The public-suffix guard: no rule lists names that just anyone can register.
 
-Knows the Public Suffix List (read on first use from the package's own file,
-the one file that this floor opens). Must not know rules.
+Knows the Public Suffix List (read on first use from the library's own data).
+Must not know rules.
 Keeps: a wildcard directly below a public suffix is found, whatever else the
 pattern holds: `*.com`, `.co.uk`, `*.*.com`, but also `www.*.com` and
 `mirror-*.github.io`, since whoever registers a fitting name would be let in.

@@ -1,0 +1,50 @@
+"""What a reload or a flush has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_address
+
+from dynallow.control.schema import (
+    FlushReport,
+    ReloadReport,
+)
+from dynallow.lease.ledger import Revocation
+from dynallow.policy.names import to_text
+from dynallow.settings import Loaded, Settings, not_in_force
+
+
+def changes(before: Settings, after: Loaded, restart: Sequence[str]) -> ReloadReport:
+    """What a reload has changed."""
+    old = {rule.name: rule for rule in before.rules}
+    new = {rule.name: rule for rule in after.settings.rules}
+    sections = ("mode", "resolver", "lease", "firewall", "destinations")
+    settings_changed = [name for name in sections if getattr(before, name) != getattr(after.settings, name)]
+    report: ReloadReport = {
+        "changed": False,
+        "rules_added": sorted(new.keys() - old.keys()),
+        "rules_removed": sorted(old.keys() - new.keys()),
+        "rules_changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
+        "settings_changed": settings_changed,
+        "needs_restart": list(restart),
+        "not_in_force": list(not_in_force(after.settings)),
+    }
+    report["changed"] = any(
+        (report["rules_added"], report["rules_removed"], report["rules_changed"], settings_changed)
+    )
+    return report
+
+
+def flushed(revocation: Revocation, named: Mapping[tuple[str, bytes], bytes], cut: int) -> FlushReport:
+    """What a flush has taken away."""
+    return {
+        "revoked": [
+            {
+                "rule": rule,
+                "address": str(ip_address(address)),
+                "name": to_text(name) if (name := named.get((rule, address), b"")) else "",
+            }
+            for rule, address in revocation.elements
+        ],
+        "connections_cut": cut,
+    }

@@ -1,0 +1,183 @@
+"""Why a name or an address may be reached or not.
+
+Decides nothing: the verdict is the policy's own, asked for again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from ipaddress import ip_address
+from typing import Literal
+
+from dynallow.control.backend import BadRequestError
+from dynallow.control.reports.source import Source, texts
+from dynallow.control.schema import (
+    ExplainedLease,
+    ExplainedRule,
+    ExplainReport,
+)
+from dynallow.policy.names import parse_name, to_text
+from dynallow.policy.verdict import Outcome, RuleTrace
+from dynallow.settings import Destination, Loaded, RuleSettings, locate
+from dynallow.units import PortRange, parse_port
+
+_A = 1
+
+
+def explain(agent: Source, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
+    """The verdict on a name or an address. Raises BadRequestError for neither."""
+    try:
+        packed = ip_address(subject.strip("[]")).packed
+    except ValueError:
+        return _explain_name(agent, subject, port, user)
+    return _explain_address(agent, packed, port, user)
+
+
+def located(loaded: Loaded, explained: ExplainReport) -> ExplainReport:
+    """The explanation with the files and lines that its rules stand in.
+
+    Reads the files, which may be long: must not run in the loop's thread.
+    """
+    by_name = {rule.name: rule for rule in loaded.policy.rules}
+    for told in explained["rules"]:
+        shown, rule = told["exception"] or told["pattern"], by_name.get(told["rule"])
+        if shown is not None and rule is not None:
+            told["where"] = locate(loaded, rule, shown)
+    return explained
+
+
+def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
+    try:
+        name = parse_name(subject)
+    except ValueError as error:
+        raise BadRequestError(f"expected a name or an address: {error}") from error
+    wall, now = agent.road.wall(), agent.road.clock()
+    policy = agent.loaded.policy
+    verdict = policy.decide(name, _A, wall)
+    rules = [_traced(trace) for trace in policy.explain(name, _A, wall)]
+    leases = agent.ledger.of(name, now)
+    others = {other for _, address, _ in leases for other in agent.ledger.names_of(address, now)} - {name}
+    outcome: Literal["allowed", "denied", "filtered"] = (
+        "filtered" if verdict.outcome is Outcome.FILTERED else "denied"
+    )
+    text = verdict.reason
+    if verdict.outcome is Outcome.ALLOWED:
+        fitting = [rule for rule in rules if rule["outcome"] == "allows" and _fits(rule, port, user)]
+        outcome = "allowed" if fitting else "denied"
+        names = ", ".join(rule["rule"] for rule in fitting or rules)
+        ports = ", ".join(dict.fromkeys(text for rule in fitting or rules for text in rule["ports"]))
+        text = (
+            f"{to_text(name)} is allowed by {names} on {ports}"
+            if fitting
+            else f"{to_text(name)} is listed by {names}, but only for {_scope(rules)}"
+        )
+    return {
+        "subject": to_text(name),
+        "kind": "name",
+        "verdict": outcome,
+        "text": text,
+        "rules": rules,
+        "leases": [
+            _lease(rule, address, lease.name, lease.deadline - now) for rule, address, lease in leases
+        ],
+        "names": sorted(to_text(other) for other in others),
+    }
+
+
+def _explain_address(agent: Source, packed: bytes, port: PortRange | None, user: int | None) -> ExplainReport:
+    now = agent.road.clock()
+    address = ip_address(packed)
+    leases = agent.ledger.at(packed, now)
+    by_name = {rule.name: rule for rule in agent.settings.rules}
+    rules = [_settled(agent, by_name[rule]) for rule, _ in leases]
+    rules += [
+        _destined(destination)
+        for destination in agent.settings.destinations
+        if any(network.version == address.version and address in network for network in destination.addresses)
+    ]
+    fitting = [rule for rule in rules if _fits(rule, port, user)]
+    if fitting:
+        text = (
+            f"{address} may be reached on {_scope(fitting)}, by {', '.join(rule['rule'] for rule in fitting)}"
+        )
+    elif rules:
+        text = f"{address} may be reached, but only on {_scope(rules)}"
+    else:
+        text = f"{address} was not handed out for any allowed name, and no destination names it"
+    return {
+        "subject": str(address),
+        "kind": "address",
+        "verdict": "allowed" if fitting else "denied",
+        "text": text,
+        "rules": rules,
+        "leases": [_lease(rule, packed, lease.name, lease.deadline - now) for rule, lease in leases],
+        "names": sorted(to_text(name) for name in agent.ledger.names_of(packed, now)),
+    }
+
+
+def _traced(trace: RuleTrace) -> ExplainedRule:
+    return {
+        "rule": trace.rule.name,
+        "outcome": trace.outcome,
+        "pattern": trace.pattern,
+        "exception": trace.exception,
+        "where": None,
+        "ports": texts(trace.rule.ports),
+        "users": list(trace.rule.users),
+        "reason": trace.rule.reason,
+        "owner": trace.rule.owner,
+    }
+
+
+def _settled(agent: Source, rule: RuleSettings) -> ExplainedRule:
+    files = [source for source in agent.loaded.sources if source.rule.name == rule.name]
+    return {
+        "rule": rule.name,
+        "outcome": "allows",
+        "pattern": None,
+        "exception": None,
+        "where": f"{files[0].file}:rule[{files[0].index}]" if files else None,
+        "ports": texts(rule.ports),
+        "users": list(rule.users),
+        "reason": rule.reason,
+        "owner": rule.owner,
+    }
+
+
+def _destined(destination: Destination) -> ExplainedRule:
+    return {
+        "rule": destination.name,
+        "outcome": "destination",
+        "pattern": None,
+        "exception": None,
+        "where": None,
+        "ports": texts(destination.ports),
+        "users": list(destination.users),
+        "reason": destination.reason,
+        "owner": "",
+    }
+
+
+def _fits(rule: ExplainedRule, port: PortRange | None, user: int | None) -> bool:
+    """Whether the rule covers this port and user; what was not asked about is covered."""
+    ports = [parse_port(text) for text in rule["ports"]]
+    return (port is None or any(port in covered for covered in ports)) and (
+        user is None or not rule["users"] or user in rule["users"]
+    )
+
+
+def _scope(rules: Iterable[ExplainedRule]) -> str:
+    parts = []
+    for rule in rules:
+        users = f" for uid {', '.join(map(str, rule['users']))}" if rule["users"] else ""
+        parts.append(f"{', '.join(rule['ports'])}{users}")
+    return "; ".join(dict.fromkeys(parts))
+
+
+def _lease(rule: str, address: bytes, name: bytes, left_s: float) -> ExplainedLease:
+    return {
+        "rule": rule,
+        "address": str(ip_address(address)),
+        "name": to_text(name) if name else "",
+        "expires_in_s": round(left_s, 3),
+    }

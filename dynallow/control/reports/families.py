@@ -1,0 +1,99 @@
+"""The agent's counters as metric families.
+
+Labels are rules and servers from the settings, never a name from the network.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from dynallow.control.metrics import Family, render
+from dynallow.control.reports.source import Source
+
+
+def metrics(agent: Source) -> bytes:
+    """Prometheus text. Labels are rules and servers from the settings, never a name from the network."""
+    counts, leaser, exchange = (
+        agent.road.counts,
+        agent.table.leaser.counts,
+        agent.road.upstreams.exchange.counts,
+    )
+    none: dict[str, str] = {}
+    families = [
+        Family(
+            "dynallow_questions_total",
+            "Questions by what became of them.",
+            "counter",
+            tuple(({"outcome": f.name}, float(getattr(counts, f.name))) for f in fields(counts)),
+        ),
+        Family(
+            "dynallow_kernel_writes_total",
+            "Element transactions and what came of them.",
+            "counter",
+            tuple(({"outcome": f.name}, float(getattr(leaser, f.name))) for f in fields(leaser)),
+        ),
+        Family(
+            "dynallow_upstream_packets_total",
+            "Packets that were not the answer, and moves to TCP.",
+            "counter",
+            tuple(({"kind": f.name}, float(getattr(exchange, f.name))) for f in fields(exchange)),
+        ),
+        Family(
+            "dynallow_upstream_asked_total",
+            "Questions asked of a server.",
+            "counter",
+            tuple(({"server": str(s.endpoint)}, float(s.asked)) for s in agent.road.upstreams.all()),
+        ),
+        Family(
+            "dynallow_upstream_failed_total",
+            "Tries at a server that failed.",
+            "counter",
+            tuple(({"server": str(s.endpoint)}, float(s.failed)) for s in agent.road.upstreams.all()),
+        ),
+        Family(
+            "dynallow_leases",
+            "Leases of a rule.",
+            "gauge",
+            tuple(({"rule": r.name}, float(agent.ledger.count(r.name))) for r in agent.settings.rules),
+        ),
+        Family(
+            "dynallow_cache_answers",
+            "Answers in the cache.",
+            "gauge",
+            ((none, float(len(agent.road.cache))),),
+        ),
+        Family(
+            "dynallow_cache_evicted_total",
+            "Answers that made room for others.",
+            "counter",
+            ((none, float(agent.road.cache.evicted)),),
+        ),
+        Family(
+            "dynallow_hot_replies", "Rendered replies kept.", "gauge", ((none, float(len(agent.road.hot))),)
+        ),
+        Family(
+            "dynallow_in_flight",
+            "Questions and other work under way.",
+            "gauge",
+            ((none, float(len(agent.road.tasks))),),
+        ),
+        Family(
+            "dynallow_tcp_connections",
+            "Open TCP connections of clients.",
+            "gauge",
+            ((none, float(agent.road.tcp_connections)),),
+        ),
+        Family(
+            "dynallow_table_healed_total",
+            "Times the table was loaded again after tampering.",
+            "counter",
+            ((none, float(agent.table.heals)),),
+        ),
+        Family(
+            "dynallow_enforcing",
+            "1 in mode enforce, 0 in mode observe.",
+            "gauge",
+            ((none, float(agent.settings.mode == "enforce")),),
+        ),
+    ]
+    return render(families)

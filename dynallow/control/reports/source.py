@@ -1,0 +1,36 @@
+"""The parts of the agent that reports are made from, and how values are spelled in them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from dynallow.firewall.table import Table
+from dynallow.lease.ledger import Ledger
+from dynallow.resolver.road import Road
+from dynallow.settings import Loaded, Settings
+from dynallow.units import PortRange
+
+
+class Source(Protocol):
+    """The parts of the agent that a report is made from."""
+
+    settings: Settings
+    loaded: Loaded
+    ledger: Ledger
+    table: Table
+    road: Road
+    since: datetime
+    mode_since: datetime
+
+    def warnings(self) -> list[str]:
+        """What an administrator should know."""
+
+
+def texts(ports: Iterable[PortRange]) -> list[str]:
+    return [str(port) for port in ports]
+
+
+def moment(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
