@@ -50,7 +50,7 @@ def build_ruleset(settings: Settings, upstreams: Iterable[Endpoint], agent_uid: 
     for rule in settings.rules:
         sets += [rs.AddressSet(rs.set_name(rule.name, f), f, 2 * budget, True) for f in (4, 6)]
     agent = _agent_socket(agent_uid)
-    chains = [_output(settings, sorted(set(upstreams)), agent), _denied(settings)]
+    chains = [_output(settings, sorted(set(upstreams), key=str), agent), _denied(settings)]
     if settings.mode == "enforce" and settings.firewall.dns == "redirect":
         chains.append(_nat_output(settings.resolver.listen, agent))
     return rs.Ruleset((rs.DENIED_COUNTER,), tuple(sets), tuple(chains))
@@ -105,8 +105,22 @@ def _denied(settings: Settings) -> rs.Chain:
         rs.Rule((), rs.Count(rs.DENIED_COUNTER)),
     ]
     if settings.mode == "enforce":
-        rules.append(rs.Rule((), rs.Reject() if settings.firewall.denied == "reject" else rs.Drop()))
+        rules += _refuse() if settings.firewall.denied == "reject" else [rs.Rule((), rs.Drop())]
     return rs.Chain(rs.DENIED, tuple(rules))
+
+
+def _refuse() -> list[rs.Rule]:
+    """So that a connect fails at once.
+
+    IPv6 TCP gets a reset: an ICMPv6 error that arrives while `connect` still
+    holds the socket is only noted, and acted on when the SYN is sent again,
+    1,020 ms later (measured on 6.18; IPv4's is heard at once).
+    """
+    return [
+        # "!= ipv4": nft leaves "meta nfproto ipv6" out when it lists a reset, which then reads wrong
+        rs.Rule((rs.Raw("meta nfproto != ipv4 meta l4proto tcp"),), rs.Reset()),
+        rs.Rule((), rs.Reject()),
+    ]
 
 
 def _nat_output(listen: Sequence[Endpoint], agent: tuple[rs.Match, ...]) -> rs.Chain:

@@ -21,6 +21,7 @@ from dynallow.firewall.elements import Batch, Member, acknowledgements, dump_req
 _NETLINK_NETFILTER = 12
 _SOL_NETLINK, _CAP_ACK = 270, 10
 _RECEIVE = 65536
+_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _DUMP_RETRIES = 5
 # A datagram over the send buffer is EMSGSIZE; 128 elements a message and 512 a transaction
 # (`Leaser`) are at most about 200 KiB with the longest comments, three times that replaced.
@@ -32,14 +33,21 @@ def open_socket(receive_buffer: int = 1 << 20) -> socket.socket:
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
     try:
         sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
-        # SO_SNDBUFFORCE and SO_RCVBUFFORCE: past the system's default maximum (takes CAP_NET_ADMIN)
-        sock.setsockopt(socket.SOL_SOCKET, 32, _SEND_BUFFER)
-        sock.setsockopt(socket.SOL_SOCKET, 33, receive_buffer)
+        _widen(sock, _SO_SNDBUFFORCE, socket.SO_SNDBUF, _SEND_BUFFER)
+        _widen(sock, _SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
         sock.bind((0, 0))
     except OSError as error:
         sock.close()
         raise translate(error.errno or 0, "opening the netlink socket") from error
     return sock
+
+
+def _widen(sock: socket.socket, force: int, option: int, size: int) -> None:
+    """A buffer past the system's maximum; up to it in a user namespace, where forcing is refused."""
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, force, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, option, size)
 
 
 def translate(number: int, doing: str) -> KernelError:

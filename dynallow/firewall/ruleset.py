@@ -102,6 +102,11 @@ class Reject:
 
 
 @dataclass(frozen=True, slots=True)
+class Reset:
+    """Refuse with a TCP reset."""
+
+
+@dataclass(frozen=True, slots=True)
 class Return:
     """Back to the caller, or to the policy of a base chain."""
 
@@ -136,7 +141,7 @@ class Redirect:
     port: int
 
 
-Statement = Accept | Drop | Reject | Return | Goto | Count | Log | Redirect
+Statement = Accept | Drop | Reject | Reset | Return | Goto | Count | Log | Redirect
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,8 @@ def _statement(statement: rs.Statement) -> str:
             return "drop"
         case rs.Reject():
             return "reject with icmpx admin-prohibited"
+        case rs.Reset():
+            return "reject with tcp reset"
         case rs.Return():
             return "return"
         case rs.Goto(chain):

@@ -111,7 +111,10 @@ def _explain_address(agent: Source, packed: bytes, port: PortRange | None, user:
         "text": text,
         "rules": rules,
         "leases": [_lease(rule, packed, lease.name, lease.deadline - now) for rule, lease in leases],
-        "names": sorted(to_text(name) for name in agent.ledger.names_of(packed, now)),
+        "names": sorted(
+            to_text(name)
+            for name in agent.ledger.names_of(packed, now) - {lease.name for _, lease in leases} - {b""}
+        ),
     }
 
 

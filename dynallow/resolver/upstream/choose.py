@@ -30,7 +30,7 @@ class Chosen:
 
     def pool(self, exchange: Exchange, timeout_s: float) -> Upstreams:
         """The pool of these servers; one server in two places is one."""
-        servers = {endpoint: Server(endpoint) for endpoint in sorted(self.endpoints())}
+        servers = {endpoint: Server(endpoint) for endpoint in sorted(self.endpoints(), key=str)}
 
         def pick(endpoints: Iterable[Endpoint]) -> Sequence[Server]:
             return [servers[endpoint] for endpoint in endpoints]

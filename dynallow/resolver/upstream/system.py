@@ -20,15 +20,18 @@ RESOLV_CONF = (
 
 
 def system_servers(ours: Collection[Address], files: Collection[Path] = RESOLV_CONF) -> list[Endpoint]:
-    """The first file's servers that are not dynallow itself or another loopback stub of its own.
+    """The servers of the first file that names one beside dynallow itself.
 
-    Returns an empty list when no file names one: the caller must say so.
+    A loopback address is another stub (systemd-resolved's 127.0.0.53): the
+    servers behind it are asked instead, since the chain would not let the stub
+    reach them. Only when no file names any other is a stub taken.
+
+    Returns an empty list when no file names a server: the caller must say so.
     """
-    for file in files:
-        servers = [address for address in _servers(file) if address not in ours]
-        if servers:
-            return [Endpoint(address, 53) for address in servers]
-    return []
+    named = [[address for address in _servers(file) if address not in ours] for file in files]
+    beyond = [[address for address in servers if not address.is_loopback] for servers in named]
+    found: list[Address] = next(filter(None, (*beyond, *named)), [])
+    return [Endpoint(address, 53) for address in found]
 
 
 def _servers(file: Path) -> list[Address]:
