@@ -86,10 +86,10 @@ class HotReplies:
         if reply is None:
             return None
         told = int(reply.ends - now)
+        if told <= 0:
+            del self._replies[packet[2:]]
+            return None
         if told != reply.told:
-            if told <= 0:
-                del self._replies[packet[2:]]
-                return None
             reply.body = patch(reply.template, reply.ttl_s - told)
             reply.told = told
         return packet[:2] + reply.body

@@ -18,7 +18,7 @@ from dynallow.control.schema import (
 )
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome, RuleTrace
-from dynallow.settings import Destination, Loaded, RuleSettings, locate
+from dynallow.settings import Destination, Loaded, locate
 from dynallow.units import PortRange, parse_port
 
 _A = 1
@@ -88,8 +88,7 @@ def _explain_address(agent: Source, packed: bytes, port: PortRange | None, user:
     now = agent.road.clock()
     address = ip_address(packed)
     leases = agent.ledger.at(packed, now)
-    by_name = {rule.name: rule for rule in agent.settings.rules}
-    rules = [_settled(agent, by_name[rule]) for rule, _ in leases]
+    rules = [_leased(agent, rule, lease.name) for rule, lease in leases]
     rules += [
         _destined(destination)
         for destination in agent.settings.destinations
@@ -132,19 +131,18 @@ def _traced(trace: RuleTrace) -> ExplainedRule:
     }
 
 
-def _settled(agent: Source, rule: RuleSettings) -> ExplainedRule:
-    files = [source for source in agent.loaded.sources if source.rule.name == rule.name]
-    return {
-        "rule": rule.name,
-        "outcome": "allows",
-        "pattern": None,
-        "exception": None,
-        "where": f"{files[0].file}:rule[{files[0].index}]" if files else None,
-        "ports": texts(rule.ports),
-        "users": list(rule.users),
-        "reason": rule.reason,
-        "owner": rule.owner,
-    }
+def _leased(agent: Source, rule: str, name: bytes) -> ExplainedRule:
+    """How the rule came to grant an address that `name` has earned.
+
+    The trace is missing when the name is unknown (its comment was too long to
+    be read back after a restart): then the rule alone is told.
+    """
+    traces = agent.loaded.policy.explain(name, _A, agent.road.wall()) if name else ()
+    for trace in traces:
+        if trace.rule.name == rule:
+            return _traced(trace)
+    known = next(known for known in agent.loaded.policy.rules if known.name == rule)
+    return _traced(RuleTrace(known, None, None, "allows"))
 
 
 def _destined(destination: Destination) -> ExplainedRule:

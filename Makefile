@@ -1,0 +1,49 @@
+# Two commands matter: `make try` shows the main job, `make test` proves it.
+
+# `make try SHELL=1` is the promise of the README, and SHELL is also the name
+# of make's own variable: take the wish, then give make its shell back.
+ifeq ($(origin SHELL),command line)
+wish := $(filter-out 0 no,$(SHELL))
+endif
+override SHELL := /bin/sh
+unexport SHELL
+
+python := .venv/bin/python
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help try test lint types bench clean venv lab
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+try: lab ## the main job, step by step, in throw-away namespaces (SHELL=1: and then a shell in there)
+	@.ci/privileged $(python) -m tests.lab.try_it $(if $(wish),--shell)
+
+test: venv ## lint, types and the whole suite
+	@if [ -n "$$CI" ]; then .ci/setup; else .ci/setup || echo "going on: tests that need it will skip" >&2; fi
+	@$(MAKE) --no-print-directory lint types
+	@.ci/privileged $(python) -m pytest
+
+lint: venv ## ruff: rules and format
+	@$(python) -m ruff check .
+	@$(python) -m ruff format --check .
+
+types: venv ## mypy --strict
+	@$(python) -m mypy
+
+bench: lab ## measure beside dnsmasq, and print the ratios
+	@for script in $$(grep -l '^if __name__' tests/bench/*.py | grep -v profile); do \
+	    echo "== $$script"; \
+	    .ci/privileged $(python) -m "tests.bench.$$(basename "$$script" .py)" || exit 1; \
+	done
+
+clean: ## remove all that the other targets made
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+venv:
+	@.ci/setup venv
+
+lab:
+	@.ci/setup

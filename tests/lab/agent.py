@@ -1,0 +1,194 @@
+"""The real agent in the lab's host, from the test's side.
+
+Knows `dynallow run`, its signals, its control socket and its exit. Must not
+import dynallow: what is tested is the program, not its modules.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import time
+import tomllib
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from tests.lab.namespace import Namespace
+from tests.lab.waiting import LabError, wait_until
+
+STOP_WITHIN_S = 1.0
+READY_WITHIN_S = 15.0
+_LISTEN = ["127.0.0.1:53", "[::1]:53"]  # DESIGN section 7
+_CAPABILITIES = "+net_admin,+net_bind_service"
+_numbers = count(1)
+
+
+class Agent:
+    """`dynallow run` with a settings file of its own, and `dynallow VERB` against it."""
+
+    def __init__(self, host: Namespace, settings: str, *, user: int | None = None) -> None:
+        self.host = host
+        self.user = user
+        self.directory = host.directory / f"agent-{next(_numbers)}"
+        self.directory.mkdir()
+        self.directory.chmod(0o777)  # the control socket is made here, by whoever the agent is
+        self.config = self.directory / "dynallow.toml"
+        self.socket = self.directory / "control.sock"
+        self._log = self.directory / "log"
+        self.write_settings(settings)
+        self.process = self._start()
+
+    def write_settings(self, settings: str) -> None:
+        """Replace the settings file; a control socket is named in it unless it names one itself."""
+        self.config.write_text(settings + self._control_section(settings))
+
+    def _control_section(self, settings: str) -> str:
+        try:
+            control = tomllib.loads(settings).get("control", {})
+        except tomllib.TOMLDecodeError:  # a test of broken settings
+            return ""
+        if "socket" in control:
+            self.socket = Path(control["socket"])
+            return ""
+        if control:  # the table is there already: tables merge with those of conf.d
+            (self.directory / "conf.d").mkdir(exist_ok=True)
+            extra = f'[control]\nsocket = "{self.socket}"\n'
+            (self.directory / "conf.d/lab.toml").write_text(extra)
+            return ""
+        return f'\n[control]\nsocket = "{self.socket}"\n'
+
+    def _start(self) -> subprocess.Popen[str]:
+        argv = [self.host.python_path, "-m", "dynallow", "run", "--config", str(self.config)]
+        if self.user is not None:
+            argv = [
+                "setpriv",
+                f"--reuid={self.user}",
+                f"--regid={self.user}",
+                "--clear-groups",
+                f"--inh-caps={_CAPABILITIES}",
+                f"--ambient-caps={_CAPABILITIES}",
+                "--",
+                *argv,
+            ]
+        with self._log.open("a") as log:
+            return self.host.popen(argv, stdout=log, stderr=log)
+
+    # -- life ---------------------------------------------------------------
+
+    def wait_ready(self, within_s: float = READY_WITHIN_S) -> None:
+        """Return once the control socket answers; the agent opens it when all else is up."""
+        wait_until(self._is_ready, "the agent's control socket", within_s)
+
+    def stop(self) -> int:
+        """SIGTERM; its exit code. Fails unless it ends within a second."""
+        self.process.send_signal(signal.SIGTERM)
+        began = time.monotonic()
+        try:
+            code = self.process.wait(STOP_WITHIN_S * 5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"SIGTERM did not end the agent:\n{self.log}") from None
+        took_s = time.monotonic() - began
+        assert took_s <= STOP_WITHIN_S, f"SIGTERM took {took_s:.2f} s:\n{self.log}"
+        return code
+
+    def kill(self) -> None:
+        """kill -9."""
+        self.process.kill()
+        self.process.wait(10)
+
+    def start(self, *, wait: bool = True) -> None:
+        """Start again with the same settings file, after `stop` or `kill`."""
+        if self.process.poll() is None:
+            raise LabError("the agent still runs")
+        self.process = self._start()
+        if wait:
+            self.wait_ready()
+
+    def reload(self, settings: str | None = None) -> subprocess.CompletedProcess[str]:
+        """`dynallow reload`, with other settings if given; returns it whatever its exit code."""
+        if settings is not None:
+            self.write_settings(settings)
+        return self.cli("reload")
+
+    # -- looking ------------------------------------------------------------
+
+    @property
+    def log(self) -> str:
+        """What it has written to stderr and stdout, of all its starts."""
+        return self._log.read_text()
+
+    @property
+    def listens_on(self) -> tuple[str, ...]:
+        """The addresses on port 53 that a resolv.conf may name."""
+        try:
+            listen = tomllib.loads(self.config.read_text()).get("resolver", {}).get("listen", _LISTEN)
+        except tomllib.TOMLDecodeError:
+            return ()
+        found = (endpoint.rpartition(":") for endpoint in listen)
+        return tuple(address.strip("[]") for address, _, port in found if port == "53")
+
+    def cli(
+        self, *words: str, stdin: str | None = None, user: int | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """`dynallow WORDS` on the host against this agent; returns it whatever its exit code."""
+        return self.host.run(
+            [self.host.python_path, "-m", "dynallow", *words],
+            check=False,
+            user=user,
+            stdin=stdin,
+            env={"DYNALLOW_SOCKET": str(self.socket), "COLUMNS": "160"},
+        )
+
+    def cli_json(self, *words: str) -> Any:
+        """What `dynallow WORDS --json` prints."""
+        result = self.cli(*words, "--json")
+        try:
+            return json.loads(result.stdout)
+        except json.JSONDecodeError:
+            raise AssertionError(f"no JSON from {words}: {result}") from None
+
+    def get(self, path: str = "/v1/status", timeout: float = 2.0) -> tuple[int, str]:
+        """Status code and body of a GET on the control socket."""
+        connection = _UnixConnection(str(self.socket), timeout)
+        try:
+            connection.request("GET", path)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
+        finally:
+            connection.close()
+
+    def rss_bytes(self) -> int:
+        """Resident memory right now."""
+        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        return int(fields[1]) * 4096
+
+    def cpu_s(self) -> float:
+        """CPU time used so far, user and system; read from schedstat for its nanoseconds."""
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e9
+
+    def _is_ready(self) -> bool:
+        if self.process.poll() is not None:
+            raise LabError(f"the agent ended with {self.process.returncode}:\n{self.log}")
+        try:
+            return self.get()[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a unix socket."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
