@@ -109,8 +109,11 @@ class Agent:
             await tcp.start()
         self.tasks.start(self._sweep())
         # Settings and policy live as long as the agent: no need to walk them at each collection.
+        # Answers are values without cycles; the usual 700 would walk the young ones every few
+        # questions, a third of a fresh answer's whole cost.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(10_000, 20, 1000)
         self.ready = True
         for warning in self.warnings():
             log.warning("%s", warning)

@@ -262,6 +262,6 @@ class Leaser:
 
 def comment(text: str) -> bytes:
     """A name as an element's comment; cut names end in "..." and are not read back."""
-    if any(char in '"\\' or not char.isascii() or not char.isprintable() for char in text):
+    if not (text.isascii() and text.isprintable()) or '"' in text or "\\" in text:
         return b"..."
     return text.encode() if len(text) <= COMMENT_MAX else text[: COMMENT_MAX - 3].encode() + b"..."

@@ -16,8 +16,7 @@ import socket
 import struct
 from collections.abc import Callable
 
-from dynallow.errors import KernelError
-from dynallow.firewall.netlink import open_socket
+from dynallow.firewall.netlink import open_socket, translate
 from dynallow.firewall.ruleset import TABLE
 
 log = logging.getLogger(__name__)
@@ -43,7 +42,7 @@ class Watch:
             self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
         except OSError as error:
             self._sock.close()
-            raise KernelError("cannot watch nf_tables for changes", errno=error.errno or 0) from error
+            raise translate(error.errno or 0, "watching nf_tables for changes") from error
 
     def start(self) -> None:
         """Begin to listen."""

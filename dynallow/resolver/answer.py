@@ -11,6 +11,7 @@ import math
 from collections.abc import Container
 from typing import NamedTuple
 
+from dynallow.errors import WireError
 from dynallow.lease.grant import Grant, Limits, told_ttl
 from dynallow.policy.rules import Rule
 from dynallow.policy.special import is_acceptable
@@ -69,9 +70,12 @@ def compose(
 ) -> Answer:
     """The answer to (name, qtype); `left_s` are the seconds until a rule of the verdict expires.
 
-    Raises WireError when the chain is no chain (`wire.chain.walk`).
+    Raises WireError when the chain is no chain (`wire.chain.walk`), or ends in data and NXDOMAIN.
     """
     walked = chain.walk(response, name, qtype)
+    if walked.final and response.rcode != n.NOERROR:
+        # NXDOMAIN speaks of the chain's end (RFC 6604): beside its data one of the two is a lie.
+        raise WireError("NXDOMAIN beside the data that was asked for")
     rules = scope.verdict.rules if scope.verdict.outcome is Outcome.ALLOWED else ()
     final, by_rule, removed = _scrub(walked.final, qtype, rules, scope)
     authority: tuple[Record, ...] = ()

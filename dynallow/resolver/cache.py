@@ -96,9 +96,9 @@ class HotReplies:
 
     def put(self, packet: bytes, template: Template, answer: Answer) -> None:
         """Keep a reply for as long as its answer may be told."""
-        if len(self._replies) >= self.size:
-            del self._replies[next(iter(self._replies))]
         self._replies[packet[2:]] = _Reply(template, answer.ttl_s, answer.ends, -1, b"")
+        if len(self._replies) > self.size:
+            del self._replies[next(iter(self._replies))]
 
     def clear(self) -> None:
         """Forget everything."""

@@ -124,9 +124,9 @@ def open_udp(endpoint: Endpoint) -> socket.socket:
                 sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         _widen(sock)
         sock.bind((str(endpoint.address), endpoint.port))
-    except OSError:
+    except OSError as error:
         sock.close()
-        raise
+        raise OSError(error.errno, f"{error.strerror}: {endpoint}") from error
     return sock
 
 

@@ -39,7 +39,7 @@ def _servers(file: Path) -> list[Address]:
         with file.open() as text:
             resolver = dns.resolver.Resolver(configure=False)
             resolver.read_resolv_conf(text)
-    except (OSError, dns.exception.DNSException):
+    except (OSError, ValueError, dns.exception.DNSException):  # ValueError: no address, no UTF-8
         return []
     # A zone index ("fe80::1%eth0") needs a scoped socket; such servers come from routers that
     # also announce a global one.
