@@ -14,6 +14,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger, Revocation
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome
+from dynallow.resolver.answer import GRANTING_TYPES
 from dynallow.resolver.cache import AnswerCache, HotReplies
 from dynallow.resolver.road import Road, Terms
 from dynallow.resolver.tcp import TcpListener
@@ -48,7 +50,7 @@ from dynallow.units import PortRange
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 30.0
-_A, _AAAA = 1, 28
+_FILES = 16384
 
 
 class Agent:
@@ -99,14 +101,15 @@ class Agent:
 
     async def _start(self) -> None:
         await self.own.start()
-        self.table.start(self._ruleset(self.settings, self.chosen), force_replace=self._force_replace)
-        adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)
-        self._revoke(self._unjustified)  # the settings may have changed while no agent ran
+        # Bound before anything is loaded: who cannot have the ports must not touch the table either.
         for endpoint in self.settings.resolver.listen:
-            udp, tcp = UdpListener(endpoint, self.road), TcpListener(endpoint, self.road)
-            self._listeners += [udp, tcp]
-            udp.start()
-            await tcp.start()
+            self._listeners += [UdpListener(endpoint, self.road), TcpListener(endpoint, self.road)]
+        ruleset = self._ruleset(self.settings, self.chosen)
+        left_over = self.table.start(ruleset, force_replace=self._force_replace)
+        adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)
+        self._revoke(self._unjustified, left_over)  # the settings may have changed while no agent ran
+        for listener in self._listeners:
+            await listener.start()
         self.tasks.start(self._sweep())
         # Settings and policy live as long as the agent: no need to walk them at each collection.
         # Answers are values without cycles; the usual 700 would walk the young ones every few
@@ -179,7 +182,7 @@ class Agent:
         if not name:
             return False
         wall = self.road.wall()
-        verdicts = (self.loaded.policy.decide(name, qtype, wall) for qtype in (_A, _AAAA))
+        verdicts = (self.loaded.policy.decide(name, qtype, wall) for qtype in GRANTING_TYPES)
         return not any(
             verdict.outcome is Outcome.ALLOWED and any(allowing.name == rule for allowing in verdict.rules)
             for verdict in verdicts
@@ -327,11 +330,23 @@ def run(config: Path | None, *, force_replace: bool = False) -> int:
     loaded = cfg.load(config)
     for line in cfg.not_in_force(loaded.settings):
         log.warning("%s", line)
+    _allow_files()
     try:
         asyncio.run(_main(loaded, force_replace))
     except OSError as error:
         raise DynallowError(f"cannot start: {error}", "`dynallow doctor` shows who holds the port") from error
     return 0
+
+
+def _allow_files() -> None:
+    """Room for every client, question and upstream socket: shells and systemd give 1,024 descriptors.
+
+    A crowd of TCP clients alone would use them up, and then no name could be asked upstream.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _main(loaded: cfg.Loaded, force_replace: bool) -> None:

@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dynallow.errors import KernelError, SetFullError
+from dynallow.errors import KernelError, PolicyChangedError, SetFullError
 from dynallow.firewall.build import REVOKED_S
 from dynallow.firewall.elements import COMMENT_MAX, Batch, Element
 from dynallow.firewall.netlink import ElementSocket
@@ -34,9 +34,10 @@ log = logging.getLogger(__name__)
 
 # The kernel's timers tick in jiffies (up to 10 ms); this keeps its deadline the later one.
 _MARGIN_MS = 250
+_MARGIN_S = _MARGIN_MS / 1000
 _MAX_PUTS = 512
-_MAX_ROUNDS = 4
 _FULL_RETRY_S = 2.0
+_HEAL_PATIENCE_S = 2.0
 # After a refusal nothing is tried for this long, so that failing costs the loop at most a tenth.
 _REST_S = 0.08
 
@@ -68,14 +69,16 @@ class Leaser:
         self.ledger = ledger
         self.in_place = in_place
         self.counts = Counts()
-        self.on_missing: Callable[[], None] | None = None
-        """Called when the kernel says that the table or a set is gone."""
+        self.on_missing: Callable[[str], None] | None = None
+        """Called with the reason when the sets may not be what the ledger says."""
         self._elements = elements
         self._describe = describe
         self._clock = clock
         self._queue: list[_Waiting] = []
         self._failing = False
-        self._refusing: tuple[float, KernelError] | None = None
+        self._refusing: dict[str, tuple[float, KernelError]] = {}
+        self._whole = asyncio.Event()
+        self._whole.set()
         self._epoch = 0  # a revocation starts a new one: grants of an old policy must not be planned again
 
     # ------------------------------------------------------------ granting
@@ -87,24 +90,46 @@ class Leaser:
         answer. Raises KernelError when the kernel refused: nothing may be
         handed out then.
         """
-        retried = False
         epoch = self._epoch
-        for _ in range(_MAX_ROUNDS):
-            if epoch != self._epoch:
-                raise KernelError("the policy changed while this answer waited")
+        for last in (False, True):
+            await self._table_is_whole()
+            self._must_be(epoch)
             plan = self._plan(grants)
             if not plan.puts:
-                # Planned and found complete in this very step: what the ledger says holds now.
                 return plan.refused
             try:
                 await self._write(plan.puts)
             except SetFullError:
                 # Elements that lapsed are collected within a second or so (DESIGN 8.1)
-                if retried:
+                if last:
                     raise
-                retried = True
                 await asyncio.sleep(_FULL_RETRY_S)
-        raise KernelError("leases were taken away as fast as they were made")
+            else:
+                self._must_be(epoch)
+                return plan.refused
+        raise AssertionError("the second round returns or raises")
+
+    def _must_be(self, epoch: int) -> None:
+        """Grants of a policy that is gone must not be planned, nor taken to hold."""
+        if epoch != self._epoch:
+            raise PolicyChangedError("leases were revoked while this answer waited")
+
+    def suspend(self) -> None:
+        """The table is not what the ledger thinks: nothing holds until `resume`."""
+        self._whole.clear()
+
+    def resume(self) -> None:
+        """The table is whole again, with every lease in it."""
+        self._refusing.clear()
+        self._whole.set()
+
+    async def _table_is_whole(self) -> None:
+        if not self._whole.is_set():
+            try:
+                async with asyncio.timeout(_HEAL_PATIENCE_S):
+                    await self._whole.wait()
+            except TimeoutError:
+                raise KernelError("the table was taken away and is not back yet") from None
 
     def _plan(self, grants: Sequence[Grant]) -> Plan:
         plan = self.ledger.plan(grants, self._clock())
@@ -117,6 +142,7 @@ class Leaser:
         if not self._queue:
             loop.call_soon(self.flush)
         self._queue.append((puts, done))
+        self.ledger.reserve(puts)
         return done
 
     def flush(self) -> None:
@@ -128,7 +154,11 @@ class Leaser:
             while queue and (not group or size + len(queue[0][0]) <= _MAX_PUTS):
                 size += len(queue[0][0])
                 group.append(queue.pop(0))
-            self._write_group(group)
+            try:
+                self._write_group(group)
+            finally:
+                for puts, _ in group:
+                    self.ledger.release(puts)
 
     def _write_group(self, group: list[_Waiting]) -> None:
         failure: KernelError | None = KernelError("writing to a set failed")
@@ -152,17 +182,26 @@ class Leaser:
                         done.set_exception(failure)
 
     def _try(self, puts: list[Put]) -> None:
-        """Commit, unless the kernel has just refused: a refusal holds up the loop for 8 ms."""
-        if self._refusing is not None and self._clock() < self._refusing[0]:
-            raise self._refusing[1]
+        """Commit, unless the kernel has just refused one of these rules.
+
+        A refusal holds up the loop for 8 ms, so a rule whose set is broken is
+        left alone for a while; the others' are not its concern.
+        """
+        now = self._clock()
+        rules = {put.rule for put in puts}
+        for rule in rules & self._refusing.keys():
+            until, error = self._refusing[rule]
+            if now < until:
+                raise error
+            del self._refusing[rule]
         try:
             self._commit(puts)
         except KernelError as error:
             self._note(error)
-            if not isinstance(error, SetFullError):
-                self._refusing = (self._clock() + _REST_S, error)
+            if not isinstance(error, SetFullError) and len(rules) == 1:
+                self._refusing[rules.pop()] = (self._clock() + _REST_S, error)
             raise
-        self._failing, self._refusing = False, None
+        self._failing = False
 
     def _commit(self, puts: list[Put]) -> None:
         """One transaction, and the ledger in the same step."""
@@ -196,7 +235,7 @@ class Leaser:
             self._failing = True
             log.error("the kernel refused a lease, answering SERVFAIL: %s", error)
         if self.on_missing is not None and not isinstance(error, SetFullError):
-            self.on_missing()
+            self.on_missing(f"somebody (writing a lease failed: {error})")
 
     # ------------------------------------------------------------ revoking
 
@@ -210,38 +249,60 @@ class Leaser:
         self._epoch += 1
         now = self._clock()
         revocation = self.ledger.plan_revocation(unjustified, now, gone)
-        steps: list[Callable[[Batch], None]] = []
-        for address in revocation.cut:
-            element = Element(
-                set_name(REVOKED, family_of(address)), address, REVOKED_S * 1000 + _MARGIN_MS, b""
-            )
-            steps.append(lambda batch, element=element: batch.replace(element))  # type: ignore[misc]
-        for rule, address in revocation.elements:
-            steps.append(
-                lambda batch, rule=rule, address=address: batch.remove(  # type: ignore[misc]
-                    set_name(rule, family_of(address)), address
-                )
-            )
-        for start in range(0, len(steps), _MAX_PUTS):
-            batch = Batch()
-            for step in steps[start : start + _MAX_PUTS]:
-                step(batch)
-            self._elements.commit(batch)
-        self.ledger.commit_revocation(revocation, unjustified, now + REVOKED_S)
+        blocks = [
+            Element(set_name(REVOKED, family_of(address)), address, REVOKED_S * 1000 + _MARGIN_MS, b"")
+            for address in revocation.cut
+        ]
+        try:
+            # Blocked before taken away, so that no flow sees a gap between two transactions.
+            for start in range(0, len(blocks), _MAX_PUTS):
+                batch = Batch()
+                for block in blocks[start : start + _MAX_PUTS]:
+                    batch.replace(block)
+                self._elements.commit(batch)
+            for start in range(0, len(revocation.elements), _MAX_PUTS):
+                batch = Batch()
+                for rule, address in revocation.elements[start : start + _MAX_PUTS]:
+                    batch.remove(set_name(rule, family_of(address)), address)
+                self._elements.commit(batch)
+        except KernelError as error:
+            # Some of it may have happened: what the ledger still says must be made true again.
+            if self.on_missing is not None:
+                self.on_missing(f"a revocation (it failed half-way: {error})")
+            raise
+        # The kernel's block must not outlive what is known of it: a lease in that gap would be dead.
+        self.ledger.commit_revocation(revocation, unjustified, now + REVOKED_S + 4 * _MARGIN_S)
         return revocation
 
     # ------------------------------------------------------------ restart, healing
 
     def restore(self) -> int:
-        """Put every live lease back into its set, with its remaining time; returns how many."""
+        """Put every block and every live lease back, with its remaining time; returns how many leases."""
         self.flush()
+        now = self._clock()
+        blocked = list(self.ledger.revoked(now))
+        for start in range(0, len(blocked), _MAX_PUTS):
+            batch = Batch()
+            for address, until in blocked[start : start + _MAX_PUTS]:
+                timeout_ms = math.ceil((until - now) * 1000)
+                batch.replace(Element(set_name(REVOKED, family_of(address)), address, timeout_ms, b""))
+            self._elements.commit(batch)
         puts = [
             Put(rule, address, lease.deadline, lease.name, fresh=False, unrevoke=False)
             for rule, address, lease in self.ledger.leases(self._clock())
         ]
         for start in range(0, len(puts), _MAX_PUTS):
             self._commit(puts[start : start + _MAX_PUTS])
+        self._take_away_strangers({(put.rule, put.address) for put in puts})
         return len(puts)
+
+    def _take_away_strangers(self, ours: set[tuple[str, bytes]]) -> None:
+        """Remove what somebody put into a rule's set by hand: no answer has earned it."""
+        for rule in self.ledger.rules():
+            for family in (4, 6):
+                for member in self._elements.dump(set_name(rule, family)):
+                    if (rule, member.address) not in ours:
+                        self._remove(set_name(rule, family), member.address)
 
     def adopt(self, rules: Sequence[str], parse: Callable[[str], bytes]) -> int:
         """Take over the elements that the kernel holds; returns how many."""
@@ -250,14 +311,22 @@ class Leaser:
             for rule in rules:
                 now = self._clock()
                 for member in self._elements.dump(set_name(rule, family)):
-                    if member.expires_ms:
-                        deadline = now + member.expires_ms / 1000 - _MARGIN_MS / 1000
+                    if not member.expires_ms:
+                        # No lease of ours is without an end: somebody's hand, open for ever.
+                        self._remove(set_name(rule, family), member.address)
+                    else:
+                        deadline = now + member.expires_ms / 1000 - _MARGIN_S
                         self.ledger.adopt(rule, member.address, deadline, parse(member.comment))
                         count += 1
-            now = self._clock()
             for member in self._elements.dump(set_name(REVOKED, family)):
-                self.ledger.adopt_revoked(member.address, now + member.expires_ms / 1000)
+                until = self._clock() + member.expires_ms / 1000 + 4 * _MARGIN_S
+                self.ledger.adopt_revoked(member.address, until)
         return count
+
+    def _remove(self, name: str, address: bytes) -> None:
+        batch = Batch()
+        batch.remove(name, address)
+        self._elements.commit(batch)
 
 
 def comment(text: str) -> bytes:

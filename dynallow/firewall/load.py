@@ -7,14 +7,20 @@ no moment with fewer restrictions than before or after.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from dynallow.firewall import nft
+from dynallow.firewall.elements import Member
 from dynallow.firewall.netlink import ElementSocket, translate
 from dynallow.firewall.offloop import off_loop
-from dynallow.firewall.ruleset import TABLE, Ruleset
-from dynallow.firewall.text import Carried, Present, PresentSet, remade, render_load
+from dynallow.firewall.ruleset import TABLE, AddressSet, Family, Ruleset
+from dynallow.firewall.text import Carried, Present, PresentChain, PresentSet, SetShape, remade, render_load
 
 _NFPROTO_INET = 1
 _NFT_SET_ANONYMOUS = "NFT_SET_ANONYMOUS"
+_OUR_FLAGS = {"NFT_SET_TIMEOUT"}
+_FAMILIES: dict[int, Family] = {7: 4, 8: 6}  # nft's own numbers for ipv4_addr and ipv6_addr
 
 
 def read_present() -> Present:
@@ -30,17 +36,13 @@ def _read_present() -> Present:
     try:
         with NFTables(nfgen_family=_NFPROTO_INET) as netlink:
             sets = [
-                PresentSet(
-                    found.get_attr("NFTA_SET_NAME"),
-                    found.get_attr("NFTA_SET_KEY_LEN"),
-                    _size(found.get_attr("NFTA_SET_DESC")),
-                )
+                PresentSet(found.get_attr("NFTA_SET_NAME"), _shape(found))
                 for found in netlink.get_sets()
                 if found.get_attr("NFTA_SET_TABLE") == TABLE
                 and _NFT_SET_ANONYMOUS not in (found.get_attr("NFTA_SET_FLAGS") or ())
             ]
             chains = [
-                found.get_attr("NFTA_CHAIN_NAME")
+                PresentChain(found.get_attr("NFTA_CHAIN_NAME"), _hook(found))
                 for found in netlink.get_chains()
                 if found.get_attr("NFTA_CHAIN_TABLE") == TABLE
             ]
@@ -51,29 +53,71 @@ def _read_present() -> Present:
     return Present(tuple(sets), tuple(chains))
 
 
-def _size(description: object) -> int:
-    for name, value in (description or {}).get("attrs", ()):  # type: ignore[attr-defined]
+def _shape(found: Any) -> SetShape | None:
+    """What must be equal for a set to be kept; None for one that cannot be any of ours."""
+    size = 0
+    for name, value in (found.get_attr("NFTA_SET_DESC") or {}).get("attrs", ()):
         if name == "NFTA_SET_DESC_SIZE":
-            return int(value)
-    return 0
+            size = int(value)
+    family = _FAMILIES.get(found.get_attr("NFTA_SET_KEY_TYPE"))
+    if family is None or set(found.get_attr("NFTA_SET_FLAGS") or ()) != _OUR_FLAGS:
+        return None
+    counter = found.get_attr("NFTA_SET_EXPR") is not None
+    return SetShape(family, size, counter)
 
 
-def load(table: Ruleset) -> None:
+def _hook(found: Any) -> tuple[str, int, int] | None:
+    """Type, hook number and priority of a base chain."""
+    hook = found.get_attr("NFTA_CHAIN_HOOK")
+    if hook is None:
+        return None
+    return (
+        str(found.get_attr("NFTA_CHAIN_TYPE")),
+        int(hook.get_attr("NFTA_HOOK_HOOKNUM")),
+        int(hook.get_attr("NFTA_HOOK_PRIORITY")),
+    )
+
+
+def load(table: Ruleset) -> list[tuple[str, bytes]]:
     """Replace chains and rules, keep the sets of the rules that stay.
 
-    Raises KernelError; then nothing has changed.
+    Returns what could not be kept, (rule, address), because a set has become
+    smaller than what it held. Raises KernelError; then nothing has changed.
     """
     present = read_present()
     carried: list[Carried] = []
+    dropped: list[tuple[str, bytes]] = []
     again = remade(table, present)
     if again:
         elements = ElementSocket()
         try:
-            for name in again:
-                carried += [
-                    Carried(name, member.address, member.expires_ms, member.comment)
-                    for member in elements.dump(name)
-                ]
+            for declared in again:
+                kept, lost = _carry(declared, elements.dump(declared.name))
+                carried += kept
+                dropped += [(declared.name[:-3], address) for address in lost]
         finally:
             elements.close()
     nft.load(render_load(table, present, carried))
+    return dropped
+
+
+def _carry(declared: AddressSet, members: Iterable[Member]) -> tuple[list[Carried], list[bytes]]:
+    """What goes over into the set that is made anew, longest life first, and what has no room there.
+
+    An element without an end is nobody's lease and stays behind.
+    """
+    ours = sorted((m for m in members if m.expires_ms), key=lambda member: -member.expires_ms)
+    room = declared.size or len(ours)
+    kept = [Carried(declared.name, m.address, m.expires_ms, m.comment) for m in ours[:room]]
+    return kept, [member.address for member in ours[room:]]
+
+
+def left_over(table: Ruleset, elements: ElementSocket) -> list[bytes]:
+    """The addresses in rules' sets that the ruleset does not have any more."""
+    wanted = {declared.name for declared in table.sets}
+    return [
+        member.address
+        for found in read_present().sets
+        if found.name not in wanted and found.shape is not None
+        for member in elements.dump(found.name)
+    ]

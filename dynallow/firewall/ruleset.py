@@ -13,7 +13,7 @@ from typing import Literal
 from dynallow.units import PortRange, Rate
 
 TABLE = "dynallow"
-OUTPUT, NAT_OUTPUT, DENIED = "output", "nat_output", "denied"
+OUTPUT, NAT_OUTPUT, REDIRECTED, DENIED = "output", "nat_output", "redirected", "denied"
 DENIED_COUNTER = "denied"
 REVOKED = "revoked"
 
@@ -37,7 +37,8 @@ class AddressSet:
 
     name: str
     family: Family
-    size: int
+    size: int | None
+    """Most elements; None leaves the kernel's own bound, memory."""
     counter: bool
 
 
@@ -160,6 +161,7 @@ class Hook:
     type: Literal["filter", "nat"]
     priority: str
     policy: Literal["accept", "drop"]
+    at: Literal["output", "postrouting"] = "output"
 
 
 @dataclass(frozen=True, slots=True)

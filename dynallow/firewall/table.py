@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 # Somebody who keeps taking the table away gets it back this often at most.
 _HEAL_EVERY_S = 0.05
-_HEAL_EVERY_MAX_S = 5.0
+_HEAL_EVERY_MAX_S = 0.4  # a host without the table is open: never longer than this
 _CALM_S = 30.0
 
 
@@ -56,13 +56,18 @@ class Table:
         self._heal_every_s = _HEAL_EVERY_S
         self._last_heal = 0.0
         self.leaser = Leaser(ledger, self._elements, describe, in_place=False)
-        self.leaser.on_missing = lambda: self._changed("somebody (a lease found no set)")
+        self.leaser.on_missing = self._changed
 
-    def start(self, ruleset: Ruleset, *, force_replace: bool) -> None:
-        """Load, then find out what the kernel can do. Raises KernelError."""
+    def start(self, ruleset: Ruleset, *, force_replace: bool) -> list[bytes]:
+        """Load, then find out what the kernel can do. Raises KernelError.
+
+        Returns the addresses of sets that went because their rules are gone.
+        """
+        left_over = load.left_over(ruleset, self._elements)
         self.load(ruleset)
         self.leaser.in_place = not force_replace and probe.in_place_refresh(self._elements)
         self._watch.start()
+        return left_over
 
     def load(self, ruleset: Ruleset) -> None:
         """Bring the kernel to this ruleset. Raises KernelError; the old one then stays.
@@ -71,7 +76,8 @@ class Table:
         is answered, so none is answered by rules that are half gone.
         """
         self.leaser.flush()
-        load.load(ruleset)
+        for rule, address in load.load(ruleset):
+            self.ledger.drop(rule, address)
         self._watch.absorb()
         self._wanted = ruleset
 
@@ -99,6 +105,7 @@ class Table:
     def _changed(self, who: str) -> None:
         """Somebody touched the table: give no cached answer until it is whole again."""
         self.last_tampering = who
+        self.leaser.suspend()
         self._on_tampering()
         self._again = True
         if not self._healing:
@@ -132,6 +139,7 @@ class Table:
                     self.load(self._wanted)
                     restored = self.leaser.restore()
                     self._on_tampering()
+                    self.leaser.resume()
                     self.heals += 1
                     log.warning("table inet dynallow is whole again, with %d leases", restored)
 

@@ -9,18 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, summarize_address_range
 
 from dynallow.firewall import ruleset as rs
+
+_COMMENT_ROOM = 128  # with the closing NUL
+_DEFAULT_BURST = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SetShape:
+    """What two sets must have in common for one to stand for the other."""
+
+    family: rs.Family
+    size: int
+    counter: bool
 
 
 @dataclass(frozen=True, slots=True)
 class PresentSet:
-    """A set that the kernel has now."""
+    """A set that the kernel has now; without a shape it is none that dynallow makes."""
 
     name: str
-    key_bytes: int
-    size: int
+    shape: SetShape | None
+
+
+@dataclass(frozen=True, slots=True)
+class PresentChain:
+    """A chain that the kernel has now; `hook` is (type, hook number, priority) of a base chain."""
+
+    name: str
+    hook: tuple[str, int, int] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +47,7 @@ class Present:
     """What the kernel has of the table now."""
 
     sets: tuple[PresentSet, ...] = ()
-    chains: tuple[str, ...] = ()
+    chains: tuple[PresentChain, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,46 +77,74 @@ def render_load(table: rs.Ruleset, present: Present, carried: Iterable[Carried] 
     Sets of rules that went are deleted; a set whose size changed is made anew
     with its elements. nft runs it as a whole or not at all (invariant 9).
     """
-    wanted = {declared.name: declared for declared in table.sets}
-    chains = {chain.name for chain in table.chains}
+    shapes = {declared.name: _shape(declared) for declared in table.sets}
+    hooks = {chain.name: _hook_numbers(chain) for chain in table.chains}
     lines = [f"table inet {rs.TABLE} {{", "}"]
-    lines += [f"flush chain inet {rs.TABLE} {name}" for name in present.chains]
-    lines += [f"delete chain inet {rs.TABLE} {name}" for name in present.chains if name not in chains]
+    lines += [f"flush chain inet {rs.TABLE} {old.name}" for old in present.chains]
+    # A chain that sits where ours does stays: a base chain that is made anew would drop every
+    # packet until the transaction ends.
+    lines += [
+        f"delete chain inet {rs.TABLE} {old.name}"
+        for old in present.chains
+        if old.name not in hooks or hooks[old.name] != old.hook
+    ]
     lines += [
         f"delete set inet {rs.TABLE} {old.name}"
         for old in present.sets
-        if old.name not in wanted or not _same(old, wanted[old.name])
+        if old.name not in shapes or shapes[old.name] != old.shape
     ]
     lines += [render_table(table).rstrip()]
     lines += [
         f"add element inet {rs.TABLE} {element.set_name} {{ {_carried(element)} }}"
         for element in carried
-        if element.set_name in wanted
+        if element.set_name in shapes
     ]
     return "\n".join(lines) + "\n"
 
 
-def remade(table: rs.Ruleset, present: Present) -> list[str]:
-    """The sets that stay by name but must be made anew: their elements need carrying."""
-    wanted = {declared.name: declared for declared in table.sets}
-    return [old.name for old in present.sets if old.name in wanted and not _same(old, wanted[old.name])]
+def remade(table: rs.Ruleset, present: Present) -> list[rs.AddressSet]:
+    """The sets that stay by name but must be made anew, and whose elements can be carried over."""
+    shapes = {old.name: old.shape for old in present.sets}
+    return [
+        declared
+        for declared in table.sets
+        if (old := shapes.get(declared.name)) is not None
+        and old != _shape(declared)
+        and old.family == declared.family
+    ]
 
 
-def _same(old: PresentSet, new: rs.AddressSet) -> bool:
-    return old.size == new.size and old.key_bytes == (4 if new.family == 4 else 16)
+def _shape(declared: rs.AddressSet) -> SetShape:
+    return SetShape(declared.family, declared.size or 0, declared.counter)
+
+
+def _hook_numbers(chain: rs.Chain) -> tuple[str, int, int] | None:
+    """As the kernel tells it: NF_INET_LOCAL_OUT is 3, POST_ROUTING 4, priority `filter` 0."""
+    if chain.hook is None:
+        return None
+    priority = 0 if chain.hook.priority == "filter" else int(chain.hook.priority)
+    return chain.hook.type, 3 if chain.hook.at == "output" else 4, priority
 
 
 def _carried(element: Carried) -> str:
-    comment = f' comment "{element.comment}"' if element.comment else ""
+    text = _quotable(element.comment)
+    comment = f' comment "{text}"' if text else ""
     milliseconds = max(element.expires_ms, 1)
     return f"{ip_address(element.address)} timeout {milliseconds}ms expires {milliseconds}ms{comment}"
+
+
+def _quotable(comment: str) -> str:
+    """The comment as far as nft's text can carry it: 127 bytes, and nothing that ends its quotes."""
+    if not comment.isascii() or not comment.isprintable() or '"' in comment or "\\" in comment:
+        return "..."
+    return comment if len(comment) < _COMMENT_ROOM else comment[: _COMMENT_ROOM - 4] + "..."
 
 
 def _set(declared: rs.AddressSet) -> list[str]:
     lines = [
         f"set {declared.name} {{",
         f"\ttype {'ipv4_addr' if declared.family == 4 else 'ipv6_addr'}",
-        f"\tsize {declared.size}",
+        *([f"\tsize {declared.size}"] if declared.size else []),
         "\tflags timeout",
     ]
     return [*lines, *["\tcounter"] * declared.counter, "}"]
@@ -107,7 +154,7 @@ def _chain(chain: rs.Chain) -> list[str]:
     lines = [f"chain {chain.name} {{"]
     if chain.hook is not None:
         hook = chain.hook
-        lines.append(f"\ttype {hook.type} hook output priority {hook.priority}; policy {hook.policy};")
+        lines.append(f"\ttype {hook.type} hook {hook.at} priority {hook.priority}; policy {hook.policy};")
     return [*lines, *("\t" + _rule(rule) for rule in chain.rules), "}"]
 
 
@@ -124,12 +171,7 @@ def _match(match: rs.Match) -> str:
         case rs.InSet(name, family):
             return f"{_address_word(family)} daddr @{name}"
         case rs.ToNetworks(networks):
-            ordered = sorted(networks, key=lambda network: (network.network_address, network.prefixlen))
-            texts = [
-                str(network.network_address) if network.prefixlen == network.max_prefixlen else str(network)
-                for network in ordered
-            ]
-            return f"{_address_word(networks[0].version)} daddr {_one_or_set(texts)}"
+            return f"{_address_word(networks[0].version)} daddr {_one_or_set(_spans(networks))}"
         case rs.ToPorts(ports):
             texts = [
                 str(ports_of.first)
@@ -142,6 +184,34 @@ def _match(match: rs.Match) -> str:
             return f"meta skuid {_one_or_set([str(uid) for uid in sorted(set(uids))])}"
         case rs.Raw(text):
             return text
+
+
+def _spans(networks: tuple[rs.Network, ...]) -> list[str]:
+    """The networks as nft lists them: single addresses apart, but neighbours joined beside a prefix."""
+    ordered = sorted((int(net.network_address), int(net.broadcast_address)) for net in networks)
+    if any(first != last for first, last in ordered):
+        ordered = _joined(ordered)
+    version = networks[0].version
+    return [_span(version, first, last) for first, last in ordered]
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined = spans[:1]
+    for first, last in spans[1:]:
+        if first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return joined
+
+
+def _span(version: int, first: int, last: int) -> str:
+    """An address, a prefix, or a range when it is neither."""
+    make = IPv4Address if version == 4 else IPv6Address
+    if first == last:
+        return str(make(first))
+    prefixes = list(summarize_address_range(make(first), make(last)))
+    return str(prefixes[0]) if len(prefixes) == 1 else f"{make(first)}-{make(last)}"
 
 
 def _statement(statement: rs.Statement) -> str:
@@ -161,7 +231,9 @@ def _statement(statement: rs.Statement) -> str:
         case rs.Count(counter):
             return f'counter name "{counter}"'
         case rs.Log(rate, prefix, group):
-            return f'limit rate {rate} burst {rate.count} packets log prefix "{prefix}" group {group}'
+            # nft does not print its default burst
+            burst = "" if rate.count == _DEFAULT_BURST else f"burst {rate.count} packets "
+            return f'limit rate {rate} {burst}log prefix "{prefix}" group {group}'
         case rs.Redirect(port):
             return f"redirect to :{port}"
 

@@ -11,6 +11,7 @@ called after the kernel has said yes, so a refused transaction leaves no trace.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -78,6 +79,8 @@ class Ledger:
         self._names: dict[str, dict[bytes, dict[bytes, float]]] = {rule: {} for rule in rules}
         self._revoked: dict[bytes, float] = {}
         self._swept_full: dict[str, float] = {}
+        # What is planned and not yet acknowledged: plans made in one turn must not share a budget.
+        self._reserved: Counter[tuple[str, bytes | None]] = Counter()
 
     # ------------------------------------------------------------ granting
 
@@ -93,7 +96,7 @@ class Ledger:
         refused: set[bytes] = set()
         added: dict[tuple[str, bytes | None], int] = {}
         slack = min(_GRACE_SLACK_S, self.limits.grace_s)
-        for rule, address, ttl_s, name, ends in grants:
+        for rule, address, ttl_s, name, ends in dict.fromkeys(grants):
             deadline = now + lifetime(ttl_s, self.limits)
             needed = now + ttl_s + self.limits.grace_s - slack
             if ends is not None:
@@ -140,6 +143,23 @@ class Ledger:
             if unrevoke:
                 self._revoked.pop(address, None)
 
+    def reserve(self, puts: Iterable[Put]) -> None:
+        """Keep room for puts that are on their way to the kernel."""
+        self._reserved.update(self._room(puts))
+
+    def release(self, puts: Iterable[Put]) -> None:
+        """They have arrived, or never will."""
+        self._reserved.subtract(self._room(puts))
+        self._reserved = +self._reserved
+
+    def _room(self, puts: Iterable[Put]) -> Counter[tuple[str, bytes | None]]:
+        room: Counter[tuple[str, bytes | None]] = Counter()
+        for put in puts:
+            if put.fresh:
+                room[(put.rule, None)] += 1
+                room[(put.rule, put.name)] += 1
+        return room
+
     def _claimed_until(self, rule: str, name: bytes, address: bytes) -> float:
         claims = self._names[rule].get(name)
         return claims.get(address, 0.0) if claims is not None else 0.0
@@ -158,20 +178,20 @@ class Ledger:
         claim = self._names[rule].get(name, {})
         if address not in claim:
             key = (rule, name)
-            count = added.get(key, 0)
+            count = added.get(key, 0) + self._reserved[key]
             if len(claim) + count >= self.limits.max_addresses_per_name:
                 self._sweep_name(rule, name, now)
                 claim = self._names[rule].get(name, {})
                 if len(claim) + count >= self.limits.max_addresses_per_name:
                     return False
-            added[key] = count + 1
+            added[key] = added.get(key, 0) + 1
         if not live and address not in self._leases[rule]:
-            total = added.get((rule, None), 0)
+            total = added.get((rule, None), 0) + self._reserved[(rule, None)]
             if len(self._leases[rule]) + total >= self.limits.max_per_rule:
                 self._sweep_when_full(rule, now)
                 if len(self._leases[rule]) + total >= self.limits.max_per_rule:
                     return False
-            added[(rule, None)] = total + 1
+            added[(rule, None)] = added.get((rule, None), 0) + 1
         return True
 
     # ------------------------------------------------------------ looking
@@ -192,9 +212,9 @@ class Ledger:
         """The live leases that one name has earned."""
         found = []
         for rule, names in self._names.items():
-            for address in names.get(name, ()):
+            for address, claimed_until in names.get(name, {}).items():
                 lease = self._leases[rule].get(address)
-                if lease is not None and lease.deadline > now:
+                if lease is not None and min(lease.deadline, claimed_until) > now:
                     found.append((rule, address, lease))
         return found
 
@@ -206,6 +226,10 @@ class Ledger:
             for name, claims in names.items()
             if claims.get(address, 0.0) > now
         }
+
+    def rules(self) -> tuple[str, ...]:
+        """The rules that may hold leases."""
+        return tuple(self._leases)
 
     def count(self, rule: str) -> int:
         """Leases of a rule, lapsed ones that were not yet swept included."""
@@ -220,6 +244,16 @@ class Ledger:
     def adopt_revoked(self, address: bytes, deadline: float) -> None:
         """Take over an address that the kernel's revoked set holds."""
         self._revoked[address] = deadline
+
+    def revoked(self, now: float) -> Iterator[tuple[bytes, float]]:
+        """The addresses that are blocked as revoked, and until when."""
+        return ((address, until) for address, until in self._revoked.items() if until > now)
+
+    def drop(self, rule: str, address: bytes) -> None:
+        """Forget a lease whose element could not be kept."""
+        self._leases.get(rule, {}).pop(address, None)
+        for claims in self._names.get(rule, {}).values():
+            claims.pop(address, None)
 
     def set_rules(self, rules: Iterable[str], limits: Limits) -> None:
         """Follow a reload: leases of the rules that stay are kept as they are."""

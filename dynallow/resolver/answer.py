@@ -23,7 +23,11 @@ from dynallow.wire.response import Record, Response
 _ROOT = b"\0"
 _ADDRESS_TYPES = (n.A, n.AAAA)
 _HINT_TYPES = (n.HTTPS, n.SVCB)
+GRANTING_TYPES = (*_ADDRESS_TYPES, *_HINT_TYPES)
+"""The record types whose answers grant addresses."""
 EDE_FILTERED = 17
+_SPECIAL_PURPOSE = "its addresses are special-purpose, and no rule's `private` names their prefix"
+_ELSEWHERE = "its records point to another name"
 STALE_TTL_S = 30  # RFC 8767 section 5.2
 
 
@@ -48,6 +52,8 @@ class Answer(NamedTuple):
     rules_end: float | None = None
     """Monotonic second at which the first of the rules expires."""
     ede: tuple[int, str] | None = None
+    scrubbed: int = 0
+    """How many special-purpose addresses were left out."""
 
     def left(self, now: float) -> int:
         """The TTL to tell at `now`: whole seconds, rounded down."""
@@ -77,7 +83,7 @@ def compose(
         # NXDOMAIN speaks of the chain's end (RFC 6604): beside its data one of the two is a lie.
         raise WireError("NXDOMAIN beside the data that was asked for")
     rules = scope.verdict.rules if scope.verdict.outcome is Outcome.ALLOWED else ()
-    final, by_rule, removed = _scrub(walked.final, qtype, rules, scope)
+    final, by_rule, scrubbed = _scrub(walked.final, qtype, rules, scope)
     authority: tuple[Record, ...] = ()
     ttl = walked.ttl
     if not walked.final:
@@ -86,7 +92,9 @@ def compose(
         ttl = min(walked.ttl, negative_ttl) if walked.links else negative_ttl
     ttl = told_ttl(ttl, scope.limits, left_s)
     records = tuple(record._replace(ttl=ttl) for record in (*walked.links, *final))
-    ede = (EDE_FILTERED, removed) if removed and not final else None
+    ede = None
+    if walked.final and not final:
+        ede = (EDE_FILTERED, _SPECIAL_PURPOSE if scrubbed else _ELSEWHERE)
     return Answer(
         rcode=response.rcode,
         records=records,
@@ -97,6 +105,7 @@ def compose(
         data_ends=now + ttl,
         rules_end=None if left_s is None else now + left_s,
         ede=ede,
+        scrubbed=scrubbed,
     )
 
 
@@ -105,8 +114,10 @@ _ByRule = tuple[tuple[Rule, tuple[bytes, ...]], ...]
 
 def _scrub(
     final: tuple[Record, ...], qtype: int, rules: tuple[Rule, ...], scope: Scope
-) -> tuple[tuple[Record, ...], _ByRule, str]:
-    """(records that may be told, addresses by rule, why something was left out)."""
+) -> tuple[tuple[Record, ...], _ByRule, int]:
+    """(records that may be told, addresses by rule, how many special-purpose ones were left out)."""
+    if not rules:
+        return final, (), 0
     if qtype in _HINT_TYPES:
         # Without derived names a client could not ask for another target's addresses.
         usable = tuple(r for r in final if svcb.target(r.rdata) in (_ROOT, r.owner))
@@ -114,19 +125,15 @@ def _scrub(
     elif qtype in _ADDRESS_TYPES:
         usable, addresses = final, [record.rdata for record in final]
     else:
-        return final, (), ""
-    if not rules:
-        return final, (), ""
-    addresses = addresses[: scope.limits.max_addresses_per_name]
-    by_rule = tuple(
-        (rule, tuple(a for a in addresses if is_acceptable(a, rule.private, scope.own))) for rule in rules
-    )
+        return final, (), 0
+    unique = list(dict.fromkeys(addresses))
+    accepted = {rule: {a for a in unique if is_acceptable(a, rule.private, scope.own)} for rule in rules}
+    acceptable = [address for address in unique if any(address in taken for taken in accepted.values())]
+    granted = acceptable[: scope.limits.max_addresses_per_name]
+    by_rule = tuple((rule, tuple(a for a in granted if a in accepted[rule])) for rule in rules)
     if scope.observe:
-        return final, by_rule, ""
-    granted = {address for _, accepted in by_rule for address in accepted}
-    kept = keep(usable, qtype, granted)
-    removed = "" if len(kept) == len(final) else "the addresses are private, and no rule names their prefix"
-    return kept, by_rule, removed
+        return final, by_rule, 0
+    return keep(usable, qtype, frozenset(granted)), by_rule, len(unique) - len(acceptable)
 
 
 def keep(records: tuple[Record, ...], qtype: int, granted: Container[bytes]) -> tuple[Record, ...]:
@@ -159,13 +166,14 @@ def without(answer: Answer, qtype: int, refused: Container[bytes]) -> Answer | N
     return answer._replace(records=links + keep(final, qtype, granted), by_rule=by_rule)
 
 
-def aged(answer: Answer, now: float) -> Answer:
+def aged(answer: Answer, limits: Limits, now: float) -> Answer:
     """An answer past its end, given once more because no upstream answers (RFC 8767)."""
-    ends = now + STALE_TTL_S if answer.rules_end is None else min(now + STALE_TTL_S, answer.rules_end)
+    left_s = None if answer.rules_end is None else answer.rules_end - now
+    ttl = told_ttl(STALE_TTL_S, limits, left_s)
     return answer._replace(
-        records=tuple(record._replace(ttl=STALE_TTL_S) for record in answer.records),
-        authority=tuple(record._replace(ttl=STALE_TTL_S) for record in answer.authority),
-        ttl_s=STALE_TTL_S,
-        ends=ends,
+        records=tuple(record._replace(ttl=ttl) for record in answer.records),
+        authority=tuple(record._replace(ttl=ttl) for record in answer.authority),
+        ttl_s=ttl,
+        ends=now + ttl,
         ede=(3, "stale: no upstream answers"),
     )

@@ -19,7 +19,7 @@ from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dynallow.errors import KernelError, UpstreamError, WireError
+from dynallow.errors import DynallowError, KernelError, PolicyChangedError, UpstreamError, WireError
 from dynallow.lease.grant import Limits
 from dynallow.policy.policy import Policy
 from dynallow.policy.verdict import Outcome, Verdict
@@ -99,14 +99,14 @@ class Road:
                 return local.denial(question, verdict, self.terms.denied, size), None
             try:
                 answer = await self._obtain((question.name, question.qtype), verdict)
-            except (KernelError, UpstreamError) as error:
+            except (KernelError, UpstreamError, PolicyChangedError) as error:
                 if generation == self.generation:
                     return self._fail(question, error, size), None
                 continue  # it may have failed because what it rested on is gone
             # From here to the reply nothing waits: what was acknowledged still holds.
             if generation == self.generation:
                 return self._render(question, answer, size), answer
-        unsettled = KernelError("the rules changed again and again while this question waited")
+        unsettled = PolicyChangedError("the rules changed again and again while this question waited")
         return self._fail(question, unsettled, size), None
 
     async def _obtain(self, key: Key, verdict: Verdict) -> Answer:
@@ -118,7 +118,7 @@ class Road:
         flight = self._flights.get(key)
         if flight is None:
             self.counts.fresh += 1
-            flight = self._flights[key] = self.tasks.start(self._flight(key, verdict))
+            flight = self._flights[key] = self.tasks.start(self._flight(key, verdict, self.generation))
             flight.add_done_callback(lambda done: self._landed(key, done))
         else:
             self.counts.joined += 1
@@ -129,16 +129,21 @@ class Road:
         if self._flights.get(key) is flight:
             del self._flights[key]
 
-    async def _flight(self, key: Key, verdict: Verdict) -> Answer:
-        """Ask upstream, lease what came, keep it. The one way into the cache."""
+    async def _flight(self, key: Key, verdict: Verdict, generation: int) -> Answer:
+        """Ask upstream, lease what came, keep it. The one way into the cache.
+
+        `generation` is the one in which `verdict` was given: a task starts a
+        turn of the loop later than it was made.
+        """
+        self._must_be(generation)
         name, qtype = key
-        generation = self.generation
-        left_s = None if verdict.until is None else verdict.until - self.wall()
         scope = Scope(verdict, self.terms.limits, self.own, self.terms.observe)
         try:
             response = await self.upstreams.ask(name, qtype)
             try:
+                left_s = None if verdict.until is None else verdict.until - self.wall()
                 answer = compose(response, name, qtype, scope, now=self.clock(), left_s=left_s)
+                self.counts.scrubbed += answer.scrubbed
             except WireError as error:
                 raise UpstreamError(f"upstream's answer is unusable: {error}", reached=True) from error
         except UpstreamError:
@@ -146,12 +151,17 @@ class Road:
             if expired is None:
                 raise
             self.counts.stale += 1
-            answer = aged(expired, self.clock())
-        if generation == self.generation:  # else nobody will use it, and no lease may be made of it
-            answer = await self._lease(answer, name, qtype)
-        if generation == self.generation and answer.ttl_s > 0:
+            answer = aged(expired, scope.limits, self.clock())
+        self._must_be(generation)  # no lease may be made by rules that are gone
+        answer = await self._lease(answer, name, qtype)
+        self._must_be(generation)
+        if answer.ttl_s > 0:
             self.cache.put(key, answer)
         return answer
+
+    def _must_be(self, generation: int) -> None:
+        if generation != self.generation:
+            raise PolicyChangedError("the rules changed while this question waited")
 
     async def _lease(self, answer: Answer, name: bytes, qtype: int) -> Answer:
         """Have every address acknowledged; leave out what no budget is left for."""
@@ -159,9 +169,9 @@ class Road:
         if not wanted:
             return answer
         refused = await self.leaser.ensure(wanted)
-        if not refused:
-            return answer
         self.counts.trimmed += len(refused)
+        if not refused or self.terms.observe:
+            return answer
         trimmed = without(answer, qtype, refused)
         if trimmed is None:
             raise KernelError("every budget for the addresses of this name is used up")
@@ -180,7 +190,7 @@ class Road:
             max_size=size,
         )
 
-    def _fail(self, question: Question, error: KernelError | UpstreamError, size: int) -> Template:
+    def _fail(self, question: Question, error: DynallowError, size: int) -> Template:
         self.counts.servfail += 1
         if isinstance(error, UpstreamError):
             code = _EDE_NO_AUTHORITY if error.reached else _EDE_NETWORK

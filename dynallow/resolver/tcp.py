@@ -38,7 +38,9 @@ class TcpListener:
 
     async def start(self) -> None:
         """Begin to answer."""
-        self._server = await asyncio.start_server(self._serve, sock=self._sock, limit=_READ_LIMIT)
+        self._server = await asyncio.start_server(
+            self._serve, sock=self._sock, limit=_READ_LIMIT, backlog=_BACKLOG
+        )
 
     def close(self) -> None:
         """Stop, and free the port; open connections end with the agent's tasks."""

@@ -43,7 +43,7 @@ class UdpListener:
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
         self._wildcard = endpoint.address.is_unspecified
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Begin to answer."""
         reader = self._drain_wildcard if self._wildcard else self._drain
         asyncio.get_running_loop().add_reader(self._sock, reader)

@@ -14,7 +14,22 @@ from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Server, Upstreams, Zone
 from dynallow.resolver.upstream.system import system_servers
 from dynallow.settings import Settings, Upstream
-from dynallow.units import Endpoint
+from dynallow.units import Address, Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """The addresses at which dynallow itself answers port 53; a wildcard takes in every loopback one."""
+
+    listen: tuple[Endpoint, ...]
+
+    def __contains__(self, address: object) -> bool:
+        return isinstance(address, Address) and any(
+            address == own.address
+            or (own.address.is_unspecified and own.address.version == address.version and address.is_loopback)
+            for own in self.listen
+            if own.port == 53
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +56,7 @@ class Chosen:
 
 def choose(settings: Settings) -> Chosen:
     """The servers that these settings name."""
-    ours = [endpoint.address for endpoint in settings.resolver.listen]
+    ours = _Ours(settings.resolver.listen)
 
     def endpoints(upstreams: Iterable[Upstream]) -> tuple[Endpoint, ...]:
         found: list[Endpoint] = []

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 _TRIES = 3
 _TOTAL_S = 3.8
+_KEPT_BACK = 1 / 8  # of the total, for each try that is still to come
 # A server that failed is asked last for this long, doubled with each failure in a row.
 _REST_S, _REST_MAX_S = 1.0, 30.0
 _NS = 2
@@ -91,7 +92,7 @@ class Upstreams:
         reached, why = False, "no upstream server is configured"
         for number, server in enumerate(self._order(name, loop.time())):
             started = loop.time()
-            patience = min(self.timeout_s, (end - started) / (_TRIES - number))
+            patience = min(self.timeout_s, _share(end - started, _TRIES - 1 - number))
             server.asked += 1
             try:
                 response = await self.exchange.ask(server.endpoint, name, qtype, patience)
@@ -126,6 +127,11 @@ class Upstreams:
             if pattern.matches(name)
         ]
         return max(matches, key=lambda match: match[0])[1] if matches else self.servers
+
+
+def _share(left_s: float, later: int) -> float:
+    """How long a try may take when `later` more shall have a chance in the time that is left."""
+    return max(left_s - _TOTAL_S * _KEPT_BACK * later, left_s / (later + 1))
 
 
 def _fault(response: Response) -> str | None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from ipaddress import ip_address
 from pathlib import Path
-
-import dns.exception
-import dns.resolver
 
 from dynallow.units import Address, Endpoint
 
@@ -19,7 +16,7 @@ RESOLV_CONF = (
 )
 
 
-def system_servers(ours: Collection[Address], files: Collection[Path] = RESOLV_CONF) -> list[Endpoint]:
+def system_servers(ours: Container[Address], files: Collection[Path] = RESOLV_CONF) -> list[Endpoint]:
     """The servers of the first file that names one beside dynallow itself.
 
     A loopback address is another stub (systemd-resolved's 127.0.0.53): the
@@ -35,13 +32,25 @@ def system_servers(ours: Collection[Address], files: Collection[Path] = RESOLV_C
 
 
 def _servers(file: Path) -> list[Address]:
+    """The file's nameserver lines that hold an address; the others are of no use, and do no harm.
+
+    A zone index ("fe80::1%eth0") needs a scoped socket; such servers come from
+    routers that announce a global one too.
+    """
     try:
-        with file.open() as text:
-            resolver = dns.resolver.Resolver(configure=False)
-            resolver.read_resolv_conf(text)
-    except (OSError, ValueError, dns.exception.DNSException):  # ValueError: no address, no UTF-8
+        lines = file.read_text(errors="replace").splitlines()
+    except OSError:
         return []
-    # A zone index ("fe80::1%eth0") needs a scoped socket; such servers come from routers that
-    # also announce a global one.
-    texts = [str(server) for server in resolver.nameservers if isinstance(server, str)]
-    return [ip_address(text) for text in texts if "%" not in text]
+    words = (line.split() for line in lines)
+    return [
+        address
+        for word in words
+        if word[:1] == ["nameserver"] and len(word) > 1 and (address := _address(word[1])) is not None
+    ]
+
+
+def _address(text: str) -> Address | None:
+    try:
+        return None if "%" in text else ip_address(text)
+    except ValueError:
+        return None

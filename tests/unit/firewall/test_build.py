@@ -1,0 +1,281 @@
+"""From settings to chains: the order of DESIGN section 8, and what each setting changes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynallow.firewall import ruleset as rs
+from dynallow.firewall.build import build_ruleset, merge_ports
+from dynallow.firewall.text import render_table
+from dynallow.settings import Destination, RuleSettings, Settings
+from dynallow.units import Endpoint, PortRange, Protocol, parse_endpoint, parse_port
+
+SERVER = parse_endpoint("10.10.0.10:53")
+API = {"name": "api", "names": ["api.example.org"]}
+NTP = {"name": "ntp", "addresses": ["192.0.2.7"], "ports": ["udp/123"]}
+
+
+def build(uid: int = 0, upstreams: Sequence[Endpoint] = (SERVER,), **tables: object) -> rs.Ruleset:
+    """The ruleset of these settings; enforce unless told."""
+    return build_ruleset(Settings.model_validate({"mode": "enforce", **tables}), upstreams, uid)
+
+
+def chain(table: rs.Ruleset, name: str) -> rs.Chain:
+    (found,) = (chain for chain in table.chains if chain.name == name)
+    return found
+
+
+def lines(table: rs.Ruleset, name: str) -> list[str]:
+    """A chain's rules as text, without its braces and hook."""
+    only = rs.Ruleset((), (), (rs.Chain(name, chain(table, name).rules),))
+    return [line.strip() for line in render_table(only).splitlines()[2:-2]]
+
+
+def test_output_rules_stand_in_the_order_of_the_design() -> None:
+    table = build(rule=[API], destination=[NTP])
+    marks = [
+        "@revoked_v4 goto denied",
+        "@revoked_v6 goto denied",
+        "ct state established accept",
+        "ct state related meta l4proto { icmp, ipv6-icmp } accept",
+        'oif "lo" accept',
+        "meta mark 0x64796e61 ip daddr 10.10.0.10 udp dport 53 accept",
+        "nd-router-solicit",
+        "mld-listener-report",
+        '"DHCP"',
+        '"DHCPv6"',
+        "th dport { 53, 853, 5353, 5355 } goto denied",
+        "ip daddr 192.0.2.7 udp dport 123 accept",
+        "ip daddr @api_v4 tcp dport 443 accept",
+        "ip6 daddr @api_v6 tcp dport 443 accept",
+    ]
+    text = lines(table, "output")
+    places = [next(at for at, line in enumerate(text) if mark in line) for mark in marks]
+    assert places == sorted(places)
+    assert text[-1] == "goto denied"
+
+
+def test_output_has_a_conntrack_expression_in_every_mode() -> None:
+    """Without one the kernel does not reassemble, and a lone fragment passes."""
+    for mode in ("observe", "enforce"):
+        assert any("ct state" in line for line in lines(build(mode=mode), "output"))
+
+
+def test_observe_has_the_same_output_rules_and_blocks_nothing() -> None:
+    enforced, watched = (
+        build(rule=[API], destination=[NTP]),
+        build(mode="observe", rule=[API], destination=[NTP]),
+    )
+    assert chain(enforced, "output").rules == chain(watched, "output").rules
+    assert chain(enforced, "output").hook == rs.Hook("filter", "filter", "drop")
+    assert chain(watched, "output").hook == rs.Hook("filter", "filter", "accept")
+    assert enforced.sets == watched.sets
+    ended = [type(rule.statement) for rule in chain(watched, "denied").rules]
+    assert ended == [rs.Log, rs.Count]
+    assert {one.name for one in watched.chains} == {"output", "denied"}
+
+
+@pytest.mark.parametrize(
+    ("word", "refusal"),
+    [
+        (
+            "reject",
+            [
+                "fib saddr type != local drop",
+                "meta l4proto tcp reject with tcp reset",
+                "reject with icmpx admin-prohibited",
+            ],
+        ),
+        ("drop", ["drop"]),
+    ],
+)
+def test_denied_logs_counts_and_then_refuses(word: str, refusal: list[str]) -> None:
+    table = build(firewall={"denied": word, "log-rate": "9/minute", "log-group": 3})
+    log, count, *rest = lines(table, "denied")
+    assert log == 'limit rate 9/minute burst 9 packets log prefix "dynallow denied " group 3'
+    assert count == 'counter name "denied"'
+    assert rest == refusal
+    assert chain(table, "denied").rules[-1].matches == (), "nothing may fall through"
+
+
+def test_dns_reject_has_no_nat_chain() -> None:
+    assert {one.name for one in build(firewall={"dns": "reject"}).chains} == {"output", "denied"}
+
+
+def test_nat_turns_stray_dns_to_the_loopback_listeners_after_the_agents_own() -> None:
+    table = build(uid=993)
+    text = lines(table, "nat_output")
+    assert text[:2] == ["meta mark 0x64796e61 meta skuid 993 return", 'oif "lo" return']
+    assert [line.rpartition(" ")[2] for line in text[2:]] == [":53", ":53"]
+    assert chain(table, "nat_output").hook == rs.Hook("nat", "-100", "accept")
+
+
+@pytest.mark.parametrize(
+    ("listen", "expected"),
+    [
+        (["[::1]:5300"], ["ipv6 :5300"]),
+        (["127.0.0.1:54", "[::1]:55"], ["ipv4 :54", "ipv6 :55"]),
+        (["0.0.0.0:53"], ["ipv4 :53"]),
+        (["192.0.2.1:53", "[2001:db8::1]:53"], []),
+        (["127.0.0.53:53"], []),
+    ],
+)
+def test_nat_only_where_a_listener_gets_what_is_redirected(listen: list[str], expected: list[str]) -> None:
+    """`redirect` turns to 127.0.0.1 and ::1: nowhere else may a listener be taken for one."""
+    text = lines(build(resolver={"listen": listen}), "nat_output")[2:]
+    assert [f"{line.split()[2]} {line.split()[-1]}" for line in text] == expected
+
+
+def test_upstreams_only_the_agents_own_sockets_may_ask_them() -> None:
+    rules = [rule for rule in chain(build(uid=993), "output").rules if rule.comment == "upstream"]
+    assert len(rules) == 2
+    for rule in rules:
+        assert rs.Raw("meta mark 0x64796e61") in rule.matches
+        assert rs.ByUsers((993,)) in rule.matches
+    rules = [rule for rule in chain(build(), "output").rules if rule.comment == "upstream"]
+    assert all(not isinstance(match, rs.ByUsers) for rule in rules for match in rule.matches)
+
+
+def test_upstreams_of_both_families_are_all_opened() -> None:
+    """Endpoints of two families cannot be compared: resolv.conf with both once broke the start."""
+    servers = [parse_endpoint("[2001:db8::53]:53"), SERVER, parse_endpoint("[2001:db8::53]:53")]
+    text = "\n".join(lines(build(upstreams=servers), "output"))
+    assert text.count('accept comment "upstream"') == 4
+    assert "ip6 daddr 2001:db8::53 tcp dport 53" in text
+
+
+def test_sets_have_twice_the_budget_and_count_their_packets() -> None:
+    table = build(rule=[API], lease={"max-per-rule": 7})
+    sizes = {declared.name: (declared.family, declared.size, declared.counter) for declared in table.sets}
+    assert sizes["api_v4"] == (4, 14, True)
+    assert sizes["api_v6"] == (6, 14, True)
+    assert {"revoked_v4", "revoked_v6"} < set(sizes)
+
+
+def test_revoked_sets_hold_what_all_rules_can_lose_at_once() -> None:
+    """A reload that drops every rule revokes every lease, in one go."""
+    rules = [{"name": f"r{number}", "names": ["a.example.org"]} for number in range(5)]
+    table = build(rule=rules, lease={"max-per-rule": 7})
+    (size,) = {declared.size for declared in table.sets if declared.name == "revoked_v4"}
+    assert size is None or size >= 5 * 7
+
+
+def test_comment_is_one_line_without_quotes_and_within_what_nft_takes() -> None:
+    reason = 'say "x" \\ ' + "ü" * 200
+    table = build(rule=[{**API, "reason": reason}])
+    comments = {rule.comment for rule in chain(table, "output").rules if rule.comment.startswith("api")}
+    (comment,) = comments
+    assert comment.startswith("api: say 'x' ' üüü")
+    assert len(comment.encode()) <= 120
+    assert not {'"', "\\", "\n", "\ufffd"} & set(comment)
+
+
+def test_destination_prefixes_of_both_families_are_apart_and_joined() -> None:
+    many = {**NTP, "addresses": ["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16", "2001:db8::/32"]}
+    text = [line for line in lines(build(destination=[many]), "output") if "dport 123" in line]
+    assert text == [
+        'ip daddr 10.0.0.0/8 udp dport 123 accept comment "ntp"',
+        'ip6 daddr 2001:db8::/32 udp dport 123 accept comment "ntp"',
+    ]
+
+
+def test_rule_of_two_protocols_and_users_has_one_accept_each() -> None:
+    rule = {**API, "ports": ["udp/443", "tcp/443", "tcp/80"], "users": [5, 0]}
+    text = [line for line in lines(build(rule=[rule]), "output") if "@api_v4" in line]
+    assert text == [
+        'ip daddr @api_v4 tcp dport { 80, 443 } meta skuid { 0, 5 } accept comment "api"',
+        'ip daddr @api_v4 udp dport 443 meta skuid { 0, 5 } accept comment "api"',
+    ]
+
+
+# ---------------------------------------------------------------- properties
+
+_protocols: st.SearchStrategy[Protocol] = st.sampled_from(["tcp", "udp"])
+_ranges = st.tuples(_protocols, st.integers(1, 65535), st.integers(0, 40)).map(
+    lambda parts: PortRange(parts[0], parts[1], min(parts[1] + parts[2], 65535))
+)
+
+
+def _opened(ports: Sequence[PortRange]) -> set[tuple[str, int]]:
+    return {(port.protocol, number) for port in ports for number in range(port.first, port.last + 1)}
+
+
+@given(st.lists(_ranges, max_size=12))
+def test_merge_ports_opens_the_same_ports_in_ranges_that_do_not_touch(ports: list[PortRange]) -> None:
+    merged = merge_ports(ports)
+    assert _opened(merged) == _opened(ports)
+    for before, after in pairwise(merged):
+        assert before < after
+        assert before.protocol != after.protocol or before.last + 1 < after.first
+
+
+def test_merge_ports_neighbours_and_nested_become_one() -> None:
+    ports = [parse_port(text) for text in ("tcp/82-90", "tcp/80", "tcp/81", "tcp/10-1000", "udp/81")]
+    assert [str(port) for port in merge_ports(ports)] == ["tcp/10-1000", "udp/81"]
+
+
+_port_texts = st.lists(_ranges.map(str), min_size=1, max_size=4)
+_users = st.lists(st.integers(0, 70000), max_size=3)
+_names = st.lists(
+    st.sampled_from(["a", "web-1", "tcp", "a-name-of-twenty-eight-bytes"]), max_size=3, unique=True
+)
+_addresses = st.lists(st.one_of(st.ip_addresses(v=4), st.ip_addresses(v=6)).map(str), min_size=1, max_size=4)
+
+
+@st.composite
+def some_settings(draw: st.DrawFn) -> Settings:
+    rules = [
+        {"name": name, "names": ["a.example.org"], "ports": draw(_port_texts), "users": draw(_users)}
+        for name in draw(_names)
+    ]
+    destinations = [
+        {
+            "name": f"x{name}"[:28],
+            "addresses": draw(_addresses),
+            "ports": draw(_port_texts),
+            "users": draw(_users),
+        }
+        for name in draw(_names)
+    ]
+    firewall = {"dns": draw(st.sampled_from(["redirect", "reject"]))}
+    mode = draw(st.sampled_from(["observe", "enforce"]))
+    return Settings.model_validate(
+        {"mode": mode, "firewall": firewall, "rule": rules, "destination": destinations}
+    )
+
+
+@given(some_settings(), st.integers(0, 5))
+def test_build_every_accept_to_the_outside_names_protocol_and_ports(settings: Settings, uid: int) -> None:
+    rules = chain(build_ruleset(settings, [SERVER], uid), "output").rules
+    for rule in rules:
+        kinds = {type(match) for match in rule.matches}
+        if isinstance(rule.statement, rs.Accept) and rs.ToPorts not in kinds:
+            # What names no ports is the host's own plumbing: state, loopback, ND, MLD, DHCP.
+            assert kinds == {rs.Raw}
+            text = "".join(match.text for match in rule.matches if isinstance(match, rs.Raw))
+            assert any(word in text for word in ("ct st", "oif", "icmpv6 type", "udp sport")), text
+
+
+@given(some_settings())
+def test_build_every_rule_opens_its_ports_for_its_users_and_no_more(settings: Settings) -> None:
+    rules = chain(build_ruleset(settings, [SERVER], 0), "output").rules
+    settled_all: list[RuleSettings | Destination] = [*settings.rules, *settings.destinations]
+    for settled in settled_all:
+        own = [rule for rule in rules if rule.comment == settled.name]
+        ports = [port for rule in own for m in rule.matches if isinstance(m, rs.ToPorts) for port in m.ports]
+        assert _opened(ports) == _opened(settled.ports)
+        for rule in own:
+            (to,) = (match for match in rule.matches if isinstance(match, rs.ToPorts))
+            assert len({port.protocol for port in to.ports}) == 1
+            users = [match.uids for match in rule.matches if isinstance(match, rs.ByUsers)]
+            assert users == ([tuple(settled.users)] if settled.users else [])
+
+
+def test_build_everything_else_ends_in_denied() -> None:
+    for one in (build(), build(mode="observe", rule=[API])):
+        assert chain(one, "output").rules[-1] == rs.Rule((), rs.Goto("denied"))

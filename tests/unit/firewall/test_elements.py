@@ -1,0 +1,77 @@
+"""Bytes of element transactions that the kernel is not asked about; the rest is in tests/netns."""
+
+from __future__ import annotations
+
+import struct
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, acknowledgements, parse_dump
+from dynallow.firewall.leaser import comment
+
+HEADER = struct.Struct("=IHHII")
+ACK = 0x4
+
+
+def messages(datagram: bytes) -> list[tuple[int, int, int]]:
+    """(type, flags, sequence) of each message; they must fill the datagram exactly."""
+    found, at = [], 0
+    while at < len(datagram):
+        length, kind, flags, sequence, _ = HEADER.unpack_from(datagram, at)
+        assert length % 4 == 0
+        assert 16 <= length <= len(datagram) - at
+        found.append((kind, flags, sequence))
+        at += length
+    return found
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["web_v4", "apt_v4"]), st.booleans(), st.integers(0, 240))),
+)
+def test_batch_asks_for_one_acknowledgement_of_its_last_message(steps: list[tuple[str, bool, int]]) -> None:
+    batch = Batch()
+    for name, remove, length in steps:
+        if remove:
+            batch.remove(name, bytes(4))
+        else:
+            batch.add(Element(name, bytes(4), 1000, b"x" * length))
+    found = messages(batch.pack(77))
+    assert (found[0][0], found[-1][0]) == (0x10, 0x11)
+    assert [sequence for _, flags, sequence in found if flags & ACK] == ([77] if steps else [])
+    if steps:
+        assert found[-2][1] & ACK
+
+
+def test_batch_many_elements_of_the_longest_kind_stay_within_a_nested_attribute() -> None:
+    batch = Batch()
+    for number in range(1000):
+        batch.add(Element("web_v6", number.to_bytes(16, "big"), 1000, b"x" * COMMENT_MAX))
+    datagram, at = batch.pack(1), 0
+    while at < len(datagram):
+        (length,) = struct.unpack_from("=I", datagram, at)
+        assert length < 1 << 16
+        at += length
+
+
+@given(st.binary(max_size=300))
+def test_parse_dump_any_bytes_end_without_an_error(datagram: bytes) -> None:
+    parse_dump(datagram[:16] if len(datagram) < 16 else datagram)
+    list(acknowledgements(datagram if len(datagram) >= 20 else b""))
+
+
+def test_comment_of_a_name_is_the_name() -> None:
+    assert comment("_sip._tcp.deb.example.org") == b"_sip._tcp.deb.example.org"
+    assert comment("") == b""
+
+
+def test_comment_of_the_longest_names_is_cut_and_says_so() -> None:
+    assert comment("x" * COMMENT_MAX) == b"x" * COMMENT_MAX
+    cut = comment("x" * (COMMENT_MAX + 1))
+    assert len(cut) == COMMENT_MAX
+    assert cut.endswith(b"x...")
+
+
+def test_comment_of_odd_bytes_is_left_out_whole() -> None:
+    for odd in ('a"b', "a\\255b", "aüb", "a\nb", "a\x7fb"):
+        assert comment(odd) == b"..."
