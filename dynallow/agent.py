@@ -19,6 +19,7 @@ import signal
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 
 from dynallow import settings as cfg
@@ -30,6 +31,7 @@ from dynallow.errors import DynallowError, KernelError
 from dynallow.firewall import conntrack
 from dynallow.firewall.addresses import HostAddresses
 from dynallow.firewall.build import AGENT_MARK, build_ruleset
+from dynallow.firewall.lock import lock_table
 from dynallow.firewall.ruleset import Ruleset
 from dynallow.firewall.table import Table
 from dynallow.lease.grant import Limits
@@ -86,18 +88,23 @@ class Agent:
 
     async def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, stop."""
+        lock = lock_table()  # first: a second agent must go away before it has touched anything
         control = ControlServer(self, self.settings.control.socket, self.settings.control.metrics)
-        await control.start()  # first: it also tells a second instance to go away
+        await control.start()
+        asyncio.get_running_loop().add_signal_handler(
+            signal.SIGHUP, lambda: self.tasks.start(self._hang_up())
+        )
         try:
             await self._start()
             await self._serve()
         finally:
             for listener in self._listeners:
                 listener.close()
+            await self.tasks.stop()
             self.table.close()
             self.own.close()
-            await self.tasks.stop()
             await control.stop()
+            lock.close()
 
     async def _start(self) -> None:
         await self.own.start()
@@ -127,7 +134,6 @@ class Agent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self.tasks.start(self._hang_up()))
         await self._stop.wait()
         log.info("stopping; the table stays in force")
 
@@ -193,9 +199,24 @@ class Agent:
     ) -> Revocation:
         """Take leases away; no cached answer outlives that."""
         try:
-            return self.table.leaser.revoke(unjustified, gone or [])
+            return self.table.leaser.revoke(unjustified, gone or [], self._spared)
         finally:
             self._forget()
+
+    def _spared(self, packed: bytes) -> bool:
+        """Addresses that are open for another reason than a lease: blocking them would cut that too."""
+        address = ip_address(packed)
+        return (
+            address.is_loopback
+            or packed in self.own
+            or any(endpoint.address == address for endpoint in self.chosen.endpoints())
+            or any(
+                address in network
+                for destination in self.settings.destinations
+                for network in destination.addresses
+                if network.version == address.version
+            )
+        )
 
     def _forget(self) -> None:
         self.road.forget()
@@ -327,6 +348,7 @@ def run(config: Path | None, *, force_replace: bool = False) -> int:
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload before there is anything to reload
     loaded = cfg.load(config)
     for line in cfg.not_in_force(loaded.settings):
         log.warning("%s", line)

@@ -1,7 +1,7 @@
 """From the settings to the ruleset.
 
 Pure: the settings, the upstream servers' endpoints and the agent's uid go in,
-a `Ruleset` comes out. The order of `chain output` is DESIGN section 8's, and
+a `Ruleset` comes out. The order of `chain output` is what keeps it closed, and
 every accept names protocol and ports: `ip daddr @set accept` alone would let
 ICMP payloads and GRE out as well.
 """
@@ -13,6 +13,7 @@ from ipaddress import collapse_addresses
 from itertools import groupby
 
 from dynallow.firewall import ruleset as rs
+from dynallow.settings.force import DNS_PORTS
 from dynallow.settings.model import Destination, RuleSettings, Settings
 from dynallow.units import Address, Endpoint, PortRange
 
@@ -25,7 +26,9 @@ REVOKED_S = 600
 
 _IPV4 = rs.Raw("meta nfproto ipv4")
 _IPV6 = rs.Raw("meta nfproto ipv6")
-_PORT_53 = rs.Raw("meta l4proto { tcp, udp } th dport 53")
+_PROTOCOLS = "meta l4proto { tcp, udp }"
+_PORT_53 = rs.Raw(f"{_PROTOCOLS} th dport 53")
+_DNS_PORTS = f"{{ {', '.join(map(str, DNS_PORTS))} }}"
 # RFC 4890 section 4.4.1: what a host must be able to send on its link. Sent with hop limit 255
 # (ND) or to the link (MLD), so none of it gets past the next router.
 _NEIGHBOUR_DISCOVERY = rs.Raw(
@@ -41,8 +44,8 @@ _DETOURS = (rs.Raw("exthdr rt exists"), rs.Raw("ip option lsrr exists"), rs.Raw(
 # answers such a packet, the agent or a reject, would carry its words out to that address. Related
 # is the reset that `reject` sends to this host in the name of the far end.
 _FOREIGN_SOURCE = (
-    rs.Raw("ct state != related ip saddr != 0.0.0.0 fib saddr type != local"),
-    rs.Raw("ct state != related ip6 saddr != :: fib saddr type != local"),
+    rs.Raw("ct state != { established, related } ip saddr != 0.0.0.0 fib saddr type != local"),
+    rs.Raw("ct state != { established, related } ip6 saddr != :: fib saddr type != local"),
 )
 _COMMENT_BYTES = 120  # nft takes 128 with its NUL
 
@@ -80,20 +83,23 @@ def _output(settings: Settings, upstreams: Sequence[Endpoint], agent: tuple[rs.M
             for family in (4, 6)
         ),
         *(rs.Rule((detour,), rs.Goto(rs.DENIED)) for detour in _DETOURS),
-        rs.Rule((rs.Raw("ct state established"),), rs.Accept()),
-        rs.Rule((rs.Raw("ct state related meta l4proto { icmp, ipv6-icmp }"),), rs.Accept()),
+        # Most packets end here. Not DNS: a flow that began before enforcing, or that its server
+        # keeps alive, would carry questions past the policy for ever.
+        rs.Rule((rs.Raw(f"ct state established {_PROTOCOLS} th dport != {_DNS_PORTS}"),), rs.Accept()),
         *(rs.Rule((foreign,), rs.Goto(rs.DENIED)) for foreign in _FOREIGN_SOURCE),
         rs.Rule((rs.Raw('oif "lo"'),), rs.Accept()),
         # What nat_output has turned to this host still carries the old interface here.
         rs.Rule((rs.Raw("ct status dnat fib daddr type local"),), rs.Accept()),
         *(_upstream(endpoint, protocol, agent) for endpoint in upstreams for protocol in ("udp", "tcp")),
+        rs.Rule((rs.Raw(f"{_PROTOCOLS} th dport {_DNS_PORTS}"),), rs.Goto(rs.DENIED)),
+        rs.Rule((rs.Raw("ct state established"),), rs.Accept()),
+        rs.Rule((rs.Raw("ct state related meta l4proto { icmp, ipv6-icmp }"),), rs.Accept()),
         rs.Rule((_NEIGHBOUR_DISCOVERY,), rs.Accept()),
         rs.Rule((_MULTICAST_LISTENER,), rs.Accept()),
         rs.Rule((_IPV4, rs.Raw("udp sport 68 udp dport 67")), rs.Accept(), "DHCP"),
         rs.Rule(
             (rs.Raw("ip6 daddr { fe80::/10, ff02::1:2 } udp sport 546 udp dport 547"),), rs.Accept(), "DHCPv6"
         ),
-        rs.Rule((rs.Raw("meta l4proto { tcp, udp } th dport { 53, 853, 5353, 5355 }"),), rs.Goto(rs.DENIED)),
     ]
     for destination in settings.destinations:
         rules += _destination(destination)

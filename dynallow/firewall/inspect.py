@@ -5,17 +5,14 @@ Read-only, and needs no agent. Raises KernelError where it may not look.
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Any, Literal
+from typing import Literal
 
-from dynallow.errors import KernelError, TableMissingError
+from dynallow.errors import TableMissingError
 from dynallow.firewall import nft
 from dynallow.firewall.netlink import ElementSocket
-from dynallow.firewall.ruleset import DENIED_COUNTER, OUTPUT, REVOKED, TABLE, set_name
+from dynallow.firewall.ruleset import DENIED_COUNTER, OUTPUT, REVOKED, set_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +49,7 @@ def read_members(elements: ElementSocket, rule: str) -> list[SetMember]:
 
 def read_table() -> TableView:
     """All of it: mode, members, denied counter."""
-    chain = _list("chain", OUTPUT)
+    chain = nft.list_json("chain", OUTPUT)
     if chain is None:
         return TableView(present=False)
     policy = next((item["chain"].get("policy") for item in chain if "chain" in item), None)
@@ -72,7 +69,7 @@ def read_table() -> TableView:
 
 def read_denied() -> tuple[int, int]:
     """Packets and bytes that the denied chain has counted."""
-    for item in _list("counter", DENIED_COUNTER) or ():
+    for item in nft.list_json("counter", DENIED_COUNTER) or ():
         if "counter" in item:
             return item["counter"]["packets"], item["counter"]["bytes"]
     return 0, 0
@@ -83,26 +80,3 @@ def _rules() -> list[str]:
 
     names = dict.fromkeys(present.name[:-3] for present in read_present().sets)
     return [name for name in names if name != REVOKED]
-
-
-def _list(kind: str, name: str) -> list[dict[str, Any]] | None:
-    """`nft -j list KIND inet dynallow NAME`; None when it is not there."""
-    program = nft.find()
-    if program is None:
-        raise KernelError("the program nft was not found", "install the package nftables")
-    done = subprocess.run(
-        [program, "-j", "list", kind, "inet", TABLE, name],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-        env={**os.environ, "LC_ALL": "C"},
-    )
-    if done.returncode != 0:
-        if "No such file" in done.stderr:
-            return None
-        raise KernelError(
-            f"reading the table: nft said: {done.stderr.strip()}", "run as root, or with CAP_NET_ADMIN"
-        )
-    found: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
-    return found

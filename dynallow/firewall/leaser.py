@@ -21,6 +21,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from dynallow.errors import KernelError, PolicyChangedError, SetFullError
 from dynallow.firewall.build import REVOKED_S
@@ -239,16 +240,25 @@ class Leaser:
 
     # ------------------------------------------------------------ revoking
 
-    def revoke(self, unjustified: Callable[[str, bytes], bool], gone: Sequence[bytes] = ()) -> Revocation:
+    def revoke(
+        self,
+        unjustified: Callable[[str, bytes], bool],
+        gone: Sequence[bytes] = (),
+        spared: Callable[[bytes], bool] = lambda address: False,
+    ) -> Revocation:
         """Take away every lease that only unjustified claims hold, and cut its flows.
 
         Runs to its end without an `await`. `gone` are addresses whose set went
-        with its rule. Raises KernelError; then the ledger is unchanged.
+        with its rule; those that are `spared` lose their lease but are not
+        blocked. Raises KernelError; then the ledger is unchanged.
         """
         self.flush()
         self._epoch += 1
         now = self._clock()
+        unjustified = cache(unjustified)  # asked for twice, and the policy is not cheap to ask
         revocation = self.ledger.plan_revocation(unjustified, now, gone)
+        blocked = tuple(address for address in revocation.cut if not spared(address))
+        revocation = revocation._replace(cut=blocked)
         blocks = [
             Element(set_name(REVOKED, family_of(address)), address, REVOKED_S * 1000 + _MARGIN_MS, b"")
             for address in revocation.cut

@@ -10,12 +10,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from dynallow.errors import KernelError
 from dynallow.firewall import nft
 from dynallow.firewall.elements import Member
 from dynallow.firewall.netlink import ElementSocket, translate
 from dynallow.firewall.offloop import off_loop
 from dynallow.firewall.ruleset import TABLE, AddressSet, Family, Ruleset
-from dynallow.firewall.text import Carried, Present, PresentChain, PresentSet, SetShape, remade, render_load
+from dynallow.firewall.text import (
+    Carried,
+    Present,
+    PresentChain,
+    PresentSet,
+    SetShape,
+    kept,
+    remade,
+    render_anew,
+    render_load,
+)
 
 _NFPROTO_INET = 1
 _NFT_SET_ANONYMOUS = "NFT_SET_ANONYMOUS"
@@ -85,20 +96,32 @@ def load(table: Ruleset) -> list[tuple[str, bytes]]:
     smaller than what it held. Raises KernelError; then nothing has changed.
     """
     present = read_present()
+    carried, dropped = _carry_all(remade(table, present))
+    try:
+        nft.load(render_load(table, present, carried))
+    except KernelError as error:
+        # Some leftovers of others do not let go one by one: a dormant table, a map that points
+        # at a chain. The whole table anew, in one transaction still, with all that it held.
+        carried, dropped = _carry_all(kept(table, present))
+        try:
+            nft.load(render_anew(table, carried))
+        except KernelError:
+            raise error from None
+    return dropped
+
+
+def _carry_all(sets: Iterable[AddressSet]) -> tuple[list[Carried], list[tuple[str, bytes]]]:
     carried: list[Carried] = []
     dropped: list[tuple[str, bytes]] = []
-    again = remade(table, present)
-    if again:
-        elements = ElementSocket()
-        try:
-            for declared in again:
-                kept, lost = _carry(declared, elements.dump(declared.name))
-                carried += kept
-                dropped += [(declared.name[:-3], address) for address in lost]
-        finally:
-            elements.close()
-    nft.load(render_load(table, present, carried))
-    return dropped
+    elements = ElementSocket()
+    try:
+        for declared in sets:
+            goes_over, lost = _carry(declared, elements.dump(declared.name))
+            carried += goes_over
+            dropped += [(declared.name[:-3], address) for address in lost]
+    finally:
+        elements.close()
+    return carried, dropped
 
 
 def _carry(declared: AddressSet, members: Iterable[Member]) -> tuple[list[Carried], list[bytes]]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import subprocess
+from typing import Any
 
 from dynallow.errors import KernelError
+from dynallow.firewall.ruleset import TABLE
 
 _TIMEOUT_S = 20.0
 _SBIN = "/usr/sbin:/sbin:/usr/local/sbin"  # not on an ordinary user's PATH
@@ -28,32 +31,46 @@ def check(script: str) -> None:
     _run(script, "checking the ruleset", "-c", "-f", "-")
 
 
+def list_json(kind: str, name: str) -> list[dict[str, Any]] | None:
+    """`nft -j list KIND inet dynallow NAME`; None when it is not there."""
+    done = _call("", "reading the table", "-j", "list", kind, "inet", TABLE, name)
+    if done.returncode == 0:
+        found: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
+        return found
+    if "No such file" in done.stderr:
+        return None
+    raise _refusal("reading the table", done.stderr.strip())
+
+
 def _run(script: str, doing: str, *arguments: str) -> None:
+    done = _call(script, doing, *arguments)
+    if done.returncode != 0:
+        raise _refusal(doing, done.stderr.strip())
+
+
+def _call(script: str, doing: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     program = find()
     if program is None:
         raise KernelError(
             f"{doing}: the program nft was not found", "install the package nftables", errno=errno.ENOENT
         )
     try:
-        done = subprocess.run(
+        return subprocess.run(
             [program, *arguments],
             input=script,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=_TIMEOUT_S,
             check=False,
             env={**os.environ, "LC_ALL": "C"},
         )
     except subprocess.TimeoutExpired as error:
-        raise KernelError(
-            f"{doing}: nft did not finish in {_TIMEOUT_S:.0f} s", errno=errno.ETIMEDOUT
-        ) from error
+        text = f"{doing}: nft did not finish in {_TIMEOUT_S:.0f} s"
+        raise KernelError(text, errno=errno.ETIMEDOUT) from error
     except OSError as error:
-        raise KernelError(
-            f"{doing}: cannot run {program}: {error.strerror}", errno=error.errno or 0
-        ) from error
-    if done.returncode != 0:
-        raise _refusal(doing, done.stderr.strip())
+        text = f"{doing}: cannot run {program}: {error.strerror}"
+        raise KernelError(text, errno=error.errno or 0) from error
 
 
 def _refusal(doing: str, stderr: str) -> KernelError:

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 
 import tenacity
 
-from dynallow.errors import KernelError
 from dynallow.firewall import load, probe
 from dynallow.firewall.inspect import SetMember, read_denied, read_members
 from dynallow.firewall.leaser import Leaser
@@ -83,6 +82,7 @@ class Table:
 
     def close(self) -> None:
         """Let go of the sockets; table, sets and elements stay."""
+        self.leaser.on_missing = None
         self._watch.close()
         self._elements.close()
 
@@ -130,7 +130,8 @@ class Table:
     async def _load_again(self) -> None:
         """Chains first, so that nothing is open; then the leases go back into their sets."""
         async for attempt in tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(KernelError),
+            # Whatever it was: while this does not end well, the host may be open.
+            retry=tenacity.retry_if_exception_type(Exception),
             wait=tenacity.wait_random_exponential(multiplier=0.05, max=5.0),
             before_sleep=lambda state: log.error("loading the table again failed: %s", _why(state)),
         ):

@@ -93,25 +93,43 @@ def render_load(table: rs.Ruleset, present: Present, carried: Iterable[Carried] 
         for old in present.sets
         if old.name not in shapes or shapes[old.name] != old.shape
     ]
-    lines += [render_table(table).rstrip()]
-    lines += [
-        f"add element inet {rs.TABLE} {element.set_name} {{ {_carried(element)} }}"
+    return "\n".join(lines) + "\n" + _declare(table, carried)
+
+
+def render_anew(table: rs.Ruleset, carried: Iterable[Carried]) -> str:
+    """The transaction that throws the whole table away and makes it again, with its elements.
+
+    For leftovers that cannot be mended one by one. For the moment that the
+    transaction takes, its new base chain drops every packet.
+    """
+    name = f"table inet {rs.TABLE}"
+    return f"{name} {{\n}}\ndelete {name}\n" + _declare(table, carried)
+
+
+def _declare(table: rs.Ruleset, carried: Iterable[Carried]) -> str:
+    names = {declared.name for declared in table.sets}
+    lines = [
+        f"add element inet {rs.TABLE} {element.set_name} {{ {_carried(element)} }}\n"
         for element in carried
-        if element.set_name in shapes
+        if element.set_name in names
     ]
-    return "\n".join(lines) + "\n"
+    return render_table(table) + "".join(lines)
 
 
-def remade(table: rs.Ruleset, present: Present) -> list[rs.AddressSet]:
-    """The sets that stay by name but must be made anew, and whose elements can be carried over."""
+def kept(table: rs.Ruleset, present: Present) -> list[rs.AddressSet]:
+    """The sets whose elements can go over into the table wanted."""
     shapes = {old.name: old.shape for old in present.sets}
     return [
         declared
         for declared in table.sets
-        if (old := shapes.get(declared.name)) is not None
-        and old != _shape(declared)
-        and old.family == declared.family
+        if (old := shapes.get(declared.name)) is not None and old.family == declared.family
     ]
+
+
+def remade(table: rs.Ruleset, present: Present) -> list[rs.AddressSet]:
+    """Those of the kept sets that must be made anew, because their size or make differs."""
+    shapes = {old.name: old.shape for old in present.sets}
+    return [declared for declared in kept(table, present) if shapes[declared.name] != _shape(declared)]
 
 
 def _shape(declared: rs.AddressSet) -> SetShape:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
 import logging
 import socket
 import struct
@@ -79,8 +80,10 @@ class Watch:
                 changed += self._processes(self._sock.recv(1 << 18))
             except BlockingIOError:
                 return changed
-            except OSError:
-                # ENOBUFS: events were lost, so it must be taken that one of them touched the table
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:  # closed: nothing more will come
+                    return changed
+                # events were lost, so it must be taken that one of them touched the table
                 changed.append("somebody (events were lost)")
 
     def _processes(self, datagram: bytes) -> list[str]:

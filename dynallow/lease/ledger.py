@@ -175,6 +175,8 @@ class Ledger:
         now: float,
     ) -> bool:
         """Whether one more address fits the name's and the rule's budget."""
+        if name not in self._names[rule] and self._crowded(rule, now):
+            return False
         claim = self._names[rule].get(name, {})
         if address not in claim:
             key = (rule, name)
@@ -230,6 +232,10 @@ class Ledger:
     def rules(self) -> tuple[str, ...]:
         """The rules that may hold leases."""
         return tuple(self._leases)
+
+    def count_names(self, rule: str) -> int:
+        """Names that have earned leases of a rule, lapsed ones that were not yet swept included."""
+        return len(self._names[rule])
 
     def count(self, rule: str) -> int:
         """Leases of a rule, lapsed ones that were not yet swept included."""
@@ -329,6 +335,15 @@ class Ledger:
             del claims[address]
         if not claims:
             self._names[rule].pop(name, None)
+
+    def _crowded(self, rule: str, now: float) -> bool:
+        """Whether a rule has as many names as it may have leases.
+
+        Below a wildcard anybody can make up names that all share one address.
+        """
+        if len(self._names[rule]) >= self.limits.max_per_rule:
+            self._sweep_when_full(rule, now)
+        return len(self._names[rule]) >= self.limits.max_per_rule
 
     def _sweep_when_full(self, rule: str, now: float) -> None:
         """At most once a second: a full rule under a flood of names must not cost O(n) each."""

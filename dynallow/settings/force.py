@@ -10,19 +10,32 @@ from collections.abc import Iterator
 from dynallow.settings.faults import path_text
 from dynallow.settings.model import Settings
 from dynallow.settings.upstream import Upstream
+from dynallow.units import PortRange
+
+DNS_PORTS = (53, 853, 5353, 5355)
+"""Ports that only the agent may use, whatever a rule says: DNS, DoT, mDNS, LLMNR."""
 
 _TRANSPORTS_TO_COME = ("tcp", "tls", "https")
 
 
 def not_in_force(settings: Settings) -> tuple[str, ...]:
-    """One line for each key given whose feature comes later."""
+    """One line for each key given whose feature comes later, or that can have no effect."""
     resolver = settings.resolver
     lines = list(_upstreams("resolver.upstreams", resolver.upstreams))
     for place, zone in enumerate(resolver.zones):
         lines += _upstreams(path_text(("resolver", "zone", place, "upstreams")), zone.upstreams)
     if resolver.search_suffixes:
         lines.append("resolver.search-suffixes: not in force yet, names are matched as asked")
+    for kind, sections in (("rule", settings.rules), ("destination", settings.destinations)):
+        for section in sections:
+            lines += _dns_ports(f"{kind} {section.name}", section.ports)
     return tuple(lines)
+
+
+def _dns_ports(where: str, ports: tuple[PortRange, ...]) -> Iterator[str]:
+    for port in ports:
+        if port.first == port.last and port.first in DNS_PORTS:
+            yield f"{where}: {port} has no effect, DNS goes to dynallow alone"
 
 
 def needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:

@@ -18,10 +18,9 @@ from dynallow.control.schema import (
 )
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome, RuleTrace
+from dynallow.resolver.answer import GRANTING_TYPES
 from dynallow.settings import Destination, Loaded, locate
 from dynallow.units import PortRange, parse_port
-
-_A = 1
 
 
 def explain(agent: Source, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
@@ -53,8 +52,13 @@ def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int
         raise BadRequestError(f"expected a name or an address: {error}") from error
     wall, now = agent.road.wall(), agent.road.clock()
     policy = agent.loaded.policy
-    verdict = policy.decide(name, _A, wall)
-    rules = [_traced(trace) for trace in policy.explain(name, _A, wall)]
+    # The best that any type of address record gives: a rule may allow AAAA alone.
+    qtype = next(
+        (kind for kind in GRANTING_TYPES if policy.decide(name, kind, wall).outcome is Outcome.ALLOWED),
+        GRANTING_TYPES[0],
+    )
+    verdict = policy.decide(name, qtype, wall)
+    rules = [_traced(trace) for trace in policy.explain(name, qtype, wall)]
     leases = agent.ledger.of(name, now)
     others = {other for _, address, _ in leases for other in agent.ledger.names_of(address, now)} - {name}
     outcome: Literal["allowed", "denied", "filtered"] = (
@@ -137,10 +141,11 @@ def _leased(agent: Source, rule: str, name: bytes) -> ExplainedRule:
     The trace is missing when the name is unknown (its comment was too long to
     be read back after a restart): then the rule alone is told.
     """
-    traces = agent.loaded.policy.explain(name, _A, agent.road.wall()) if name else ()
-    for trace in traces:
-        if trace.rule.name == rule:
-            return _traced(trace)
+    wall = agent.road.wall()
+    for qtype in GRANTING_TYPES if name else ():
+        for trace in agent.loaded.policy.explain(name, qtype, wall):
+            if trace.rule.name == rule and trace.outcome == "allows":
+                return _traced(trace)
     known = next(known for known in agent.loaded.policy.rules if known.name == rule)
     return _traced(RuleTrace(known, None, None, "allows"))
 

@@ -57,6 +57,12 @@ def metrics(agent: Source) -> bytes:
             tuple(({"rule": r.name}, float(agent.ledger.count(r.name))) for r in agent.settings.rules),
         ),
         Family(
+            "dynallow_lease_names",
+            "Names that have earned leases of a rule.",
+            "gauge",
+            tuple(({"rule": r.name}, float(agent.ledger.count_names(r.name))) for r in agent.settings.rules),
+        ),
+        Family(
             "dynallow_cache_answers",
             "Answers in the cache.",
             "gauge",

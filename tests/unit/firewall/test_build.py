@@ -36,20 +36,25 @@ def lines(table: rs.Ruleset, name: str) -> list[str]:
     return [line.strip() for line in render_table(only).splitlines()[2:-2]]
 
 
-def test_output_rules_stand_in_the_order_of_the_design() -> None:
+def test_output_rules_stand_in_their_order() -> None:
     table = build(rule=[API], destination=[NTP])
     marks = [
         "@revoked_v4 goto denied",
         "@revoked_v6 goto denied",
+        "exthdr rt exists goto denied",
+        "ip option lsrr exists goto denied",
+        "ct state established meta l4proto { tcp, udp } th dport != { 53, 853, 5353, 5355 } accept",
+        "ip saddr != 0.0.0.0 fib saddr type != local goto denied",
+        'oif "lo" accept',
+        "ct status dnat fib daddr type local accept",
+        "meta mark 0x64796e61 ip daddr 10.10.0.10 udp dport 53 accept",
+        "meta l4proto { tcp, udp } th dport { 53, 853, 5353, 5355 } goto denied",
         "ct state established accept",
         "ct state related meta l4proto { icmp, ipv6-icmp } accept",
-        'oif "lo" accept',
-        "meta mark 0x64796e61 ip daddr 10.10.0.10 udp dport 53 accept",
         "nd-router-solicit",
         "mld-listener-report",
         '"DHCP"',
         '"DHCPv6"',
-        "th dport { 53, 853, 5353, 5355 } goto denied",
         "ip daddr 192.0.2.7 udp dport 123 accept",
         "ip daddr @api_v4 tcp dport 443 accept",
         "ip6 daddr @api_v6 tcp dport 443 accept",
