@@ -67,6 +67,7 @@ class Agent:
         self._force_replace = force_replace
         self._stop = asyncio.Event()
         self._applying = asyncio.Lock()
+        self._hung_up = False
         self.chosen = choose(self.settings)
         self.ledger = Ledger(_limits(self.settings), [rule.name for rule in self.settings.rules])
         self.table = Table(self.ledger, to_text, self.tasks, self._forget)
@@ -88,12 +89,9 @@ class Agent:
 
     async def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, stop."""
-        lock = lock_table()  # first: a second agent must go away before it has touched anything
         control = ControlServer(self, self.settings.control.socket, self.settings.control.metrics)
         await control.start()
-        asyncio.get_running_loop().add_signal_handler(
-            signal.SIGHUP, lambda: self.tasks.start(self._hang_up())
-        )
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._heed_hang_up)
         try:
             await self._start()
             await self._serve()
@@ -104,7 +102,6 @@ class Agent:
             self.table.close()
             self.own.close()
             await control.stop()
-            lock.close()
 
     async def _start(self) -> None:
         await self.own.start()
@@ -137,10 +134,18 @@ class Agent:
         await self._stop.wait()
         log.info("stopping; the table stays in force")
 
+    def _heed_hang_up(self) -> None:
+        """Reload, once for all signals that come until the reload begins."""
+        if not self._hung_up:
+            self._hung_up = True
+            self.tasks.start(self._hang_up())
+
     async def _hang_up(self) -> None:
+        async with self._applying:
+            self._hung_up = False
         try:
-            changes = await self.reload()
-            log.info("reloaded: %s", changes)
+            changed = await self.reload()
+            log.info("reloaded: %s", changed)
         except DynallowError as error:
             log.error("not reloaded, the old policy stays:\n%s", error)
 
@@ -372,4 +377,6 @@ def _allow_files() -> None:
 
 
 async def _main(loaded: cfg.Loaded, force_replace: bool) -> None:
-    await Agent(loaded, force_replace=force_replace).run()
+    # First of all: a second agent must go away before it has touched anything.
+    with lock_table():
+        await Agent(loaded, force_replace=force_replace).run()

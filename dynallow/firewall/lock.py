@@ -1,52 +1,61 @@
 """One agent a network namespace.
 
-An abstract unix socket is the lock: like the table it belongs to the network
-namespace, and it goes with its process. Any user may bind one, so who holds
-it is looked at: only root's or our own user's counts.
+The lock is an NFLOG group of its own, to which no rule logs: the kernel gives
+a group to one netlink socket, only to one with CAP_NET_ADMIN, per network
+namespace as the table is, and frees it with its process. A file or a unix
+socket would do one or two of these four.
 """
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import socket
 import struct
+from pathlib import Path
 
 from dynallow.errors import DynallowError
+from dynallow.firewall.elements import acknowledgements
+from dynallow.firewall.netlink import open_socket
 
 log = logging.getLogger(__name__)
 
-_NAME = "\0dynallow-table"
+_GROUP = 0x6479  # "dy"
+_HOLDERS = Path("/proc/self/net/netfilter/nfnetlink_log")
+_CONFIG = (4 << 8) | 1  # NFNL_SUBSYS_ULOG, NFULNL_MSG_CONFIG
+_F_REQUEST, _F_ACK = 0x1, 0x4
+_CFG_CMD, _CMD_BIND = 1, 1
 
 
 def lock_table() -> socket.socket:
-    """Hold the returned socket as long as the table is ours. Raises DynallowError when another agent does."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    try:
-        sock.bind(_NAME)
-        sock.listen(1)
-    except OSError as error:
-        if error.errno != errno.EADDRINUSE:
-            sock.close()
-            raise
-        holder = _holder(sock)
-        if holder is not None and holder[1] not in (0, os.geteuid()):
-            log.warning("pid %d of uid %d holds dynallow's lock without being an agent", *holder)
-        else:
-            sock.close()
-            who = f"pid {holder[0]}" if holder is not None else "another process"
-            raise DynallowError(
-                f"another agent ({who}) owns table inet dynallow", "stop it first; `dynallow status` shows it"
-            ) from error
+    """Hold the returned socket as long as the table is ours.
+
+    Raises DynallowError when another agent does. Where the kernel has no NFLOG
+    there is no lock, and a warning.
+    """
+    sock = open_socket()
+    attribute = struct.pack("=HHBxxx", 5, _CFG_CMD, _CMD_BIND)
+    body = struct.pack(">BBH", socket.AF_UNSPEC, 0, _GROUP) + attribute
+    sock.send(struct.pack("=IHHII", 16 + len(body), _CONFIG, _F_REQUEST | _F_ACK, 1, 0) + body)
+    refused = next((number for _, number in acknowledgements(sock.recv(4096))), 0)
+    if not refused:
+        return sock
+    holder = _holder()
+    if holder is not None:
+        sock.close()
+        raise DynallowError(
+            f"another agent (pid {holder}) owns table inet dynallow",
+            "stop it first; `dynallow status` shows it",
+        )
+    # No privilege (the next step says so, and better), or no NFLOG in this kernel.
+    log.debug("no lock on the table: error %d", refused)
     return sock
 
 
-def _holder(sock: socket.socket) -> tuple[int, int] | None:
-    """(pid, uid) of whoever listens on the name; None when it cannot be told."""
+def _holder() -> int | None:
+    """The netlink port that holds the group; the kernel makes it the pid of a process's first socket."""
     try:
-        sock.connect(_NAME)
-        pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        lines = _HOLDERS.read_text().splitlines()
     except OSError:
         return None
-    return pid, uid
+    held = {int(words[0]): int(words[1]) for line in lines if len(words := line.split()) > 1}
+    return held.get(_GROUP)

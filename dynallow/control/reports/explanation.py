@@ -20,7 +20,7 @@ from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome, RuleTrace
 from dynallow.resolver.answer import GRANTING_TYPES
 from dynallow.settings import Destination, Loaded, locate
-from dynallow.units import PortRange, parse_port
+from dynallow.units import PortRange, format_duration, parse_port
 
 
 def explain(agent: Source, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
@@ -99,7 +99,11 @@ def _explain_address(agent: Source, packed: bytes, port: PortRange | None, user:
         if any(network.version == address.version and address in network for network in destination.addresses)
     ]
     fitting = [rule for rule in rules if _fits(rule, port, user)]
-    if fitting:
+    blocked = dict(agent.ledger.revoked(now)).get(packed)
+    if blocked is not None:
+        fitting = []
+        text = f"{address} was revoked, and is blocked for {format_duration(blocked - now)} more"
+    elif fitting:
         text = (
             f"{address} may be reached on {_scope(fitting)}, by {', '.join(rule['rule'] for rule in fitting)}"
         )
