@@ -300,7 +300,7 @@ class Agent:
             revocation = self._revoke(
                 lambda holder, earner: rule in (None, holder) and wanted in (None, earner)
             )
-        count = await asyncio.to_thread(conntrack.cut, revocation.cut)
+        count = await asyncio.to_thread(conntrack.cut, revocation.cut + revocation.spared)
         return changes.flushed(revocation, named, count)
 
     async def set_mode(self, mode: Mode) -> ModeReport:
@@ -320,8 +320,8 @@ class Agent:
         return families.metrics(self)
 
     def _cut(self, revocation: Revocation) -> None:
-        if revocation.cut:
-            self.tasks.start(asyncio.to_thread(conntrack.cut, revocation.cut))
+        if ended := revocation.cut + revocation.spared:
+            self.tasks.start(asyncio.to_thread(conntrack.cut, ended))
 
     def _must_be_ready(self) -> None:
         if not self.ready:
@@ -353,7 +353,6 @@ def run(config: Path | None, *, force_replace: bool = False) -> int:
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload before there is anything to reload
     loaded = cfg.load(config)
     for line in cfg.not_in_force(loaded.settings):
         log.warning("%s", line)

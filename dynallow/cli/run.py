@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def arguments(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     """Run until SIGTERM or Ctrl-C."""
+    # Before anything that takes time: a reload that comes now has nothing to reload.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     from dynallow.agent import run
 
     return run(args.config, force_replace="in-place-refresh" in args.without)

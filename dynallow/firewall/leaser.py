@@ -257,8 +257,10 @@ class Leaser:
         now = self._clock()
         unjustified = cache(unjustified)  # asked for twice, and the policy is not cheap to ask
         revocation = self.ledger.plan_revocation(unjustified, now, gone)
-        blocked = tuple(address for address in revocation.cut if not spared(address))
-        revocation = revocation._replace(cut=blocked)
+        revocation = revocation._replace(
+            cut=tuple(address for address in revocation.cut if not spared(address)),
+            spared=tuple(address for address in revocation.cut if spared(address)),
+        )
         blocks = [
             Element(set_name(REVOKED, family_of(address)), address, REVOKED_S * 1000 + _MARGIN_MS, b"")
             for address in revocation.cut

@@ -8,6 +8,7 @@ socket would do one or two of these four.
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import struct
@@ -29,33 +30,40 @@ _CFG_CMD, _CMD_BIND = 1, 1
 def lock_table() -> socket.socket:
     """Hold the returned socket as long as the table is ours.
 
-    Raises DynallowError when another agent does. Where the kernel has no NFLOG
-    there is no lock, and a warning.
+    Raises DynallowError when another agent does. A kernel without NFLOG has no
+    lock to give; then there is none.
     """
     sock = open_socket()
-    attribute = struct.pack("=HHBxxx", 5, _CFG_CMD, _CMD_BIND)
-    body = struct.pack(">BBH", socket.AF_UNSPEC, 0, _GROUP) + attribute
-    sock.send(struct.pack("=IHHII", 16 + len(body), _CONFIG, _F_REQUEST | _F_ACK, 1, 0) + body)
-    refused = next((number for _, number in acknowledgements(sock.recv(4096))), 0)
-    if not refused:
-        return sock
-    holder = _holder()
-    if holder is not None:
+    refused = _bind(sock, _GROUP)
+    # The kernel says EPERM for "taken" and for "no privilege"; of the latter the next step
+    # tells, and better. Who may have another group is not without privilege.
+    if refused == errno.EPERM and not _bind(sock, _GROUP + 1):
         sock.close()
         raise DynallowError(
-            f"another agent (pid {holder}) owns table inet dynallow",
+            f"another agent ({_holder()}) owns table inet dynallow",
             "stop it first; `dynallow status` shows it",
         )
-    # No privilege (the next step says so, and better), or no NFLOG in this kernel.
-    log.debug("no lock on the table: error %d", refused)
+    if refused:
+        log.debug("no lock on the table: error %d", refused)
     return sock
 
 
-def _holder() -> int | None:
-    """The netlink port that holds the group; the kernel makes it the pid of a process's first socket."""
+def _bind(sock: socket.socket, group: int) -> int:
+    """Ask for a group; 0, or the error."""
+    attribute = struct.pack("=HHBxxx", 5, _CFG_CMD, _CMD_BIND)
+    body = struct.pack(">BBH", socket.AF_UNSPEC, 0, group) + attribute
+    sock.send(struct.pack("=IHHII", 16 + len(body), _CONFIG, _F_REQUEST | _F_ACK, 1, 0) + body)
+    return next((number for _, number in acknowledgements(sock.recv(4096))), 0)
+
+
+def _holder() -> str:
+    """Who holds the group: by its netlink port, which is the pid of a process's first socket.
+
+    Only root may look.
+    """
     try:
         lines = _HOLDERS.read_text().splitlines()
     except OSError:
-        return None
+        return "its pid is for root to see"
     held = {int(words[0]): int(words[1]) for line in lines if len(words := line.split()) > 1}
-    return held.get(_GROUP)
+    return f"pid {held.get(_GROUP, 0)}"

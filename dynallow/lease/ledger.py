@@ -61,7 +61,9 @@ class Revocation(NamedTuple):
 
     elements: tuple[tuple[str, bytes], ...]
     cut: tuple[bytes, ...]
-    """Addresses that no other live lease justifies."""
+    """Addresses that no other live lease justifies: blocked, and their flows ended."""
+    spared: tuple[bytes, ...] = ()
+    """Those of them that are open for another reason: their flows are ended, but they are not blocked."""
 
 
 class Ledger:

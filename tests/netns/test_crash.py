@@ -182,7 +182,7 @@ def test_second_instance_is_refused_and_changes_nothing(served: Lab, agent: Agen
     argv = [served.host.python_path, "-m", "dynallow", "run", "--config", str(agent.config)]
     second = served.host.run(argv, check=False)
     assert second.returncode == EXIT_FAILED
-    assert str(agent.socket) in second.stderr
+    assert f"another agent (pid {agent.process.pid})" in second.stderr
     assert "Traceback" not in second.stderr
     assert _generation(served) == generation
     assert _heals(agent) == heals
@@ -190,7 +190,7 @@ def test_second_instance_is_refused_and_changes_nothing(served: Lab, agent: Agen
 
 
 def test_second_instance_with_a_control_socket_of_its_own_changes_nothing(served: Lab, agent: Agent) -> None:
-    """Its port is taken, and so is the table: it must notice before it loads its own rules."""
+    """The table is taken: it must notice before it loads its own rules."""
     chains = _chains(served.host.run(["nft", "-s", "list", "table", "inet", "dynallow"]).stdout)
     generation, heals = _generation(served), _heals(agent)
     second = served.agent(SETTINGS.replace("443", "8443"), resolv_conf=False, wait=False)
@@ -198,11 +198,17 @@ def test_second_instance_with_a_control_socket_of_its_own_changes_nothing(served
     assert _chains(served.host.run(["nft", "-s", "list", "table", "inet", "dynallow"]).stdout) == chains
     assert _generation(served) == generation
     assert _heals(agent) == heals
-    assert "127.0.0.1:53" in second.log
+    assert f"another agent (pid {agent.process.pid})" in second.log
     assert "Traceback" not in second.log
 
 
-def test_port_taken_by_another_program_is_a_clear_error(served: Lab) -> None:
+def test_port_taken_by_another_program_is_a_clear_error_and_leaves_the_table(
+    served: Lab, agent: Agent
+) -> None:
+    """No agent runs, so only the port says that this one must not load its rules."""
+    agent.kill()
+    table = _chains(served.host.run(["nft", "-s", "list", "table", "inet", "dynallow"]).stdout)
+    generation = _generation(served)
     code = (
         "import socket, sys; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 53));"
         "print('ready', flush=True); sys.stdin.read()"
@@ -211,15 +217,16 @@ def test_port_taken_by_another_program_is_a_clear_error(served: Lab) -> None:
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "ready\n"
-        refused = served.agent(SETTINGS, resolv_conf=False, wait=False)
+        refused = served.agent(SETTINGS.replace("443", "8443"), resolv_conf=False, wait=False)
         assert refused.process.wait(15) == EXIT_FAILED
         assert "127.0.0.1:53" in refused.log
         assert "in use" in refused.log
         assert "Traceback" not in refused.log
+        assert _chains(served.host.run(["nft", "-s", "list", "table", "inet", "dynallow"]).stdout) == table
+        assert _generation(served) == generation
     finally:
         holder.kill()
         holder.communicate()
-        served.host.run(["nft", "flush", "ruleset"])
 
 
 def test_start_with_broken_settings_exits_3_with_every_fault_and_leaves_the_table(

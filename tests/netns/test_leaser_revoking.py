@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from dynallow.errors import TableMissingError
+from dynallow.errors import KernelError, TableMissingError
 from dynallow.firewall.leaser import Leaser
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.watch import Watch
 from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger
 from dynallow.policy.names import parse_name, to_text
@@ -27,6 +31,7 @@ from tests.netns.leases import (
     grant,
     left_s,
     make,
+    run,
 )
 
 
@@ -208,3 +213,91 @@ def test_adopt_permanent_element_of_a_stranger_does_not_stay_open_for_ever(eleme
     leaser = make(elements)
     leaser.adopt(RULES, parse_name)
     assert ONE not in members("web_v4") or members("web_v4")[ONE].expires_s is not None
+
+
+# ---------------------------------------------------------------- while the table is not whole
+
+
+def test_ensure_while_suspended_waits_and_writes_after_resume(leaser: Leaser) -> None:
+    async def work() -> frozenset[bytes]:
+        leaser.suspend()
+        waiting = asyncio.ensure_future(leaser.ensure([grant()]))
+        for _ in range(20):  # turns of the loop: without a wait, three are enough
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        assert not members("web_v4")
+        leaser.resume()
+        return await asyncio.wait_for(waiting, 5)
+
+    assert run(work) == frozenset()
+    assert set(members("web_v4")) == {ONE}
+
+
+def test_ensure_suspended_for_too_long_raises_and_leaves_nothing_planned(
+    leaser: Leaser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynallow.firewall.leaser._HEAL_PATIENCE_S", 0.05)
+
+    async def work() -> None:
+        leaser.suspend()
+        with pytest.raises(KernelError, match="not back yet"):
+            await asyncio.wait_for(leaser.ensure([grant()]), 5)
+        assert not members("web_v4")
+        assert not list(leaser.ledger.leases(time.monotonic()))
+        leaser.resume()
+        assert await leaser.ensure([grant()]) == frozenset()
+
+    run(work)
+    assert set(members("web_v4")) == {ONE}
+
+
+def test_ensure_of_a_lease_that_already_holds_waits_while_suspended_too(leaser: Leaser) -> None:
+    """The ledger says that it holds; the kernel may have lost it meanwhile."""
+    ensure(leaser, grant(ttl=900))
+
+    async def work() -> bool:
+        leaser.suspend()
+        waiting = asyncio.ensure_future(leaser.ensure([grant(ttl=1)]))
+        for _ in range(20):
+            await asyncio.sleep(0)
+        early = waiting.done()
+        leaser.resume()
+        await asyncio.wait_for(waiting, 5)
+        return early
+
+    assert run(work) is False
+
+
+# ---------------------------------------------------------------- the watch
+
+
+@contextmanager
+def ended_within(seconds: float) -> Iterator[None]:
+    """An alarm breaks the block off: a loop that never ends would take the whole run with it."""
+
+    def late(number: int, frame: object) -> None:
+        pytest.fail(f"not within {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_absorb_after_the_watch_was_closed_returns_and_reports_nothing(elements: ElementSocket) -> None:
+    """The healing that a stop has overtaken: its socket is gone, and says so for ever."""
+    told: list[str] = []
+
+    async def work() -> None:
+        watch = Watch(elements.port, told.append)
+        watch.start()
+        nft("add", "element", "inet", "dynallow", "web_v4", "{ 192.0.2.7 timeout 1m }")
+        watch.close()
+        with ended_within(2.0):
+            watch.absorb()
+
+    run(work)
+    assert told == []

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 import pytest
 
 from dynallow.lease.grant import Grant, Limits
-from dynallow.lease.ledger import Ledger, Put
+from dynallow.lease.ledger import Ledger, Put, Revocation
 
 WEB, APT = "web", "apt"
 DEB, CDN = b"\x03deb\x07example\x03org\0", b"\x03cdn\x07example\x03net\0"
@@ -319,7 +319,7 @@ def test_revocation_gone_rule_cuts_what_no_other_rule_holds() -> None:
     table = ledger()
     hold(table, grant(ONE, rule=APT))
     revocation = table.plan_revocation(lambda rule, name: False, 0.0, gone=[ONE, TWO, TWO])
-    assert revocation == ((), (TWO,))
+    assert revocation == Revocation((), (TWO,))
 
 
 def test_revocation_planned_and_not_committed_changes_nothing() -> None:
