@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address
 from itertools import count
 
@@ -81,13 +82,27 @@ def sets(shared_lab: Lab, agent: Agent) -> Iterator[KernelSets]:
     assert "Traceback" not in agent.log, agent.log
 
 
+@contextmanager
+def _patience(agent: Agent, lie: str) -> Iterator[None]:
+    """The default timeout for lies that keep the lab's own server busy longer than the short one."""
+    if not lie.startswith(("addresses-", "flood")):
+        yield
+        return
+    assert agent.reload(SETTINGS % "2s").returncode == 0
+    try:
+        yield
+    finally:
+        assert agent.reload(SETTINGS % "150ms").returncode == 0
+
+
 @pytest.mark.parametrize("lie", sorted(LIES))
 def test_lie_of_an_upstream_grants_only_what_was_validly_told(
-    client: Client, sets: KernelSets, lie: str
+    agent: Agent, client: Client, sets: KernelSets, lie: str
 ) -> None:
     name = f"{lie}-{next(_numbers)}.hostile.example.org"
     before = sets.members("hostile").keys()
-    replies = client.ask_both_ways(name)  # raises TimeoutError after 4 s
+    with _patience(agent, lie):
+        replies = client.ask_both_ways(name)  # raises TimeoutError after 4 s
     assert (
         sets.members("hostile").keys() - before == replies[0].addresses.keys() | replies[1].addresses.keys()
     )

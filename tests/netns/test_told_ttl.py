@@ -100,7 +100,7 @@ def sets(shared_lab: Lab) -> Iterator[KernelSets]:
     sets.close()
 
 
-@pytest.fixture(params=[1500, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.fixture(params=[600, pytest.param(10_000, marks=pytest.mark.slow)])
 def count(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
