@@ -12,7 +12,7 @@ BATCH_BEGIN, messages, BATCH_END; the kernel applies all of it or nothing.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 _NFNL_SUBSYS_NFTABLES = 10
@@ -254,8 +254,3 @@ def _counter(data: bytes, offset: int, end: int) -> tuple[int, int]:
                 elif inner == 2:  # NFTA_COUNTER_PACKETS
                     packets = _BE64.unpack_from(data, first)[0]
     return packets, octets
-
-
-def by_set(elements: Iterable[Element]) -> list[Element]:
-    """Ordered by set, so that neighbours share a message."""
-    return sorted(elements, key=lambda element: element.set_name)
