@@ -82,6 +82,7 @@ class Agent:
             hot=HotReplies(cache.cache_size),
             tasks=self.tasks,
             own=self.own,
+            alert=self.table.look,
         )
         self._listeners: list[UdpListener | TcpListener] = []
 

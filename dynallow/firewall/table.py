@@ -88,6 +88,10 @@ class Table:
 
     # ------------------------------------------------------------ looking
 
+    def look(self) -> None:
+        """Take note of what others have just done to the table."""
+        self._watch.look()
+
     def members(self, rules: Sequence[str]) -> dict[str, list[SetMember]]:
         """The kernel's own list for each rule; must not run in the loop's thread."""
         elements = ElementSocket()

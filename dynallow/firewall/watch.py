@@ -13,6 +13,7 @@ import asyncio
 import ctypes
 import errno
 import logging
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -38,6 +39,8 @@ class Watch:
         self._touched = False
         self._sock = open_socket(receive_buffer=4 << 20)
         self._sock.setblocking(False)
+        self._poll = select.poll()
+        self._poll.register(self._sock, select.POLLIN)
         _drop_from(self._sock, element_port)
         try:
             self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
@@ -53,6 +56,15 @@ class Watch:
         """Stop listening."""
         asyncio.get_running_loop().remove_reader(self._sock)
         self._sock.close()
+
+    def look(self) -> None:
+        """Hear now what is already told, instead of at the loop's next turn.
+
+        The kernel tells of a change before whoever made it goes on. So a question
+        that is read after a look, and was asked after a change, is answered after it too.
+        """
+        if self._poll.poll(0):
+            self._read()
 
     def absorb(self) -> None:
         """Take one transaction by an `nft` for our own: the agent has just run one.

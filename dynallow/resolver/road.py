@@ -65,6 +65,8 @@ class Road:
     counts: Counts = field(default_factory=Counts)
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
+    alert: Callable[[], None] = lambda: None
+    """Looks whether the sets are still what they were; calls `forget` if not."""
     generation: int = 0
     tcp_connections: int = 0
     _flights: dict[Key, asyncio.Task[Answer]] = field(default_factory=dict)
@@ -104,6 +106,7 @@ class Road:
                     return self._fail(question, error, size), None
                 continue  # it may have failed because what it rested on is gone
             # From here to the reply nothing waits: what was acknowledged still holds.
+            self.alert()
             if generation == self.generation:
                 return self._render(question, answer, size), answer
         unsettled = PolicyChangedError("the rules changed again and again while this question waited")

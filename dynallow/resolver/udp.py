@@ -54,6 +54,7 @@ class UdpListener:
         self._sock.close()
 
     def _drain(self) -> None:
+        self._road.alert()
         receive, hot, now = self._sock.recvfrom, self._road.hot.get, time.monotonic()
         for _ in range(_BURST):
             try:
@@ -68,6 +69,7 @@ class UdpListener:
                 self._send(reply, client, [])
 
     def _drain_wildcard(self) -> None:
+        self._road.alert()
         now = time.monotonic()
         for _ in range(_BURST):
             try:
