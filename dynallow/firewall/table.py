@@ -144,7 +144,8 @@ class Table:
                     self.load(self._wanted)
                     restored = self.leaser.restore()
                     self._on_tampering()
-                    self.leaser.resume()
+                    if not self._again:  # else somebody was here again, and the next round resumes
+                        self.leaser.resume()
                     self.heals += 1
                     log.warning("table inet dynallow is whole again, with %d leases", restored)
 
