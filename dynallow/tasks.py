@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
+from types import coroutine
 from typing import Any
 
 from dynallow.errors import DynallowError
@@ -23,18 +24,60 @@ class Tasks:
         self._running: set[asyncio.Task[Any]] = set()
         self.failed = 0
 
-    def start(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Run it in the background; an unexpected exception is logged with its trace and counted."""
-        task = asyncio.get_running_loop().create_task(coroutine)
+        task = asyncio.get_running_loop().create_task(work)
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task
 
+    def begin(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run it here and now up to its first wait; only what has to wait becomes a task.
+
+        Most questions never wait, and a task costs more than answering one
+        (Python 3.12 calls this an eager task). Until the first wait there is no
+        current task: `asyncio.timeout` must not stand before it.
+        """
+        try:
+            awaited = work.send(None)
+        except StopIteration:
+            return
+        except Exception as error:
+            self._failed(error)
+            return
+        # No callback at its end: the rest itself says so, which is one turn of the loop less.
+        task = asyncio.get_running_loop().create_task(self._rest(work, awaited))
+        self._running.add(task)
+
+    @coroutine
+    def _rest(self, work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+        """What is left of `work` after its first step, which waits for `awaited`."""
+        try:
+            while True:
+                try:
+                    value = yield awaited
+                except BaseException as error:
+                    awaited = work.throw(error)
+                else:
+                    awaited = work.send(value)
+        except StopIteration:
+            pass
+        except Exception as error:
+            self._failed(error)
+        finally:
+            task = asyncio.current_task()
+            if task is not None:
+                self._running.discard(task)
+
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
         error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._failed(error)
+
+    def _failed(self, error: BaseException) -> None:
         # Ours are expected, and told to whoever awaits the task.
-        if error is not None and not isinstance(error, DynallowError):
+        if not isinstance(error, DynallowError):
             self.failed += 1
             log.error("a task failed: %s", error, exc_info=error)
 
@@ -47,3 +90,4 @@ class Tasks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        self._running.difference_update(tasks)  # those that were cancelled before their first turn

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import gc
 import logging
 
@@ -97,3 +99,88 @@ def test_stop_cancels_what_runs_and_waits_for_its_clean_up() -> None:
 
 def test_stop_with_nothing_running_returns() -> None:
     asyncio.run(Tasks().stop())
+
+
+def test_begin_work_that_never_waits_is_done_at_once_and_no_task() -> None:
+    async def work() -> None:
+        tasks, done = Tasks(), []
+
+        async def quick() -> None:
+            done.append("quick")
+
+        tasks.begin(quick())
+        assert (done, len(tasks)) == (["quick"], 0)
+
+    asyncio.run(work())
+
+
+def test_begin_work_that_waits_goes_on_as_a_task() -> None:
+    async def work() -> None:
+        tasks, seen = Tasks(), []
+        future: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        ended = asyncio.Event()
+
+        async def slow() -> None:
+            seen.append("begun")
+            seen.append(await future)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    await asyncio.Event().wait()
+            seen.append("ended")
+            ended.set()
+
+        tasks.begin(slow())
+        assert (seen, len(tasks)) == (["begun"], 1)
+        future.set_result("told")
+        await ended.wait()
+        await asyncio.sleep(0)
+        assert seen == ["begun", "told", "ended"]
+        assert (len(tasks), tasks.failed) == (0, 0)
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_begin_unexpected_error_is_logged_and_counted_and_not_raised(
+    caplog: pytest.LogCaptureFixture, waits: bool
+) -> None:
+    async def work() -> Tasks:
+        tasks = Tasks()
+
+        async def fail() -> None:
+            if waits:
+                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
+            raise ZeroDivisionError("by nought")
+
+        tasks.begin(fail())
+        while len(tasks):
+            await asyncio.sleep(0)
+        return tasks
+
+    with caplog.at_level(logging.ERROR):
+        assert asyncio.run(work()).failed == 1
+    (record,) = caplog.records
+    assert "by nought" in record.getMessage()
+
+
+def test_stop_ends_what_was_begun_also_before_its_first_turn() -> None:
+    async def work() -> tuple[list[str], int]:
+        tasks, left = Tasks(), []
+
+        async def busy(name: str) -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                left.append(name)
+
+        tasks.begin(busy("a"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        tasks.begin(busy("b"))
+        await tasks.stop()
+        return left, len(tasks)
+
+    left, running = asyncio.run(work())
+    gc.collect()
+    assert (sorted(left), running) == (["a", "b"], 0)
