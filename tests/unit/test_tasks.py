@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import gc
 import logging
 
 import pytest
@@ -145,17 +144,18 @@ def test_begin_unexpected_error_is_logged_and_counted_and_not_raised(
     caplog: pytest.LogCaptureFixture, waits: bool
 ) -> None:
     async def work() -> Tasks:
-        tasks = Tasks()
+        tasks, failing = Tasks(), asyncio.Event()
 
         async def fail() -> None:
             if waits:
-                await asyncio.sleep(0)
                 await asyncio.sleep(0.001)
+            failing.set()
             raise ZeroDivisionError("by nought")
 
         tasks.begin(fail())
-        while len(tasks):
-            await asyncio.sleep(0)
+        await failing.wait()
+        await asyncio.sleep(0)
+        assert len(tasks) == 0
         return tasks
 
     with caplog.at_level(logging.ERROR):
