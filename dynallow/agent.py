@@ -100,6 +100,7 @@ class Agent:
             for listener in self._listeners:
                 listener.close()
             await self.tasks.stop()
+            self.exchange.close()
             self.table.close()
             self.own.close()
             await control.stop()

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from dynallow.errors import KernelError, PolicyChangedError, SetFullError
+from dynallow.errors import DecideAgainError, KernelError, SetFullError
 from dynallow.firewall.build import REVOKED_S
 from dynallow.firewall.elements import COMMENT_MAX, Batch, Element
 from dynallow.firewall.netlink import ElementSocket
@@ -113,7 +113,7 @@ class Leaser:
     def _must_be(self, epoch: int) -> None:
         """Grants of a policy that is gone must not be planned, nor taken to hold."""
         if epoch != self._epoch:
-            raise PolicyChangedError("leases were revoked while this answer waited")
+            raise DecideAgainError("leases were revoked while this answer waited")
 
     def suspend(self) -> None:
         """The table is not what the ledger thinks: nothing holds until `resume`."""
@@ -126,6 +126,7 @@ class Leaser:
 
     async def _table_is_whole(self) -> None:
         if not self._whole.is_set():
+            await asyncio.sleep(0)  # a timeout needs a task, and what never waited has none yet
             try:
                 async with asyncio.timeout(_HEAL_PATIENCE_S):
                     await self._whole.wait()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dynallow.errors import PolicyChangedError, SetFullError, TableMissingError
+from dynallow.errors import DecideAgainError, SetFullError, TableMissingError
 from dynallow.firewall.elements import Batch, Element
 from dynallow.firewall.leaser import Leaser
 from dynallow.firewall.netlink import ElementSocket
@@ -226,7 +226,7 @@ def test_ensure_waits_for_the_kernel_and_a_revocation_meanwhile_refuses_it(lease
         leaser.revoke(lambda rule, name: True)
         return await waiting
 
-    with pytest.raises(PolicyChangedError):
+    with pytest.raises(DecideAgainError):
         run(raced)
     assert not members("web_v4")
     assert set(members("revoked_v4")) == {ONE}
