@@ -154,7 +154,8 @@ class Agent:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            self.ledger.sweep(self.road.clock())
+            for _ in self.ledger.sweep(self.road.clock()):
+                await asyncio.sleep(0)
 
     # ------------------------------------------------------------ what is in force
 

@@ -122,7 +122,7 @@ def test_ensure_more_than_one_transaction_holds_are_split(elements: ElementSocke
 
     run(many)
     assert len(members("web_v4")) == 1200
-    assert 3 <= leaser.counts.transactions <= 4
+    assert 10 <= leaser.counts.transactions <= 12  # at most 128 elements each, whole answers together
 
 
 def test_ensure_one_answer_with_the_most_addresses_of_many_rules(elements: ElementSocket) -> None:
