@@ -200,8 +200,8 @@ class Datagrams:
     def _tell(self, number: int, waiting: Waiting, what: Response | OSError | None) -> None:
         """Wake who waits; what comes later stays in the socket until somebody waits again."""
         del self._waiting[number]
-        if self._poll is not None:
-            self._poll.unregister(number)
+        if what is None and self._poll is not None:
+            self._poll.unregister(number)  # it is still needed; any other is closed in a moment
         if waiting.told.done():  # he was cancelled
             return
         if isinstance(what, OSError):
