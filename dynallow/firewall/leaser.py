@@ -94,7 +94,8 @@ class Leaser:
         """
         epoch = self._epoch
         for last in (False, True):
-            await self._table_is_whole()
+            if not self._whole.is_set():
+                await self._wait_until_whole()
             self._must_be(epoch)
             plan = self._plan(grants)
             if not plan.puts:
@@ -127,14 +128,13 @@ class Leaser:
         self._refusing.clear()
         self._whole.set()
 
-    async def _table_is_whole(self) -> None:
-        if not self._whole.is_set():
-            await asyncio.sleep(0)  # a timeout needs a task, and what never waited has none yet
-            try:
-                async with asyncio.timeout(_HEAL_PATIENCE_S):
-                    await self._whole.wait()
-            except TimeoutError:
-                raise KernelError("the table was taken away and is not back yet") from None
+    async def _wait_until_whole(self) -> None:
+        await asyncio.sleep(0)  # a timeout needs a task, and what never waited has none yet
+        try:
+            async with asyncio.timeout(_HEAL_PATIENCE_S):
+                await self._whole.wait()
+        except TimeoutError:
+            raise KernelError("the table was taken away and is not back yet") from None
 
     def _plan(self, grants: Sequence[Grant]) -> Plan:
         plan = self.ledger.plan(grants, self._clock())
