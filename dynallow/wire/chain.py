@@ -74,14 +74,11 @@ def walk(response: Response, name: Name, qtype: int) -> Chain:
         _owner, _rtype, ttl, end = link
         if ttl < least:
             least = ttl
-    rrset: list[Record] = []
-    passed = {link[0] for link in links}
-    for record in answer:
-        if record[1] == qtype:
-            if record[0] == end:
-                rrset.append(record)
-            elif record[0] in passed:
-                raise WireError("CNAME beside the data asked for")
+    rrset = [record for record in answer if record[1] == qtype and record[0] == end]
+    if links and len(links) + len(rrset) < len(answer):  # there is something else in it
+        passed = {link[0] for link in links}
+        if any([record[1] == qtype and record[0] in passed for record in answer]):
+            raise WireError("CNAME beside the data asked for")
     if not rrset:
         return _new(Chain, (tuple(links), (), end, least if links else 0))
     final = _merge(rrset[:RECORDS_MAX])
