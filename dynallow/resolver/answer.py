@@ -30,9 +30,12 @@ EDE_FILTERED = 17
 _SPECIAL_PURPOSE = "its addresses are special-purpose, and no rule's `private` names their prefix"
 _ELSEWHERE = "its records point to another name"
 STALE_TTL_S = 30  # RFC 8767 section 5.2
+# What is asked for in the last tenth of its time is in use; below 5 s there would be no time for it.
+_RENEWS_AFTER: Final = 0.9
+_RENEWS_FROM_S: Final = 5
 # What an upstream can make `compose` do is bounded: of addresses that need a second look, of HTTPS
 # records and of their bytes no more than these are looked at. No honest name has as many.
-_ODD_MAX: Final = 64
+_ODD_MAX: Final = 256
 _SERVICES_MAX: Final = 16
 _SERVICE_BYTES_MAX: Final = 4096
 _new = tuple.__new__  # what Record(...) calls in the end, at half the price
@@ -61,6 +64,8 @@ class Answer(NamedTuple):
     ede: tuple[int, str] | None = None
     scrubbed: int = 0
     """How many special-purpose addresses were left out before the answer was full."""
+    renews: float = math.inf
+    """Monotonic second from which it is asked for anew, while it still may be told: nobody then waits."""
 
     def left(self, now: float) -> int:
         """The TTL to tell at `now`: whole seconds, rounded down."""
@@ -112,7 +117,12 @@ def compose(
         rules_end=None if left_s is None else now + left_s,
         ede=ede,
         scrubbed=scrubbed,
+        renews=_renews(now, ttl),
     )
+
+
+def _renews(now: float, ttl_s: int) -> float:
+    return now + ttl_s * _RENEWS_AFTER if ttl_s >= _RENEWS_FROM_S else math.inf
 
 
 def _told_for(ttl_s: int, records: tuple[Record, ...]) -> tuple[Record, ...]:
@@ -151,7 +161,7 @@ def _scrub(final: tuple[Record, ...], qtype: int, scope: Scope) -> tuple[tuple[R
             if odd > _ODD_MAX:
                 break
             if not is_acceptable(address, (), own):
-                takers = {rule.index for rule in rules if is_acceptable(address, rule.private, own)}
+                takers = {rule.index for rule in rules if rule.opens(address)}
                 if not takers:
                     scrubbed += 1
                     continue
@@ -229,4 +239,5 @@ def aged(answer: Answer, limits: Limits, now: float) -> Answer:
         ttl_s=ttl,
         ends=now + ttl,
         ede=(3, "stale: no upstream answers"),
+        renews=_renews(now, ttl),
     )

@@ -20,6 +20,8 @@ class Counts:
     fresh: int = 0
     joined: int = 0
     """Waited for the same question of another client."""
+    renewed: int = 0
+    """Asked for ahead of their end, because they are in use."""
     stale: int = 0
     servfail: int = 0
     scrubbed: int = 0

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Container
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -48,6 +49,9 @@ _ALLOWED, _FILTERED = Outcome.ALLOWED, Outcome.FILTERED  # looking into an Enum 
 _ROUNDS = 4
 MAX_WAITING = 4096
 """Questions that may wait for a fresh answer at once; each holds a socket or waits for one that does."""
+MAX_RENEWALS = 512
+"""Not so many flights that renewals take the places of those for whom somebody waits."""
+_RENEW_AGAIN_S = 5.0
 _EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
 
 
@@ -127,9 +131,12 @@ class Road:
 
     async def _obtain(self, key: Key, verdict: Verdict) -> Answer:
         """An answer whose leases hold: cached, a twin's, or fresh."""
-        answer = self.cache.fresh(key, self.clock())
+        now = self.clock()
+        answer = self.cache.fresh(key, now)
         if answer is not None:
             self.counts.cached += 1
+            if now >= answer.renews:
+                self._renew(key, verdict, answer, now)
             return answer
         if self._waiting >= MAX_WAITING:
             self.counts.overload += 1
@@ -144,6 +151,17 @@ class Road:
             return await self._fly(key, verdict)
         finally:
             self._waiting -= 1
+
+    def _renew(self, key: Key, verdict: Verdict, answer: Answer, now: float) -> None:
+        """Ask anew for what is in use and about to lapse; whoever asked now has his answer already."""
+        if key not in self._flights and len(self._flights) < MAX_RENEWALS:
+            self.counts.renewed += 1
+            self.cache.put(key, answer._replace(renews=now + _RENEW_AGAIN_S))
+            self.tasks.begin(self._renewal(key, verdict))
+
+    async def _renewal(self, key: Key, verdict: Verdict) -> None:
+        with suppress(DynallowError):  # whoever joined is told; what is there holds a little longer
+            await self._fly(key, verdict)
 
     async def _fly(self, key: Key, verdict: Verdict) -> Answer:
         """A fresh answer, for all who ask for it meanwhile."""
@@ -162,7 +180,7 @@ class Road:
             answer = await self._ask(name, qtype, verdict)
         except UpstreamError:
             expired = self.cache.stale(key, self.clock())
-            if expired is None:
+            if expired is None or expired.ends > self.clock():  # nothing, or a renewal: it is still good
                 raise
             self.counts.stale += 1
             answer = aged(expired, self.terms.limits, self.clock())

@@ -23,10 +23,11 @@ from typing import NamedTuple
 
 from dynallow.errors import WireError
 from dynallow.units import Endpoint
+from dynallow.wire import numbers as n
 from dynallow.wire.query import build_query
 from dynallow.wire.response import MismatchError, Response, parse_response
 
-_RECEIVE = 8192
+_RECEIVE = n.UDP_SAFE + 1  # what the question says fits, and one to see what does not
 _BIND_TRIES = 8
 _FIRST_PORT = 1024
 _EVENTS = 256
@@ -181,8 +182,13 @@ class Datagrams:
         """Tell of the answer; drop and count what is none.
 
         After the first mismatch somebody is guessing, so the try moves to TCP,
-        where he would have to guess the sequence numbers as well.
+        where he would have to guess the sequence numbers as well. To TCP goes too
+        what is longer than the question allowed: there it is read in slices.
         """
+        if len(packet) == _RECEIVE:
+            self.counts.malformed += 1
+            self._tell(number, waiting, None)
+            return
         try:
             response = parse_response(packet, id=waiting.ident, name=waiting.name, qtype=waiting.qtype)
         except MismatchError:

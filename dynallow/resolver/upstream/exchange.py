@@ -13,7 +13,7 @@ import struct
 from dynallow.errors import WireError
 from dynallow.resolver.upstream.datagrams import Datagrams, Target
 from dynallow.wire.query import build_query
-from dynallow.wire.response import Response, parse_response
+from dynallow.wire.response import Response, parse_in_slices
 
 
 class Exchange:
@@ -58,10 +58,12 @@ class Exchange:
                 await loop.sock_sendall(sock, struct.pack(">H", len(query)) + query)
                 (length,) = struct.unpack(">H", await _read_exactly(sock, 2))
                 packet = await _read_exactly(sock, length)
-        response = parse_response(packet, id=ident, name=name, qtype=qtype)
-        if response.truncated:
-            raise WireError("truncated over TCP")
-        return response
+        for response in parse_in_slices(packet, id=ident, name=name, qtype=qtype):
+            if response is None:  # 64 KiB can be made to take 100 ms
+                await asyncio.sleep(0)
+            elif not response.truncated:
+                return response
+        raise WireError("truncated over TCP")
 
     def _stream(self, server: Target) -> socket.socket:
         sock = socket.socket(server.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from ipaddress import IPv4Address, IPv6Address, ip_network
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from dynallow.policy import Outcome, Policy, PolicyBuilder, Rule, Verdict, parse_name, parse_pattern
 from dynallow.policy.rrtypes import ANY, SRV, TXT, A
@@ -204,3 +207,19 @@ def test_explain_names_pattern_exception_and_outcome_of_each_rule() -> None:
 
 def test_count_is_the_number_of_patterns() -> None:
     assert Draft().rule("a", "x.example", "*.x.example").rule("b", ".y.example").build().count == 3
+
+
+@given(
+    st.one_of(st.integers(0, 2**32 - 1).map(IPv4Address), st.integers(0, 2**128 - 1).map(IPv6Address)),
+    st.lists(
+        st.sampled_from(["10.0.0.0/8", "192.168.7.0/24", "fd00::/8", "10.1.2.3/32", "::/0"]), max_size=3
+    ),
+)
+@example(IPv4Address("10.255.255.255"), ["10.0.0.0/8"])
+@example(IPv4Address("11.0.0.0"), ["10.0.0.0/8"])
+@example(IPv6Address("fd00::1"), ["10.0.0.0/8", "fd00::/8"])
+def test_opens_is_what_ipaddress_says(address: IPv4Address | IPv6Address, prefixes: list[str]) -> None:
+    networks = tuple(ip_network(text) for text in prefixes)
+    rule = Rule(0, "web", private=networks)
+    expected = any(network.version == address.version and address in network for network in networks)
+    assert rule.opens(address.packed) is expected

@@ -133,6 +133,20 @@ def test_ask_truncated_answer_is_asked_again_over_tcp_and_nothing_taken_from_it(
     assert server.over_tcp == 1
 
 
+def test_ask_datagram_longer_than_was_asked_for_is_not_read_and_tcp_asked() -> None:
+    """Whoever sends more than the 1,232 bytes that the question says fit is no honest server."""
+
+    def heap(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
+        many = records("deb.example.org 300 IN A " + " | ".join(["192.0.2.1"] * 100))
+        long = answer(query, many)
+        assert len(long) > 1232
+        return [answer(query, records(LINE)) if tcp else long]
+
+    (response,), (server,), upstreams = ask(heap)
+    assert told(response) == [ip_address("192.0.2.1").packed]
+    assert (server.over_tcp, upstreams.exchange.counts.malformed) == (1, 1)
+
+
 def test_ask_truncated_over_tcp_as_well_fails() -> None:
     def cut(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
         return [answer(query, records(OTHER), truncated=True)]
