@@ -67,7 +67,9 @@ class _Message(ctypes.Structure):
     _fields_ = (("head", _Head), ("size", ctypes.c_uint))
 
 
+_MESSAGE: Final = ctypes.sizeof(_Message)
 _libc: Final = ctypes.CDLL(None, use_errno=True)
+_recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
 _AT_ONCE: Final = socket.MSG_DONTWAIT
 
 
@@ -86,7 +88,8 @@ class Datagrams:
         self._late = mmap.mmap(-1, 1 << 16)
         self._bodies_at = _address(self._bodies)
 
-        self._to_receive = (_Message * BURST)()
+        self._headers = mmap.mmap(-1, BURST * _MESSAGE)
+        self._to_receive = (_Message * BURST).from_buffer(self._headers)
         self._to_send = (_Message * (BURST + 1))()
         self._receive_iovs = (_Iovec * BURST)()
         self._send_iovs = (_Iovec * (2 * BURST + 1))()
@@ -96,22 +99,20 @@ class Datagrams:
             self._receive_iovs[slot] = _Iovec(datagram, DATAGRAM_MAX + 1)
             self._to_receive[slot] = self._message(slot, self._receive_iovs, slot * pair // 2, 1)
             self._send_iovs[2 * slot] = _Iovec(datagram, _ID)
+            self._send_iovs[2 * slot + 1] = _Iovec(self._bodies_at, 0)
             self._to_send[slot] = self._message(slot, self._send_iovs, slot * pair, 2)
         self._send_iovs[2 * BURST] = _Iovec(late, 0)
         self._to_send[BURST] = self._message(BURST, self._send_iovs, BURST * pair, 1)
+        self._pristine = self._headers[:]
         self._receive_at = ctypes.c_void_p(ctypes.addressof(self._to_receive))
         self._send_at = [ctypes.c_void_p(ctypes.addressof(message)) for message in self._to_send]
 
         # What differs from burst to burst, as columns: one step writes a field of all messages.
         self._sizes = _column(self._to_receive, "I", _Message.size.offset)
-        self._name_sizes = _column(self._to_receive, "I", _Head.name_size.offset)
-        self._control_sizes = _column(self._to_receive, "L", _Head.control_size.offset)
         self._body_bases = _column(self._send_iovs, "L", ctypes.sizeof(_Iovec), 2)
         self._body_sizes = _column(self._send_iovs, "L", ctypes.sizeof(_Iovec) + _Iovec.size.offset, 2)
         words = memoryview(self._senders).cast("I")
         self._interfaces = words[(_NAME + socket.CMSG_LEN(0)) // 4 :: _SENDER // 4]
-        self._all_names = array("I", [self._name_size] * BURST)
-        self._all_controls = array("L", [self._control_size] * BURST)
         self._no_interfaces = array("I", bytes(4 * BURST))
         self._slots = range(0, BURST * _SLOT, _SLOT)
         self._after_ids = range(_ID, BURST * _SLOT, _SLOT)
@@ -131,9 +132,9 @@ class Datagrams:
     def receive(self) -> list[bytes]:
         """What has come, at most BURST datagrams: of each the bytes after its id."""
         # The kernel writes how long each address was over how long it may be.
-        self._name_sizes[:] = self._all_names
-        self._control_sizes[:] = self._all_controls
-        count = _libc.recvmmsg(self._fd, self._receive_at, BURST, _AT_ONCE, None)
+        used = len(self._came) * _MESSAGE
+        self._headers[:used] = self._pristine[:used]
+        count = _recvmmsg(self._fd, self._receive_at, BURST, _AT_ONCE, None)
         if count <= 0:  # none yet, or an error: the loop says when there is more
             self._came = []
             return []
@@ -157,26 +158,30 @@ class Datagrams:
 
     def reply(self, bodies: Sequence[bytes | None]) -> None:
         """Send each slot its reply, less the id that the slot has; None sends nothing."""
+        count = len(bodies)
+        if count == 1:  # as below, at half the cost; most bursts are this one unless there is a crowd
+            if bodies[0]:
+                self._bodies[: len(bodies[0])] = bodies[0]
+                self._body_sizes[0] = len(bodies[0])
+                self._send(0, 1)
+            return
         given = [body or b"" for body in bodies]
         sizes = [*map(len, given)]
         joined = b"".join(given)
         self._bodies[: len(joined)] = joined
-        count = len(sizes)
         self._body_sizes[:count] = array("L", sizes)
-        self._body_bases[:count] = array("L", [*accumulate(sizes, initial=self._bodies_at)][:count])
-        if all(sizes):
-            self._send(0, count)
-            return
+        self._body_bases[:count] = array("L", accumulate(sizes, initial=self._bodies_at))[:count]
         first = 0
-        for slot, size in enumerate(sizes):
-            if not size:
-                self._send(first, slot)
-                first = slot + 1
+        if not all(sizes):
+            for slot, size in enumerate(sizes):
+                if not size:
+                    self._send(first, slot)
+                    first = slot + 1
         self._send(first, count)
 
     def _send(self, first: int, end: int) -> None:
         while first < end:
-            sent = _libc.sendmmsg(self._fd, self._send_at[first], end - first, _AT_ONCE)
+            sent = _sendmmsg(self._fd, self._send_at[first], end - first, _AT_ONCE)
             if sent > 0:  # fewer than asked: the next one failed, and says why when it is the first
                 first += sent
                 continue
