@@ -26,11 +26,12 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
+from dynallow.wire.numbers import HEADER_SIZE, UDP_SAFE
+
 log = logging.getLogger(__name__)
 
 BURST: Final = 64
 DATAGRAM_MAX: Final = 4096
-REPLY_MAX: Final = 1232
 
 _ID: Final = 2
 # More than a datagram, to see which one is longer; and not 4096: slots whole pages apart would
@@ -40,7 +41,6 @@ _NAME: Final = 32  # sockaddr_in or sockaddr_in6, and to the next word
 _NAME_SIZE: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
 _PKTINFO: Final = {socket.AF_INET: socket.CMSG_SPACE(12), socket.AF_INET6: socket.CMSG_SPACE(20)}
 _SENDER: Final = _NAME + _PKTINFO[socket.AF_INET6]
-_HEADER: Final = 12  # of a DNS message
 
 
 class _Iovec(ctypes.Structure):
@@ -84,7 +84,7 @@ class Datagrams:
 
         self._data = mmap.mmap(-1, BURST * _SLOT)
         self._senders = mmap.mmap(-1, (BURST + 1) * _SENDER)  # the last is for `send`
-        self._bodies = mmap.mmap(-1, BURST * REPLY_MAX)
+        self._bodies = mmap.mmap(-1, BURST * UDP_SAFE)
         self._late = mmap.mmap(-1, 1 << 16)
         self._bodies_at = _address(self._bodies)
 
@@ -150,7 +150,7 @@ class Datagrams:
         """A whole datagram. Of one that is too long the header alone, which is no question either."""
         size = self._came[slot]
         start = self._slots[slot]
-        return self._data[start : start + (size if size <= DATAGRAM_MAX else _HEADER)]
+        return self._data[start : start + (size if size <= DATAGRAM_MAX else HEADER_SIZE)]
 
     def sender(self, slot: int) -> bytes:
         """Where `send` shall send the reply; a copy."""

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynallow.resolver.mmsg import BURST, DATAGRAM_MAX, REPLY_MAX, Datagrams
+from dynallow.resolver.mmsg import BURST, DATAGRAM_MAX, Datagrams
+from dynallow.wire.numbers import UDP_SAFE
 
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 FAMILIES = pytest.mark.parametrize("family", LOOPBACK, ids=["v4", "v6"])
@@ -188,11 +189,11 @@ def test_burst_of_longest_replies_fits_and_longer_ones_are_an_error_not_an_overr
     for number in range(BURST):
         client.send(ident(number) + b"?")
     pair.came()
-    pair.datagrams.reply([bytes([number]) * REPLY_MAX for number in range(BURST)])
+    pair.datagrams.reply([bytes([number]) * UDP_SAFE for number in range(BURST)])
     for number in range(BURST):
-        assert client.recv(4096) == ident(number) + bytes([number]) * REPLY_MAX
+        assert client.recv(4096) == ident(number) + bytes([number]) * UDP_SAFE
     with pytest.raises((IndexError, ValueError)):
-        pair.datagrams.reply([bytes(REPLY_MAX + 1)] * BURST)
+        pair.datagrams.reply([bytes(UDP_SAFE + 1)] * BURST)
     with pytest.raises((IndexError, ValueError)):
         pair.datagrams.send(bytes(70000), pair.datagrams.sender(0))
 
