@@ -101,6 +101,7 @@ class Agent:
             for listener in self._listeners:
                 listener.close()
             await self.tasks.stop()
+            self.exchange.close()
             self.table.close()
             self.own.close()
             await control.stop()
@@ -154,7 +155,8 @@ class Agent:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            self.ledger.sweep(self.road.clock())
+            for _ in self.ledger.sweep(self.road.clock()):
+                await asyncio.sleep(0)
 
     # ------------------------------------------------------------ what is in force
 

@@ -6,7 +6,7 @@ what was expected, what was found and where, and (as `hint`) what to do next.
     WireError      bytes from the network are malformed    answer FORMERR, or drop and count
     UpstreamError  no upstream gave a usable answer        stale data, else SERVFAIL with EDE
     KernelError    nf_tables refused                       SERVFAIL; at start exit 6
-    PolicyChangedError  rules changed while one waited     start over
+    DecideAgainError  rules changed while one waited     start over
     SettingsError  settings invalid                        print the faults, exit 3
     ControlError   the agent is not reachable              print, exit 4
 """
@@ -62,8 +62,12 @@ class TableMissingError(KernelError):
     """The table or a set of it is not there (ENOENT): somebody took it away."""
 
 
-class PolicyChangedError(DynallowError):
-    """What this rested on was taken away while it waited: decide anew."""
+class DecideAgainError(DynallowError):
+    """What this rested on (rules, leases, another's question) went while it waited: decide again."""
+
+
+class OverloadError(DynallowError):
+    """More than a bound allows: turned away, nothing is wrong with it."""
 
 
 class ControlError(DynallowError):

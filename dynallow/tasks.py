@@ -22,6 +22,7 @@ class Tasks:
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
+        self._begun: dict[Coroutine[Any, Any, None], asyncio.Task[None]] = {}
         self.failed = 0
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -46,8 +47,7 @@ class Tasks:
             self._failed(error)
             return
         # No callback at its end: the rest itself says so, which is one turn of the loop less.
-        task = asyncio.get_running_loop().create_task(self._rest(work, awaited))
-        self._running.add(task)
+        self._begun[work] = asyncio.get_running_loop().create_task(self._rest(work, awaited))
 
     @coroutine
     def _rest(self, work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
@@ -65,9 +65,7 @@ class Tasks:
         except Exception as error:
             self._failed(error)
         finally:
-            task = asyncio.current_task()
-            if task is not None:
-                self._running.discard(task)
+            del self._begun[work]
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
@@ -82,12 +80,13 @@ class Tasks:
             log.error("a task failed: %s", error, exc_info=error)
 
     def __len__(self) -> int:
-        return len(self._running)
+        return len(self._running) + len(self._begun)
 
     async def stop(self) -> None:
         """Cancel what runs and wait until it has ended."""
-        tasks = list(self._running)
+        tasks = [*self._running, *self._begun.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._running.difference_update(tasks)  # those that were cancelled before their first turn
+        # Those that were cancelled before their first turn could not say so themselves.
+        self._begun = {work: task for work, task in self._begun.items() if not task.done()}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 _NFNL_SUBSYS_NFTABLES = 10
@@ -67,26 +68,33 @@ def _attr(kind: int, value: bytes) -> bytes:
     return _ATTR.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
+# What stands before the key (by the address's size), the timeout and the expiration.
+_KEY_HEADS = {size: _ATTR.pack(8 + size, _ELEM_KEY | _NESTED) + _ATTR.pack(4 + size, 1) for size in (4, 16)}
+_TIMEOUT_HEAD, _EXPIRATION_HEAD = _ATTR.pack(12, _ELEM_TIMEOUT), _ATTR.pack(12, _ELEM_EXPIRATION)
+_USERDATA = struct.Struct("=HHBB")
+# By the comment's length modulo 4: the byte that ends it, and what brings the attribute to whole words.
+_ENDS = tuple(bytes(1 + -(_USERDATA.size + length + 1) % 4) for length in range(4))
+
+
 def _element(element: Element) -> bytes:
     """One NFTA_LIST_ELEM. Timeout and expiration always go together.
 
     With the same timeout and no expiration a re-add is a silent no-op, without
     a timeout the element turns permanent (measured on 6.18).
     """
-    time_left = _BE64.pack(element.timeout_ms)
-    body = (
-        _attr(_ELEM_KEY | _NESTED, _attr(1, element.address))
-        + _attr(_ELEM_TIMEOUT, time_left)
-        + _attr(_ELEM_EXPIRATION, time_left)
-    )
-    if element.comment:
-        text = element.comment + b"\0"
-        body += _attr(_ELEM_USERDATA, bytes((_UDATA_COMMENT, len(text))) + text)
-    return _attr(1 | _NESTED, body)
+    _, address, timeout_ms, comment = element
+    left = timeout_ms.to_bytes(8, "big")
+    body = _KEY_HEADS[len(address)] + address + _TIMEOUT_HEAD + left + _EXPIRATION_HEAD + left
+    if comment:
+        size = len(comment) + 1
+        body += _USERDATA.pack(_USERDATA.size + size, _ELEM_USERDATA, _UDATA_COMMENT, size) + comment
+        body += _ENDS[len(comment) & 3]
+    return _ATTR.pack(4 + len(body), 1 | _NESTED) + body
 
 
 def _bare(address: bytes) -> bytes:
-    return _attr(1 | _NESTED, _attr(_ELEM_KEY | _NESTED, _attr(1, address)))
+    key = _KEY_HEADS[len(address)] + address
+    return _ATTR.pack(4 + len(key), 1 | _NESTED) + key
 
 
 class Batch:
@@ -131,24 +139,32 @@ class Batch:
 
     def pack(self, sequence: int) -> bytes:
         """The datagram; the acknowledgement will carry `sequence`."""
-        parts = [_message(_BATCH_BEGIN, 0, 0, struct.pack(">BBH", 0, 0, _NFNL_SUBSYS_NFTABLES))]
+        parts = [_BEGIN]
         last = len(self._messages) - 1
         for index, (kind, flags, set_name, elements) in enumerate(self._messages):
-            name = set_name.encode() + b"\0"
-            body = (
-                _NFGEN.pack(_NFPROTO_INET, 0, 0)
-                + _TABLE_ATTR
-                + _attr(_LIST_SET, name)
-                + _attr(_LIST_ELEMENTS, b"".join(elements))
-            )
-            acknowledge = _F_ACK if index == last else 0
-            parts.append(_message(kind, flags | acknowledge, sequence if index == last else 0, body))
-        parts.append(_message(_BATCH_END, 0, 0, struct.pack(">BBH", 0, 0, _NFNL_SUBSYS_NFTABLES)))
+            listed = b"".join(elements)
+            body = _set_head(set_name) + _ATTR.pack(4 + len(listed), _LIST_ELEMENTS) + listed
+            if index == last:
+                parts.append(_message(kind, flags | _F_ACK, sequence, body))
+            else:
+                parts.append(_message(kind, flags, 0, body))
+        parts.append(_END)
         return b"".join(parts)
 
 
 def _message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
     return _HEADER.pack(16 + len(body), kind, _F_REQUEST | flags, sequence, 0) + body
+
+
+_BEGIN, _END = (
+    _message(kind, 0, 0, _NFGEN.pack(0, 0, _NFNL_SUBSYS_NFTABLES)) for kind in (_BATCH_BEGIN, _BATCH_END)
+)
+
+
+@lru_cache(maxsize=1024)  # one for each set, and those are as many as the settings say
+def _set_head(set_name: str) -> bytes:
+    """What stands before the elements of a set in each message."""
+    return _NFGEN.pack(_NFPROTO_INET, 0, 0) + _TABLE_ATTR + _attr(_LIST_SET, set_name.encode() + b"\0")
 
 
 def acknowledgements(datagram: bytes) -> Iterator[tuple[int, int]]:
@@ -163,8 +179,7 @@ def acknowledgements(datagram: bytes) -> Iterator[tuple[int, int]]:
 
 def dump_request(set_name: str, sequence: int) -> bytes:
     """Ask for every element of a set."""
-    body = _NFGEN.pack(_NFPROTO_INET, 0, 0) + _TABLE_ATTR + _attr(_LIST_SET, set_name.encode() + b"\0")
-    return _message(_GETSETELEM, _F_DUMP, sequence, body)
+    return _message(_GETSETELEM, _F_DUMP, sequence, _set_head(set_name))
 
 
 class DumpPart(NamedTuple):

@@ -23,7 +23,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from dynallow.errors import KernelError, PolicyChangedError, SetFullError
+from dynallow.errors import DecideAgainError, KernelError, SetFullError
 from dynallow.firewall.build import REVOKED_S
 from dynallow.firewall.elements import COMMENT_MAX, Batch, Element
 from dynallow.firewall.netlink import ElementSocket
@@ -36,7 +36,8 @@ log = logging.getLogger(__name__)
 # The kernel's timers tick in jiffies (up to 10 ms); this keeps its deadline the later one.
 _MARGIN_MS = 250
 _MARGIN_S = _MARGIN_MS / 1000
-_MAX_PUTS = 512
+# Elements in one transaction, and in one turn of the loop: about a millisecond of both packing and kernel.
+_MAX_PUTS = 128
 _FULL_RETRY_S = 2.0
 _HEAL_PATIENCE_S = 2.0
 # After a refusal nothing is tried for this long, so that failing costs the loop at most a tenth.
@@ -93,13 +94,16 @@ class Leaser:
         """
         epoch = self._epoch
         for last in (False, True):
-            await self._table_is_whole()
+            if not self._whole.is_set():
+                await self._wait_until_whole()
             self._must_be(epoch)
             plan = self._plan(grants)
             if not plan.puts:
                 return plan.refused
             try:
-                await self._write(plan.puts)
+                for start in range(0, len(plan.puts), _MAX_PUTS):
+                    self._must_be(epoch)
+                    await self._write(plan.puts[start : start + _MAX_PUTS])
             except SetFullError:
                 # Elements that lapsed are collected within a second or so (DESIGN 8.1)
                 if last:
@@ -113,7 +117,7 @@ class Leaser:
     def _must_be(self, epoch: int) -> None:
         """Grants of a policy that is gone must not be planned, nor taken to hold."""
         if epoch != self._epoch:
-            raise PolicyChangedError("leases were revoked while this answer waited")
+            raise DecideAgainError("leases were revoked while this answer waited")
 
     def suspend(self) -> None:
         """The table is not what the ledger thinks: nothing holds until `resume`."""
@@ -124,13 +128,13 @@ class Leaser:
         self._refusing.clear()
         self._whole.set()
 
-    async def _table_is_whole(self) -> None:
-        if not self._whole.is_set():
-            try:
-                async with asyncio.timeout(_HEAL_PATIENCE_S):
-                    await self._whole.wait()
-            except TimeoutError:
-                raise KernelError("the table was taken away and is not back yet") from None
+    async def _wait_until_whole(self) -> None:
+        await asyncio.sleep(0)  # a timeout needs a task, and what never waited has none yet
+        try:
+            async with asyncio.timeout(_HEAL_PATIENCE_S):
+                await self._whole.wait()
+        except TimeoutError:
+            raise KernelError("the table was taken away and is not back yet") from None
 
     def _plan(self, grants: Sequence[Grant]) -> Plan:
         plan = self.ledger.plan(grants, self._clock())
@@ -139,27 +143,43 @@ class Leaser:
 
     def _write(self, puts: Sequence[Put]) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
+        done = loop.create_future()
         if not self._queue:
-            loop.call_soon(self.flush)
+            loop.call_soon(self._flush_some)
         self._queue.append((puts, done))
         self.ledger.reserve(puts)
         return done
 
     def flush(self) -> None:
-        """Write all that is queued, in as few transactions as fit."""
-        queue, self._queue = self._queue, []
-        while queue:
-            size = 0
-            group: list[_Waiting] = []
-            while queue and (not group or size + len(queue[0][0]) <= _MAX_PUTS):
-                size += len(queue[0][0])
-                group.append(queue.pop(0))
-            try:
-                self._write_group(group)
-            finally:
-                for puts, _ in group:
-                    self.ledger.release(puts)
+        """Write all that is queued, here and now."""
+        while self._queue:
+            self._settle(self._next_group())
+
+    def _flush_some(self) -> None:
+        """Write what fits one transaction; the rest waits for the next turn of the loop."""
+        if self._queue:
+            group = self._next_group()
+            if self._queue:
+                asyncio.get_running_loop().call_soon(self._flush_some)
+            self._settle(group)
+
+    def _next_group(self) -> list[_Waiting]:
+        """What comes next in one transaction."""
+        size = count = 0
+        for puts, _ in self._queue:
+            size += len(puts)
+            if count and size > _MAX_PUTS:
+                break
+            count += 1
+        group, self._queue = self._queue[:count], self._queue[count:]
+        return group
+
+    def _settle(self, group: list[_Waiting]) -> None:
+        try:
+            self._write_group(group)
+        finally:
+            for puts, _ in group:
+                self.ledger.release(puts)
 
     def _write_group(self, group: list[_Waiting]) -> None:
         failure: KernelError | None = KernelError("writing to a set failed")
@@ -188,17 +208,18 @@ class Leaser:
         A refusal holds up the loop for 8 ms, so a rule whose set is broken is
         left alone for a while; the others' are not its concern.
         """
-        now = self._clock()
-        rules = {put.rule for put in puts}
-        for rule in rules & self._refusing.keys():
-            until, error = self._refusing[rule]
-            if now < until:
-                raise error
-            del self._refusing[rule]
+        if self._refusing:
+            now = self._clock()
+            for rule in self._refusing.keys() & {put.rule for put in puts}:
+                until, error = self._refusing[rule]
+                if now < until:
+                    raise error
+                del self._refusing[rule]
         try:
             self._commit(puts)
         except KernelError as error:
             self._note(error)
+            rules = {put.rule for put in puts}
             if not isinstance(error, SetFullError) and len(rules) == 1:
                 self._refusing[rules.pop()] = (self._clock() + _REST_S, error)
             raise
@@ -208,7 +229,9 @@ class Leaser:
         """One transaction, and the ledger in the same step."""
         now = self._clock()
         batch = Batch()
-        for put in sorted(puts, key=lambda put: (put.rule, len(put.address))):
+        if len(puts) > 1:  # neighbours of one set share a message
+            puts = sorted(puts, key=lambda put: (put.rule, len(put.address)))
+        for put in puts:
             element = self._element(put, now)
             if put.unrevoke:
                 batch.remove(set_name(REVOKED, family_of(put.address)), put.address)

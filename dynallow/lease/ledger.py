@@ -11,7 +11,6 @@ called after the kernel has said yes, so a refused transaction leaves no trace.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -22,6 +21,7 @@ from dynallow.lease.grant import Grant, Limits, lifetime
 # made with the whole grace, so it stays ahead by that; rounding alone must not make each
 # of those answers touch the kernel. Never applied to the TTL itself (invariant 2).
 _GRACE_SLACK_S = 2.0
+_SLICE = 500
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class Ledger:
         self._revoked: dict[bytes, float] = {}
         self._swept_full: dict[str, float] = {}
         # What is planned and not yet acknowledged: plans made in one turn must not share a budget.
-        self._reserved: Counter[tuple[str, bytes | None]] = Counter()
+        self._reserved: dict[tuple[str, bytes | None], int] = {}
 
     # ------------------------------------------------------------ granting
 
@@ -97,31 +97,31 @@ class Ledger:
         claims: list[Put] = []
         refused: set[bytes] = set()
         added: dict[tuple[str, bytes | None], int] = {}
-        slack = min(_GRACE_SLACK_S, self.limits.grace_s)
+        grace_s = self.limits.grace_s
+        slack = min(_GRACE_SLACK_S, grace_s)
         for rule, address, ttl_s, name, ends in dict.fromkeys(grants):
-            deadline = now + lifetime(ttl_s, self.limits)
-            needed = now + ttl_s + self.limits.grace_s - slack
-            if ends is not None:
-                deadline = min(deadline, ends)
-            needed = min(needed, deadline)
             leases = self._leases.get(rule)
             if leases is None:  # the rule went away while its answer was on the way
                 refused.add(address)
                 continue
+            deadline = now + lifetime(ttl_s, self.limits)
+            if ends is not None and ends < deadline:
+                deadline = ends
+            needed = min(now + ttl_s + grace_s - slack, deadline)
             lease = leases.get(address)
-            live = lease is not None and lease.deadline > now
-            holds = lease is not None and lease.deadline >= needed and address not in self._revoked
+            revoked = address in self._revoked
+            holds = lease is not None and lease.deadline >= needed and not revoked
             if holds and self._claimed_until(rule, name, address) >= needed:
                 continue
-            if not self._fits(rule, address, name, live=live, added=added, now=now):
+            if not self._fits(rule, address, name, added, now):
                 refused.add(address)
+            elif lease is None:
+                puts.append(Put(rule, address, deadline, name, True, revoked))
             elif holds:
-                until = min(deadline, lease.deadline) if lease is not None else deadline
-                claims.append(Put(rule, address, until, name, fresh=False, unrevoke=False))
+                claims.append(Put(rule, address, min(deadline, lease.deadline), name, False, False))
             else:
-                if lease is not None:
-                    deadline = max(deadline, lease.deadline)
-                puts.append(Put(rule, address, deadline, name, not live, address in self._revoked))
+                fresh = lease.deadline <= now
+                puts.append(Put(rule, address, max(deadline, lease.deadline), name, fresh, revoked))
         if refused:
             puts = [put for put in puts if put.address not in refused]
             claims = [put for put in claims if put.address not in refused]
@@ -140,60 +140,57 @@ class Ledger:
                 lease.deadline = deadline
                 if fresh:
                     lease.name = name
-            claims = self._names[rule].setdefault(name, {})
-            claims[address] = max(deadline, claims.get(address, deadline))
+            claims = self._names[rule].get(name)
+            if claims is None:
+                self._names[rule][name] = {address: deadline}
+            elif deadline > claims.get(address, 0.0):
+                claims[address] = deadline
             if unrevoke:
                 self._revoked.pop(address, None)
 
     def reserve(self, puts: Iterable[Put]) -> None:
         """Keep room for puts that are on their way to the kernel."""
-        self._reserved.update(self._room(puts))
+        reserved = self._reserved
+        for put in puts:
+            if put.fresh:
+                for key in ((put.rule, None), (put.rule, put.name)):
+                    reserved[key] = reserved.get(key, 0) + 1
 
     def release(self, puts: Iterable[Put]) -> None:
         """They have arrived, or never will."""
-        self._reserved.subtract(self._room(puts))
-        self._reserved = +self._reserved
-
-    def _room(self, puts: Iterable[Put]) -> Counter[tuple[str, bytes | None]]:
-        room: Counter[tuple[str, bytes | None]] = Counter()
+        reserved = self._reserved
         for put in puts:
             if put.fresh:
-                room[(put.rule, None)] += 1
-                room[(put.rule, put.name)] += 1
-        return room
+                for key in ((put.rule, None), (put.rule, put.name)):
+                    reserved[key] -= 1
+                    if not reserved[key]:
+                        del reserved[key]
 
     def _claimed_until(self, rule: str, name: bytes, address: bytes) -> float:
         claims = self._names[rule].get(name)
         return claims.get(address, 0.0) if claims is not None else 0.0
 
     def _fits(
-        self,
-        rule: str,
-        address: bytes,
-        name: bytes,
-        *,
-        live: bool,
-        added: dict[tuple[str, bytes | None], int],
-        now: float,
+        self, rule: str, address: bytes, name: bytes, added: dict[tuple[str, bytes | None], int], now: float
     ) -> bool:
         """Whether one more address fits the name's and the rule's budget."""
-        if name not in self._names[rule] and self._crowded(rule, now):
+        limits, names, leases = self.limits, self._names[rule], self._leases[rule]
+        claim = names.get(name)
+        if claim is None and self._crowded(rule, now):
             return False
-        claim = self._names[rule].get(name, {})
-        if address not in claim:
+        if claim is None or address not in claim:
             key = (rule, name)
-            count = added.get(key, 0) + self._reserved[key]
-            if len(claim) + count >= self.limits.max_addresses_per_name:
+            count = added.get(key, 0) + self._reserved.get(key, 0)
+            if count + (len(claim) if claim else 0) >= limits.max_addresses_per_name:
                 self._sweep_name(rule, name, now)
-                claim = self._names[rule].get(name, {})
-                if len(claim) + count >= self.limits.max_addresses_per_name:
+                if count + len(names.get(name, ())) >= limits.max_addresses_per_name:
                     return False
             added[key] = added.get(key, 0) + 1
-        if not live and address not in self._leases[rule]:
-            total = added.get((rule, None), 0) + self._reserved[(rule, None)]
-            if len(self._leases[rule]) + total >= self.limits.max_per_rule:
+        if address not in leases:
+            total = added.get((rule, None), 0) + self._reserved.get((rule, None), 0)
+            if total + len(leases) >= limits.max_per_rule:
                 self._sweep_when_full(rule, now)
-                if len(self._leases[rule]) + total >= self.limits.max_per_rule:
+                if total + len(leases) >= limits.max_per_rule:
                     return False
             added[(rule, None)] = added.get((rule, None), 0) + 1
         return True
@@ -318,11 +315,24 @@ class Ledger:
 
     # ------------------------------------------------------------ forgetting
 
-    def sweep(self, now: float) -> None:
-        """Forget everything that has lapsed."""
-        for rule in self._leases:
-            self._sweep_rule(rule, now)
+    def sweep(self, now: float) -> Iterator[None]:
+        """Forget everything that has lapsed, a slice at each step.
+
+        A hundred thousand leases at once would hold up every question for as long.
+        """
         self._revoked = {address: end for address, end in self._revoked.items() if end > now}
+        for rule in self.rules():
+            leases, names = self._leases.get(rule, {}), self._names.get(rule, {})
+            for addresses in _slices(leases):
+                for address in addresses:
+                    lease = leases.get(address)
+                    if lease is not None and lease.deadline <= now:
+                        del leases[address]
+                yield
+            for some in _slices(names):
+                for name in some:
+                    self._sweep_name(rule, name, now)
+                yield
 
     def _sweep_rule(self, rule: str, now: float) -> None:
         leases = self._leases[rule]
@@ -332,11 +342,12 @@ class Ledger:
             self._sweep_name(rule, name, now)
 
     def _sweep_name(self, rule: str, name: bytes, now: float) -> None:
-        claims = self._names[rule].get(name, {})
+        names = self._names.get(rule, {})
+        claims = names.get(name, {})
         for address in [address for address, deadline in claims.items() if deadline <= now]:
             del claims[address]
         if not claims:
-            self._names[rule].pop(name, None)
+            names.pop(name, None)
 
     def _crowded(self, rule: str, now: float) -> bool:
         """Whether a rule has as many names as it may have leases.
@@ -352,3 +363,9 @@ class Ledger:
         if now - self._swept_full.get(rule, -1.0) >= 1.0:
             self._swept_full[rule] = now
             self._sweep_rule(rule, now)
+
+
+def _slices(keys: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """What `keys` held at the start, in slices."""
+    held = list(keys)
+    return (held[start : start + _SLICE] for start in range(0, len(held), _SLICE))

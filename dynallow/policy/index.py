@@ -124,8 +124,19 @@ class Index:
         return union(self.deep.find(name), self.deep.find_ancestors(name)) if self.deep else NONE
 
     def match_some_below(self, name: Name) -> RuleSet:
-        """The rules that list some name below `name`."""
-        return union(self.below.find(name), self.match_all_below(name))
+        """The rules that list some name below `name`.
+
+        Those that list all that is below it stand in `below` as well (see `add`), or above it.
+        """
+        return (
+            union(self.below.find(name), self.deep.find_ancestors(name))
+            if self.deep
+            else self.below.find(name)
+        )
+
+    def lists_below_unlisted(self, name: Name) -> bool:
+        """Whether anything below `name` is listed, if nothing lists `name` itself: then no ancestor does."""
+        return name in self.below.literal or (bool(self.below.shaped) and bool(self.below.find(name)))
 
     def add(self, rule: int, pattern: Pattern) -> None:
         """Let `rule` list what `pattern` matches."""

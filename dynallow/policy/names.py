@@ -23,12 +23,13 @@ MAX_WIRE = 255  # … which is 253 characters of text without the trailing dot
 _DOTS = re.compile("[.\u3002\uff0e\uff61]")
 # `_` is no host name character (RFC 952) but is common in names that are asked for.
 _PLAIN = re.compile(rb"[a-z0-9_-]+")
-_PLAIN_TEXT = re.compile(rb"[a-z0-9_.-]+")
 _GLOB = re.compile(rb"[a-z0-9_*-]+")
 _PORT = re.compile(r".*[^:]:\d{1,5}")
 _DECIMAL = re.compile("[0-9]{3}")
 _ADDRESS_LIKE = re.compile(r"[0-9A-Fa-f:./\[\]]+")
 _UNESCAPED = frozenset(string.ascii_letters.encode() + string.digits.encode() + b"_-")
+_PLAIN_BYTES = string.ascii_lowercase.encode() + string.digits.encode() + b"_-"
+_DOT = ord(".")
 
 
 def parse_name(text: str) -> Name:
@@ -48,11 +49,18 @@ def parse_name(text: str) -> Name:
 
 def to_text(name: Name) -> str:
     """The name as printed: no trailing dot, "." for the root, odd bytes escaped (RFC 1035 section 5.1)."""
+    # Nearly all names are plain, and each denial prints its own: dots in the places of the length bytes.
+    text = bytearray(name[1:-1])
+    dots, offset, end = 0, name[0], len(text)
+    while offset < end:
+        size = text[offset]
+        text[offset] = _DOT
+        offset += size + 1
+        dots += 1
+    # Nothing but these dots is odd; one too many stood in a label.
+    if text and text.translate(None, _PLAIN_BYTES) == b"." * dots:
+        return text.decode("ascii")
     parts = labels(name)
-    joined = b".".join(parts)
-    # Nearly all names are plain, and each denial prints its own. A dot too many stood in a label.
-    if _PLAIN_TEXT.fullmatch(joined) and joined.count(b".") == len(parts) - 1:
-        return joined.decode("ascii")
     return ".".join(["".join(map(_ESCAPED.__getitem__, label)) for label in parts]) or "."
 
 

@@ -18,7 +18,7 @@ from dynallow.policy.patterns import Pattern
 from dynallow.policy.rrtypes import DEFAULT_TYPES, SRV, is_data_type, type_text
 from dynallow.policy.rules import Network, Rule
 from dynallow.policy.tracing import trace
-from dynallow.policy.verdict import Outcome, RuleTrace, Verdict
+from dynallow.policy.verdict import UNLISTED, UNLISTED_ABOVE, Outcome, RuleTrace, Verdict
 from dynallow.units import PortRange
 
 _UNDERSCORE = ord("_")
@@ -44,7 +44,11 @@ class Policy:
         found = self.listed.match(name)
         if qtype == SRV and (service_of := service_parent(name)):
             found = union(found, self.listed.match(service_of))
-        kept = self._without_excepted(name, qtype, found) if found and self.excepted.count else found
+        if not found:
+            # Nearly every name that a stranger thinks up ends here, looked up twice and no more.
+            above = self.listed.lists_below_unlisted(name) or name[1:2] == b"_"
+            return UNLISTED_ABOVE if above and self._names_below(name, wall) else UNLISTED
+        kept = self._without_excepted(name, qtype, found) if self.excepted.count else found
         known = self._allowed.get((kept, qtype))
         if known is not None and (known.until is None or wall < known.until):
             return known
@@ -73,7 +77,7 @@ class Policy:
         return tuple(self.rules[index] for index in indexes if not self.rules[index].expired(wall))
 
     def _deny(self, name: Name, found: RuleSet, kept: RuleSet, wall: float) -> Verdict:
-        reason = self._denial(name, found, kept, wall) if found else f"no rule allows {to_text(name)}"
+        reason = self._denial(name, found, kept, wall)
         return Verdict(Outcome.DENIED, (), reason, self._names_below(name, wall))
 
     def _denial(self, name: Name, found: RuleSet, kept: RuleSet, wall: float) -> str:

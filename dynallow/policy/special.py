@@ -13,8 +13,7 @@ and tests and labs live in them.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-from functools import lru_cache
+from collections.abc import Container
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
@@ -74,58 +73,92 @@ def _ranges(version: int, texts: tuple[tuple[str, str], ...]) -> tuple[_Range, .
     )
 
 
-_EXEMPT = {version: _ranges(version, tuple((text, "") for text in _REACHABLE)) for version in (4, 6)}
-_REFUSED = {version: _ranges(version, _SPECIAL) for version in (4, 6)}
+def _by_first_byte(version: int) -> tuple[tuple[_Range, ...], ...]:
+    """For each first byte of an address the ranges to try, the reachable ones (no name) before the others."""
+    ranges = _ranges(version, tuple((text, "") for text in _REACHABLE)) + _ranges(version, _SPECIAL)
+    shift = 24 if version == 4 else 120
+    return tuple(
+        tuple(one for one in ranges if byte & one[0] >> shift == one[1] >> shift) for byte in range(256)
+    )
+
+
+_FOURS = _by_first_byte(4)
+# First byte → the second bytes behind which something special may lie.
+_ODD_FOURS = tuple(
+    frozenset(
+        second
+        for second in range(256)
+        if any(second & mask >> 16 & 255 == network >> 16 & 255 for mask, network, _ in ranges)
+    )
+    for ranges in _FOURS
+)
+_SIXES = _by_first_byte(6)
 _TEREDO = bytes.fromhex("20010000")
+_ONLY_CARRIERS = (_TEREDO, b"\x20\x02")  # no more special than what they carry
 
 
-@lru_cache(maxsize=8192)
+def is_ordinary(packed: bytes) -> bool:
+    """Whether the first bytes alone show an address to be neither special-purpose nor carrying another one.
+
+    True for nearly all that answers hold, and asked for each address of each fresh answer.
+    """
+    first = packed[0]
+    if len(packed) == 4:
+        return packed[1] not in _ODD_FOURS[first]
+    # Inside global unicast, 2000::/3, only 2001::/23 and 2002::/16 are anything else.
+    if first == 0x20:
+        return packed[1] > 2 or packed[1] == 0 or (packed[1] == 1 and packed[2] > 1)
+    return 0x20 < first < 0x40
+
+
 def special_purpose(packed: bytes) -> str | None:
     """The name of the special-purpose range that `packed` (4 or 16 bytes) lies in, or None."""
-    version = 4 if len(packed) == 4 else 6
-    address = int.from_bytes(packed, "big")
-    if version == 6:
-        for form, inner in embedded(packed):
-            if name := special_purpose(inner):
-                return f"{name}, inside {form}"
-        if packed.startswith(_TEREDO):
-            return None
-    if any(address & mask == network for mask, network, _ in _EXEMPT[version]):
+    if is_ordinary(packed):
         return None
-    for mask, network, name in _REFUSED[version]:
+    if len(packed) == 4:
+        ranges = _FOURS[packed[0]]
+    else:
+        for form, inner in embedded(packed):
+            if not is_ordinary(inner) and (name := special_purpose(inner)):
+                return f"{name}, inside {form}"
+        if packed.startswith(_ONLY_CARRIERS):
+            return None
+        ranges = _SIXES[packed[0]]
+    address = int.from_bytes(packed, "big")
+    for mask, network, name in ranges:
         if address & mask == network:
-            return name
+            return name or None
     return None
 
 
-def embedded(packed: bytes) -> Iterator[tuple[str, bytes]]:
+def embedded(packed: bytes) -> tuple[tuple[str, bytes], ...]:
     """The IPv4 addresses that an IPv6 address carries, each with the name of the form.
 
     Mapped and compatible addresses are special as a whole and need no reading here, except that
     the host's own IPv4 address must be found in them too.
     """
     if len(packed) != 16:
-        return
-    if packed.startswith(_NAT64):
-        yield "NAT64", packed[12:]
-    elif packed.startswith(b"\x20\x02"):
-        yield "6to4", packed[2:6]
-    elif packed.startswith(_TEREDO):
-        # RFC 4380 section 4: server in clear, client inverted against NATs that rewrite payloads.
-        yield "Teredo", packed[4:8]
-        yield "Teredo", bytes(byte ^ 0xFF for byte in packed[12:])
-    elif packed.startswith(_TRANSLATED):
-        yield "IPv4-translated", packed[12:]
-    elif packed.startswith(_MAPPED):
-        yield "IPv4-mapped", packed[12:]
-    elif packed.startswith(_COMPATIBLE) and packed[12:] > b"\0\0\0\1":
-        yield "IPv4-compatible", packed[12:]
+        return ()
+    if packed.startswith(b"\x20"):
+        if packed[1] == 2:
+            return (("6to4", packed[2:6]),)
+        if packed.startswith(_TEREDO):
+            # RFC 4380 section 4: server in clear, client inverted against NATs that rewrite payloads.
+            inverted = int.from_bytes(packed[12:], "big") ^ 0xFFFFFFFF
+            return (("Teredo", packed[4:8]), ("Teredo", inverted.to_bytes(4, "big")))
+    form = _BEFORE_IPV4.get(packed[:12])
+    if form is None or (form == _COMPATIBLE and packed[12:] <= b"\0\0\0\1"):
+        return ()
+    return ((form, packed[12:]),)
 
 
-_NAT64 = bytes.fromhex("0064ff9b0000000000000000")  # RFC 6052
-_TRANSLATED = bytes.fromhex("0000000000000000ffff0000")  # RFC 2765, never withdrawn from stacks
-_MAPPED = bytes.fromhex("00000000000000000000ffff")
-_COMPATIBLE = bytes(12)
+_COMPATIBLE = "IPv4-compatible"
+_BEFORE_IPV4 = {
+    bytes.fromhex("0064ff9b0000000000000000"): "NAT64",  # RFC 6052
+    bytes.fromhex("0000000000000000ffff0000"): "IPv4-translated",  # RFC 2765, never withdrawn from stacks
+    bytes.fromhex("00000000000000000000ffff"): "IPv4-mapped",
+    bytes(12): _COMPATIBLE,
+}
 
 
 def is_acceptable(packed: bytes, private: tuple[Network, ...], own: Container[bytes]) -> bool:
@@ -135,11 +168,15 @@ def is_acceptable(packed: bytes, private: tuple[Network, ...], own: Container[by
     embed it: traffic to those leaves by another road (a NAT64 gateway, a tunnel), so the
     embedding IPv6 prefix must itself be named.
     """
-    if special_purpose(packed) is None and packed not in own:
-        ours = len(packed) == 16 and any(inner in own for _, inner in embedded(packed))
-        if not ours:
-            return True
+    if packed not in own and (is_ordinary(packed) or _is_harmless(packed, own)):
+        return True
     if not private:
         return False
     address = ip_address(packed)
     return any(network.version == address.version and address in network for network in private)
+
+
+def _is_harmless(packed: bytes, own: Container[bytes]) -> bool:
+    if special_purpose(packed) is not None:
+        return False
+    return len(packed) == 4 or all([inner not in own for _, inner in embedded(packed)])

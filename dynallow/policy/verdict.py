@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Literal, NamedTuple
 
+from dynallow.policy.names import Name, to_text
 from dynallow.policy.rules import Rule
 
 
@@ -18,10 +19,10 @@ class Outcome(Enum):
 
 
 class Verdict(NamedTuple):
-    """The answer of `Policy.decide`; a tuple, for one is made for every name that a stranger thinks up.
+    """The answer of `Policy.decide`.
 
     rules: those that allow name and type; of a filtered question, those that list the name
-    reason: why not, for EDE and the user; empty when allowed
+    reason: why not; empty when allowed, and when no rule lists the name (`why_not` says so then)
     names_below: an allowed name lies below the denied one (NODATA, not NXDOMAIN: RFC 8020)
     until: when the first of `rules` expires, epoch seconds
     """
@@ -31,6 +32,15 @@ class Verdict(NamedTuple):
     reason: str = ""
     names_below: bool = False
     until: float | None = None
+
+    def why_not(self, name: Name) -> str:
+        """The reason for denying `name`, for EDE and the user."""
+        return self.reason or f"no rule allows {to_text(name)}"
+
+
+# One for all: nothing is made for a name that a stranger thinks up, unless somebody asks why.
+UNLISTED = Verdict(Outcome.DENIED)
+UNLISTED_ABOVE = Verdict(Outcome.DENIED, names_below=True)
 
 
 @dataclass(frozen=True, slots=True)

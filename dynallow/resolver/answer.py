@@ -8,13 +8,14 @@ the question counts, and no special-purpose address passes unless a rule names i
 from __future__ import annotations
 
 import math
-from collections.abc import Container
-from typing import NamedTuple
+from collections.abc import Container, Iterable
+from itertools import chain as joined
+from typing import Final, NamedTuple
 
 from dynallow.errors import WireError
 from dynallow.lease.grant import Grant, Limits, told_ttl
 from dynallow.policy.rules import Rule
-from dynallow.policy.special import is_acceptable
+from dynallow.policy.special import is_acceptable, is_ordinary
 from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.wire import chain, svcb
 from dynallow.wire import numbers as n
@@ -29,6 +30,12 @@ EDE_FILTERED = 17
 _SPECIAL_PURPOSE = "its addresses are special-purpose, and no rule's `private` names their prefix"
 _ELSEWHERE = "its records point to another name"
 STALE_TTL_S = 30  # RFC 8767 section 5.2
+# What an upstream can make `compose` do is bounded: of addresses that need a second look, of HTTPS
+# records and of their bytes no more than these are looked at. No honest name has as many.
+_ODD_MAX: Final = 64
+_SERVICES_MAX: Final = 16
+_SERVICE_BYTES_MAX: Final = 4096
+_new = tuple.__new__  # what Record(...) calls in the end, at half the price
 
 
 class Answer(NamedTuple):
@@ -53,7 +60,7 @@ class Answer(NamedTuple):
     """Monotonic second at which the first of the rules expires."""
     ede: tuple[int, str] | None = None
     scrubbed: int = 0
-    """How many special-purpose addresses were left out."""
+    """How many special-purpose addresses were left out before the answer was full."""
 
     def left(self, now: float) -> int:
         """The TTL to tell at `now`: whole seconds, rounded down."""
@@ -78,27 +85,26 @@ def compose(
 
     Raises WireError when the chain is no chain (`wire.chain.walk`), or ends in data and NXDOMAIN.
     """
-    walked = chain.walk(response, name, qtype)
-    if walked.final and response.rcode != n.NOERROR:
-        # NXDOMAIN speaks of the chain's end (RFC 6604): beside its data one of the two is a lie.
-        raise WireError("NXDOMAIN beside the data that was asked for")
-    rules = scope.verdict.rules if scope.verdict.outcome is Outcome.ALLOWED else ()
-    final, by_rule, scrubbed = _scrub(walked.final, qtype, rules, scope)
+    links, final, end, ttl = chain.walk(response, name, qtype)
+    by_rule: _ByRule = ()
     authority: tuple[Record, ...] = ()
-    ttl = walked.ttl
-    if not walked.final:
-        soa, negative_ttl = chain.negative(response, walked.end)
+    scrubbed, ede = 0, None
+    if final:
+        if response.rcode != n.NOERROR:
+            # NXDOMAIN speaks of the chain's end (RFC 6604): beside its data one of the two is a lie.
+            raise WireError("NXDOMAIN beside the data that was asked for")
+        final, by_rule, scrubbed = _scrub(final, qtype, scope)
+        if not final:
+            ede = (EDE_FILTERED, _SPECIAL_PURPOSE if scrubbed else _ELSEWHERE)
+    else:
+        soa, negative_ttl = chain.negative(response, end)
         authority = (soa,) if soa is not None else ()
-        ttl = min(walked.ttl, negative_ttl) if walked.links else negative_ttl
+        ttl = min(ttl, negative_ttl) if links else negative_ttl
     ttl = told_ttl(ttl, scope.limits, left_s)
-    records = tuple(record._replace(ttl=ttl) for record in (*walked.links, *final))
-    ede = None
-    if walked.final and not final:
-        ede = (EDE_FILTERED, _SPECIAL_PURPOSE if scrubbed else _ELSEWHERE)
     return Answer(
         rcode=response.rcode,
-        records=records,
-        authority=tuple(record._replace(ttl=ttl) for record in authority),
+        records=_told_for(ttl, links + final),
+        authority=_told_for(ttl, authority),
         by_rule=by_rule,
         ttl_s=ttl,
         ends=now + ttl,
@@ -109,31 +115,77 @@ def compose(
     )
 
 
+def _told_for(ttl_s: int, records: tuple[Record, ...]) -> tuple[Record, ...]:
+    """The records with this TTL."""
+    return tuple(
+        [
+            record if record[2] == ttl_s else _new(Record, (record[0], record[1], ttl_s, record[3]))
+            for record in records
+        ]
+    )
+
+
 _ByRule = tuple[tuple[Rule, tuple[bytes, ...]], ...]
 
 
-def _scrub(
-    final: tuple[Record, ...], qtype: int, rules: tuple[Rule, ...], scope: Scope
-) -> tuple[tuple[Record, ...], _ByRule, int]:
+def _scrub(final: tuple[Record, ...], qtype: int, scope: Scope) -> tuple[tuple[Record, ...], _ByRule, int]:
     """(records that may be told, addresses by rule, how many special-purpose ones were left out)."""
-    if not rules:
+    verdict, limits, own, observe = scope
+    rules = verdict.rules
+    addresses: Iterable[bytes]
+    if verdict.outcome is not Outcome.ALLOWED or not rules:
         return final, (), 0
-    if qtype in _HINT_TYPES:
-        # Without derived names a client could not ask for another target's addresses.
-        usable = tuple(r for r in final if svcb.target(r.rdata) in (_ROOT, r.owner))
-        addresses = [address for record in usable for address in svcb.hints(record.rdata)]
-    elif qtype in _ADDRESS_TYPES:
-        usable, addresses = final, [record.rdata for record in final]
+    if qtype in _ADDRESS_TYPES:
+        usable, addresses = final, [record[3] for record in final]
+    elif qtype in _HINT_TYPES:
+        usable = _usable(final)
+        addresses = dict.fromkeys(joined.from_iterable([svcb.hints(record.rdata) for record in usable]))
     else:
         return final, (), 0
-    unique = list(dict.fromkeys(addresses))
-    accepted = {rule: {a for a in unique if is_acceptable(a, rule.private, scope.own)} for rule in rules}
-    acceptable = [address for address in unique if any(address in taken for taken in accepted.values())]
-    granted = acceptable[: scope.limits.max_addresses_per_name]
-    by_rule = tuple((rule, tuple(a for a in granted if a in accepted[rule])) for rule in rules)
-    if scope.observe:
+    granted: list[bytes] = []
+    opened: dict[bytes, set[int]] = {}  # special-purpose addresses that rules name, and which rules do
+    odd = scrubbed = 0
+    for address in addresses:
+        if not is_ordinary(address) or address in own:
+            odd += 1
+            if odd > _ODD_MAX:
+                break
+            if not is_acceptable(address, (), own):
+                takers = {rule.index for rule in rules if is_acceptable(address, rule.private, own)}
+                if not takers:
+                    scrubbed += 1
+                    continue
+                opened[address] = takers
+        granted.append(address)
+        if len(granted) == limits.max_addresses_per_name:
+            break
+    alike = tuple(granted)
+    if opened:
+        by_rule = tuple([(rule, _taken(rule, alike, opened)) for rule in rules])
+    else:
+        by_rule = tuple([(rule, alike) for rule in rules])
+    if observe:
         return final, by_rule, 0
-    return keep(usable, qtype, frozenset(granted)), by_rule, len(unique) - len(acceptable)
+    if usable is final and len(alike) == len(final) and qtype in _ADDRESS_TYPES:
+        return final, by_rule, 0
+    return keep(usable, qtype, frozenset(alike)), by_rule, scrubbed
+
+
+def _taken(rule: Rule, granted: tuple[bytes, ...], opened: dict[bytes, set[int]]) -> tuple[bytes, ...]:
+    return tuple([a for a in granted if a not in opened or rule.index in opened[a]])
+
+
+def _usable(services: tuple[Record, ...]) -> tuple[Record, ...]:
+    """The HTTPS records of the name itself, as many as are looked at.
+
+    Without derived names a client could not ask for another target's addresses.
+    """
+    usable, size = [], 0
+    for record in services[:_SERVICES_MAX]:
+        size += len(record.rdata)
+        if size <= _SERVICE_BYTES_MAX and svcb.target(record.rdata) in (_ROOT, record.owner):
+            usable.append(record)
+    return tuple(usable)
 
 
 def keep(records: tuple[Record, ...], qtype: int, granted: Container[bytes]) -> tuple[Record, ...]:
@@ -146,8 +198,9 @@ def keep(records: tuple[Record, ...], qtype: int, granted: Container[bytes]) -> 
 def grants(answer: Answer, name: bytes, now: float) -> list[Grant]:
     """What must be in the kernel before `answer` may leave at `now` or later until its end."""
     ttl_s = math.ceil(max(answer.ends - now, 0.0))
+    ends = answer.rules_end
     return [
-        Grant(rule.name, address, ttl_s, name, answer.rules_end)
+        _new(Grant, (rule.name, address, ttl_s, name, ends))
         for rule, addresses in answer.by_rule
         for address in addresses
     ]
@@ -171,8 +224,8 @@ def aged(answer: Answer, limits: Limits, now: float) -> Answer:
     left_s = None if answer.rules_end is None else answer.rules_end - now
     ttl = told_ttl(STALE_TTL_S, limits, left_s)
     return answer._replace(
-        records=tuple(record._replace(ttl=ttl) for record in answer.records),
-        authority=tuple(record._replace(ttl=ttl) for record in answer.authority),
+        records=_told_for(ttl, answer.records),
+        authority=_told_for(ttl, answer.authority),
         ttl_s=ttl,
         ends=now + ttl,
         ede=(3, "stale: no upstream answers"),

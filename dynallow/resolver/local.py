@@ -1,7 +1,7 @@
 """Replies made here, without asking anybody: denials, refusals, errors.
 
-dnslib builds what is rare; denials go through `wire.render`, because anybody
-can cause as many of them as he likes.
+dnslib builds what is rare; denials are put together from constant pieces,
+because anybody can cause as many of them as he likes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dynallow.policy.names import parse_name
 from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Edns, Question, QuestionError
-from dynallow.wire.render import Template, render
+from dynallow.wire.render import Template, beside_question, render, render_denial, render_opt
 from dynallow.wire.response import Record
 
 DENIAL_TTL_S = 10
@@ -31,6 +31,7 @@ _SOA_RDATA = (
     + parse_name("hostmaster.dynallow.invalid")
     + struct.pack(">5I", 1, 3600, 600, 86400, DENIAL_TTL_S)
 )
+_SOA = beside_question(n.SOA, DENIAL_TTL_S, _SOA_RDATA)
 
 
 def refusal(question: Question) -> bytes | None:
@@ -81,15 +82,21 @@ def denial(
     filtered = verdict.outcome is Outcome.FILTERED
     nodata = filtered or verdict.names_below
     rcode = n.NOERROR if nodata else n.NXDOMAIN if denied == "nxdomain" else n.REFUSED
-    soa = Record(question.name, n.SOA, DENIAL_TTL_S, _SOA_RDATA)
+    soa, opt, ede, edns = b"" if rcode == n.REFUSED else _SOA, b"", None, question.edns
+    if edns is not None:  # else there is no place for a reason, and none need be put into words
+        ede = (_EDE_FILTERED if filtered else _EDE_BLOCKED, verdict.why_not(question.name))
+        opt = render_opt(rcode, edns.do, ede)
+    reply = render_denial(question.section, question.flags, rcode, soa, opt)
+    if len(reply.body) + 2 <= max_size:
+        return reply
     return render(
         question.section,
         flags=question.flags,
         rcode=rcode,
-        authority=() if rcode == n.REFUSED else (soa,),
-        edns=question.edns is not None,
+        authority=(Record(question.name, n.SOA, DENIAL_TTL_S, _SOA_RDATA),) if soa else (),
+        edns=edns is not None,
         do=question.do,
-        ede=(_EDE_FILTERED if filtered else _EDE_BLOCKED, verdict.reason),
+        ede=ede,
         max_size=max_size,
     )
 

@@ -17,7 +17,6 @@ from dynallow.resolver.road import Road
 from dynallow.units import Endpoint
 
 _RECEIVE_BUFFER = 4 << 20
-MAX_IN_FLIGHT = 4096  # the road's
 
 _IP_PKTINFO = 8
 

@@ -11,7 +11,7 @@ ignored. A DNAME comes with the CNAMEs that it stands for (RFC 6672 section
 from __future__ import annotations
 
 import struct
-from operator import attrgetter
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from dynallow.errors import WireError
@@ -21,15 +21,20 @@ from dynallow.wire.response import Record, Response
 
 # DESIGN section 10; more than real names need, and what resolvers follow is about as much.
 LINKS_MAX: Final = 11
+RECORDS_MAX: Final = 512
+"""The most records at the chain's end that are passed on: what comes after has a bounded amount to do."""
 _NO_TTL: Final = 1 << 32
-_ttl: Final = attrgetter("ttl")
-_rdata: Final = attrgetter("rdata")
+_ttl: Final = itemgetter(2)
+_rdata: Final = itemgetter(3)
+_minimum: Final = struct.Struct(">I").unpack_from
+_new: Final = tuple.__new__  # what Record(...) and Chain(...) call in the end, at half the price
 
 
 class Chain(NamedTuple):
     """`links` are the CNAMEs in order, `final` the records of the asked type at `end`.
 
-    `ttl` is the smallest of all of them, 0 when there are none.
+    `ttl` is the smallest of all of them, 0 when there are none. At most
+    `RECORDS_MAX` records make up `final`.
     """
 
     links: tuple[Record, ...]
@@ -45,51 +50,53 @@ def walk(response: Response, name: Name, qtype: int) -> Chain:
     owner, or a CNAME beside the data that was asked for (RFC 2181 section 10.1):
     a server that sends these cannot be asked which one it meant.
     """
+    answer = response.answer
+    if len(answer) == 1 and answer[0][0] == name and answer[0][1] == qtype:
+        return _new(Chain, ((), answer, name, answer[0][2]))
     aliases: dict[Name, Record] = {}
     torn: set[Name] = set()
-    finals: dict[Name, list[Record]] = {}
-    for record in response.answer:
-        owner, rtype, ttl, rdata = record
-        if rtype == qtype:
-            if owner in finals:
-                finals[owner].append(record)
-            else:
-                finals[owner] = [record]
-        elif rtype == CNAME:
-            other = aliases.get(owner)
-            if other is None:
-                aliases[owner] = record
-            elif other.rdata != rdata:
+    for record in answer:
+        if record[1] == CNAME != qtype:
+            owner, _rtype, ttl, target = record
+            other = aliases.setdefault(owner, record)
+            if other[3] != target:
                 torn.add(owner)
-            elif ttl < other.ttl:  # the same one twice: a clumsy server, not a lie
+            elif ttl < other[2]:  # the same one twice: a clumsy server, not a lie
                 aliases[owner] = record
     links: list[Record] = []
     end, least = name, _NO_TTL
     while (link := aliases.get(end)) is not None:
-        if end in torn or end in finals:
-            raise WireError("CNAME beside another CNAME or beside the data asked for")
+        if end in torn:
+            raise WireError("CNAME beside another CNAME")
         if len(links) == LINKS_MAX:  # a loop comes here too
             raise WireError(f"CNAME loop, or more than {LINKS_MAX} links")
         links.append(link)
         _owner, _rtype, ttl, end = link
         if ttl < least:
             least = ttl
-    rrset = finals.get(end)
-    if rrset is None:
-        return Chain(tuple(links), (), end, least if links else 0)
-    final = _merge(rrset)
+    rrset = [record for record in answer if record[1] == qtype and record[0] == end]
+    if links and len(links) + len(rrset) < len(answer):  # there is something else in it
+        passed = {link[0] for link in links}
+        if any([record[1] == qtype and record[0] in passed for record in answer]):
+            raise WireError("CNAME beside the data asked for")
+    if not rrset:
+        return _new(Chain, (tuple(links), (), end, least if links else 0))
+    final = _merge(rrset[:RECORDS_MAX])
     if qtype == CNAME and len(final) > 1:
         raise WireError("two CNAMEs at one owner")
-    return Chain(tuple(links), final, end, min(least, final[0].ttl))
+    ttl = final[0][2]
+    return _new(Chain, (tuple(links), final, end, ttl if ttl < least else least))
 
 
 def _merge(rrset: list[Record]) -> tuple[Record, ...]:
     """The RRset without duplicates, each record with the smallest TTL (RFC 2181 section 5)."""
+    if len(rrset) == 1:
+        return (rrset[0],)
     ttls = set(map(_ttl, rrset))
     if len(ttls) == 1 and len(set(map(_rdata, rrset))) == len(rrset):
         return tuple(rrset)
     least = min(ttls)
-    unique = {record.rdata: record._replace(ttl=least) for record in rrset}
+    unique = {rdata: _new(Record, (owner, rtype, least, rdata)) for owner, rtype, _, rdata in rrset}
     return tuple(unique.values())
 
 
@@ -101,7 +108,7 @@ def negative(response: Response, end: Name) -> tuple[Record | None, int]:
     """
     for record in response.authority:
         if record.rtype == SOA and is_at_or_below(end, record.owner):
-            (minimum,) = struct.unpack_from(">I", record.rdata, len(record.rdata) - 4)
+            (minimum,) = _minimum(record.rdata, len(record.rdata) - 4)
             ttl = min(record.ttl, minimum)
-            return record._replace(ttl=ttl), ttl
+            return _new(Record, (record.owner, SOA, ttl, record.rdata)), ttl
     return None, 0

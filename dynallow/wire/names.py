@@ -25,6 +25,8 @@ Name = bytes
 
 NAME_MAX: Final = 255
 LABEL_MAX: Final = 63
+LABELS: Final = range(128)
+"""To read a name by: 127 labels and the root's byte. More do not fit, and 64 KiB of them are not read on."""
 _POINTER: Final = 0xC0
 # Honest writers point at the first place where a name stands: one pointer, seldom
 # two. With 127 labels a name the work stays below 20 steps a byte of message.
@@ -38,10 +40,11 @@ def read_name(packet: bytes, pos: int, known: dict[int, Name]) -> tuple[Name, in
     lies before `pos`, because messages are read front to back.
     """
     start = pos
-    length = packet[pos]
-    while 0 < length <= LABEL_MAX:
-        pos += length + 1
+    for _ in LABELS:
         length = packet[pos]
+        if not 0 < length <= LABEL_MAX:
+            break
+        pos += length + 1
     # lower() may run over the length bytes too: they are below 64, and "A" is 65.
     if length == 0:
         pos += 1
@@ -68,12 +71,13 @@ def _follow(packet: bytes, target: int, limit: int) -> Name:
         if not HEADER_SIZE <= target < limit:
             raise WireError(f"compression pointer to byte {target} from byte {limit}")
         pos = target
-        length = packet[pos]
-        while 0 < length <= LABEL_MAX:
+        for _label in LABELS:
+            length = packet[pos]
+            if not 0 < length <= LABEL_MAX:
+                break
             pos += length + 1
             if pos >= limit:
                 raise WireError(f"name at byte {target} runs into the pointer that leads to it")
-            length = packet[pos]
         pieces.append(packet[target:pos])
         if length == 0:
             return b"".join(pieces).lower() + b"\0"

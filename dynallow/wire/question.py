@@ -12,13 +12,15 @@ import struct
 from typing import Final, NamedTuple
 
 from dynallow.errors import WireError
-from dynallow.wire.names import LABEL_MAX, NAME_MAX, Name, read_name
+from dynallow.wire.names import LABEL_MAX, LABELS, NAME_MAX, Name, read_name
 from dynallow.wire.numbers import CD, DO, FORMERR, HEADER_SIZE, NOTIMP, OPCODE, OPT, QR, RD, UDP_PLAIN
 from dynallow.wire.rdata import check_options
 
 _header: Final = struct.Struct(">6H").unpack_from
 _two_words: Final = struct.Struct(">HH").unpack_from
 _fixed: Final = struct.Struct(">HHIH").unpack_from
+_new: Final = tuple.__new__  # what Question(...) calls in the end, at half the price
+_ADDITIONALS_MAX: Final = 16  # OPT, TSIG, SIG(0); 64 KiB of them would keep everybody else waiting
 _OPT_START: Final = b"\0\0\x29"  # root owner, type 41
 
 
@@ -112,10 +114,11 @@ def parse_question(packet: bytes) -> Question:
             raise WireError(f"counts {questions}, {answers}, {authorities} in a query")
         # Labels only: nothing stands before this name that a pointer could name.
         pos = HEADER_SIZE
-        length = packet[pos]
-        while 0 < length <= LABEL_MAX:
-            pos += length + 1
+        for _ in LABELS:
             length = packet[pos]
+            if not 0 < length <= LABEL_MAX:
+                break
+            pos += length + 1
         pos += 1
         if length:
             raise WireError(f"label of length byte {length} in the question")
@@ -131,11 +134,13 @@ def parse_question(packet: bytes) -> Question:
             raise WireError(f"{len(packet) - pos} bytes after the last section")
     except (WireError, IndexError, struct.error) as error:
         raise QuestionError(str(error), FORMERR, id=ident, flags=flags, section=section, edns=edns) from error
-    return Question(ident, flags, name, qtype, qclass, section, edns)
+    return _new(Question, (ident, flags, name, qtype, qclass, section, edns))
 
 
 def _read_additional(packet: bytes, pos: int, count: int) -> tuple[Edns | None, int]:
     """The OPT record among `count` additional ones, if any, and the position after the last."""
+    if count > _ADDITIONALS_MAX:
+        raise WireError(f"{count} additional records in a query")
     edns: Edns | None = None
     known: dict[int, Name] = {}
     for _ in range(count):
@@ -154,5 +159,5 @@ def _read_additional(packet: bytes, pos: int, count: int) -> tuple[Edns | None, 
             raise WireError("second OPT record, or OPT not at the root")
         if length:
             check_options(packet, start, pos)
-        edns = Edns(ttl >> 16 & 0xFF, rclass, ttl & DO != 0, packet[start:pos])
+        edns = _new(Edns, (ttl >> 16 & 0xFF, rclass, ttl & DO != 0, packet[start:pos]))
     return edns, pos

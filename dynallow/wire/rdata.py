@@ -43,6 +43,9 @@ _SHAPES: Final = {
     26: (2, 2, 0),  # PX
     36: (2, 1, 0),  # KX
 }
+# A record of 64 KiB can hold 257 full strings, but also 65535 empty ones, and that many take long.
+_STRINGS_MAX: Final = 1024
+_OPTIONS_MAX: Final = 256
 _NEVER_COMPRESSED: Final = {n.DNAME, 36}  # RFC 6672, RFC 2230: must not be sent so
 
 
@@ -64,7 +67,7 @@ def read_rdata(packet: bytes, rtype: int, start: int, end: int, known: dict[int,
             raise WireError(f"type {rtype} with {end - start} bytes of data")
     elif rtype in (n.TXT, n.SPF):
         if _skip_strings(packet, start, end, None) != end or start == end:
-            raise WireError("text strings do not fill their record")
+            raise WireError(f"text strings do not fill their record, or more than {_STRINGS_MAX} of them")
     elif rtype in (n.HTTPS, n.SVCB):
         check_params(packet[start:end])
     elif rtype == n.NAPTR:
@@ -89,20 +92,22 @@ def _read_shaped(
 
 
 def _skip_strings(packet: bytes, pos: int, end: int, count: int | None) -> int:
-    """The position after `count` character-strings (None: as many as there are).
+    """The position after `count` character-strings (None: as many as there are, but no heap of empty ones).
 
     Beyond `end` when the last one is cut off; the caller compares.
     """
-    while pos < end and count != 0:
+    for _ in range(_STRINGS_MAX if count is None else count):
+        if pos >= end:
+            break
         pos += packet[pos] + 1
-        if count is not None:
-            count -= 1
     return pos
 
 
 def check_options(packet: bytes, pos: int, end: int) -> None:
     """Check that EDNS options tile `packet[pos:end]` exactly (RFC 6891 section 6.1.2)."""
-    while pos < end:
+    for _ in range(_OPTIONS_MAX):
+        if pos >= end:
+            break
         pos += 4 + (packet[pos + 2] << 8 | packet[pos + 3])
     if pos != end:
-        raise WireError("EDNS option runs past its record")
+        raise WireError(f"EDNS option runs past its record, or more than {_OPTIONS_MAX} of them")

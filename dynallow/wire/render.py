@@ -24,8 +24,10 @@ _pointer_and_fixed: Final = struct.Struct(">HHHIH").pack
 _alias: Final = struct.Struct(">HHHIHH").pack
 _fixed: Final = struct.Struct(">HHIH").pack
 _opt: Final = struct.Struct(">BHHBBHH").pack
-_ede: Final = struct.Struct(">HHH").pack
+_opt_ede: Final = struct.Struct(">BHHBBHHHHH").pack
 _ttl: Final = struct.Struct(">I").pack_into
+_read_ttl: Final = struct.Struct(">I").unpack_from
+_new: Final = tuple.__new__  # what Template(...) calls in the end, at half the price
 
 _POINTER: Final = 0xC000
 _REACH: Final = 0x4000  # a pointer has 14 bits
@@ -34,6 +36,8 @@ _SECTION: Final = n.HEADER_SIZE - 2  # where the question section begins in a bo
 _EDE: Final = 15  # option code (RFC 8914)
 # With the longest question and OPT the whole still fits 512 bytes.
 EDE_TEXT_MAX: Final = 200
+_OPT_PLAIN: Final = _opt(0, n.OPT, n.UDP_SAFE, 0, 0, 0, 0)
+_OPT_DO: Final = _opt(0, n.OPT, n.UDP_SAFE, 0, 0, n.DO, 0)
 
 
 class Template(NamedTuple):
@@ -70,7 +74,7 @@ def render(
     7), and only then can it carry `ede` (code, text) or an rcode above 15.
     """
     flags = flags & _ECHOED | n.QR | n.RA | rcode & 0xF
-    opt = _render_opt(rcode, do, ede) if edns else b""
+    opt = render_opt(rcode, do, ede) if edns else b""
     names: dict[Name, int] = {}
     if section:
         names[section[:-4].lower()] = n.HEADER_SIZE
@@ -78,28 +82,47 @@ def render(
             _add_parents(names, section)
     parts = [b"", section]
     offsets: list[int] = []
+    ttls: list[int] = []
     size = n.HEADER_SIZE + len(section)
-    size = _render_records(parts, offsets, names, size, records)
+    size = _render_records(parts, offsets, ttls, names, size, records)
     if authority:
-        size = _render_records(parts, offsets, names, size, authority)
-    if ede is not None and size + len(opt) > max_size:
-        opt = _render_opt(rcode, do, None)  # the answer matters more than its footnote
+        size = _render_records(parts, offsets, ttls, names, size, authority)
+    if opt and ede is not None and size + len(opt) > max_size:
+        opt = render_opt(rcode, do, None)  # the answer matters more than its footnote
     questions = 1 if section else 0
     additionals = 1 if opt else 0
     if size + len(opt) > max_size:
-        opt = _render_opt(rcode, do, ede) if edns else b""
+        opt = render_opt(rcode, do, ede) if edns else b""
         return Template(_head(flags | n.TC, questions, 0, 0, additionals) + section + opt, (), (), 0)
     parts[0] = _head(flags, questions, len(records), len(authority), additionals)
     parts.append(opt)
-    ttls = [record.ttl for record in records]
-    if authority:
-        ttls += [record.ttl for record in authority]
     body = b"".join(parts)
     return Template(body, tuple(offsets), tuple(ttls), _second(len(body), offsets))
 
 
+def beside_question(rtype: int, ttl: int, rdata: bytes) -> bytes:
+    """A record that the asked name itself owns, as it stands right after the question section."""
+    return _pointer_and_fixed(_POINTER | n.HEADER_SIZE, rtype, n.CLASS_IN, ttl, len(rdata)) + rdata
+
+
+def render_denial(section: bytes, flags: int, rcode: int, soa: bytes, opt: bytes) -> Template:
+    """What `render` makes of a denial: `soa` from `beside_question`, `opt` from `render_opt`, or nothing.
+
+    For the flood of names that a stranger thinks up: nothing is looked up or measured, so whether
+    it fits is for the caller to see.
+    """
+    flags = flags & _ECHOED | n.QR | n.RA | rcode & 0xF
+    body = _head(flags, 1, 0, 1 if soa else 0, 1 if opt else 0) + section + soa + opt
+    if not soa:
+        return Template(body, (), (), 0)
+    at = _SECTION + len(section) + 6  # behind pointer, type and class
+    return _new(Template, (body, (at,), _read_ttl(soa, 6), 1 << (len(body) - at - 4) * 8))
+
+
 def _second(size: int, offsets: list[int]) -> int:
     """`Template.second` for a body of `size` bytes."""
+    if len(offsets) == 1:
+        return 1 << (size - offsets[0] - 4) * 8
     ones = bytearray(size)
     for offset in offsets:
         ones[offset + 3] = 1
@@ -107,15 +130,21 @@ def _second(size: int, offsets: list[int]) -> int:
 
 
 def _render_records(
-    parts: list[bytes], offsets: list[int], names: dict[Name, int], size: int, records: Sequence[Record]
+    parts: list[bytes],
+    offsets: list[int],
+    ttls: list[int],
+    names: dict[Name, int],
+    size: int,
+    records: Sequence[Record],
 ) -> int:
-    """Append `records` to `parts`, the places of their TTLs to `offsets`; returns the new size.
+    """Append `records` to `parts`, their TTLs and the places of these to the lists; returns the new size.
 
     Owners and CNAME targets become pointers when the whole name was written
     before: that is all the compression a chain needs. Other rdata is written in
     full, as RFC 3597 asks for all but the oldest types.
     """
     for owner, rtype, ttl, rdata in records:
+        ttls.append(ttl)
         at = names.get(owner)
         if at is None:
             if size < _REACH:
@@ -147,15 +176,19 @@ def _add_parents(names: dict[Name, int], section: bytes) -> None:
         pos += name[pos] + 1
 
 
-def _render_opt(rcode: int, do: bool, ede: tuple[int, str] | None) -> bytes:
+def render_opt(rcode: int, do: bool, ede: tuple[int, str] | None) -> bytes:
     """An OPT record with our UDP size, the rcode's upper bits, DO, and the extended error."""
-    option = b""
-    if ede is not None:
-        code, text = ede
-        # Cut at a character, not in the middle of one.
-        short = text.encode("utf-8", "replace")[:EDE_TEXT_MAX].decode("utf-8", "ignore").encode()
-        option = _ede(_EDE, 2 + len(short), code) + short
-    return _opt(0, n.OPT, n.UDP_SAFE, rcode >> 4, 0, n.DO if do else 0, len(option)) + option
+    if ede is None:
+        if rcode < 16:
+            return _OPT_DO if do else _OPT_PLAIN  # nearly every reply's
+        return _opt(0, n.OPT, n.UDP_SAFE, rcode >> 4, 0, n.DO if do else 0, 0)
+    code, text = ede
+    short = text.encode("utf-8", "replace")
+    if len(short) > EDE_TEXT_MAX:  # cut at a character, not in the middle of one
+        short = short[:EDE_TEXT_MAX].decode("utf-8", "ignore").encode()
+    length = len(short)
+    flags = n.DO if do else 0
+    return _opt_ede(0, n.OPT, n.UDP_SAFE, rcode >> 4, 0, flags, 6 + length, _EDE, 2 + length, code) + short
 
 
 def patch(template: Template, age_s: int, section: bytes = b"") -> bytes:

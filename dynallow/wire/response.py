@@ -10,6 +10,7 @@ and either way of someone whose addresses must not be granted (DESIGN section 10
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from dynallow.errors import WireError
@@ -22,6 +23,13 @@ _question_tail: Final = struct.Struct(">HH").pack
 _fixed: Final = struct.Struct(">HHIH").unpack_from
 _pointer_and_fixed: Final = struct.Struct(">HHHIH").unpack_from
 _TTL_MAX: Final = 0x7FFFFFFF
+_ROOT_OPT: Final = b"\0\0\x29"  # root owner, type 41
+_new: Final = tuple.__new__  # what Record(...) calls in the end, at half the price
+
+# How much is read at a time, in records with an address and a known owner, each of which
+# takes about a microsecond; and what a name may cost in these, at its worst.
+_SLICE: Final = 256
+_NAME_COST: Final = 12
 
 
 class Record(NamedTuple):
@@ -62,7 +70,17 @@ def parse_response(packet: bytes, *, id: int, name: Name, qtype: int) -> Respons
     """The response in `packet` to the question `name` (as it was sent, lower case), `qtype`, IN.
 
     Raises MismatchError when it answers something else, WireError when any part
-    of it is malformed.
+    of it is malformed. All at once: a message made for it takes 100 ms.
+    """
+    *_, response = parse_in_slices(packet, id=id, name=name, qtype=qtype)
+    assert response is not None
+    return response
+
+
+def parse_in_slices(packet: bytes, *, id: int, name: Name, qtype: int) -> Iterator[Response | None]:
+    """The same, with None after each slice of the work, so that others can have their turn between.
+
+    The last item, of most messages the only one, is the response.
     """
     size = len(packet)
     if not n.HEADER_SIZE <= size <= n.MESSAGE_MAX:
@@ -72,24 +90,38 @@ def parse_response(packet: bytes, *, id: int, name: Name, qtype: int) -> Respons
     if ident != id or flags & (n.QR | n.OPCODE) != n.QR:
         raise MismatchError("another id, or not a response to a query")
     if questions != 1:
-        return _questionless(packet)
+        yield _questionless(packet)
+        return
     pos = n.HEADER_SIZE + len(name) + 4
     # Byte for byte, case included: what a forger did not see he cannot echo.
     if packet[n.HEADER_SIZE : pos] != name + _question_tail(qtype, n.CLASS_IN):
         raise MismatchError("response to another question")
     known = {n.HEADER_SIZE: name}
     rcode = flags & 0xF
+    answer: list[Record] = []
+    authority: list[Record] = []
     try:
-        answer, pos = _read_section(packet, pos, answers, known)
-        authority, pos = _read_section(packet, pos, authorities, known)
+        while answers:
+            pos, answers = _read_records(packet, pos, answers, known, answer)
+            if answers:
+                yield None
+        while authorities:
+            pos, authorities = _read_records(packet, pos, authorities, known, authority)
+            if authorities:
+                yield None
         if additionals:
-            extended, pos = _read_additional(packet, pos, additionals, known)
-            rcode |= extended << 4
+            opt: list[int] = []
+            while additionals:
+                pos, additionals = _read_additional(packet, pos, additionals, known, opt)
+                if additionals:
+                    yield None
+            if opt:
+                rcode |= opt[0] << 4
     except (IndexError, struct.error) as error:
         raise WireError("message ends inside a record") from error
     if pos != size:
         raise WireError(f"{size - pos} bytes after the last section")
-    return Response(ident, flags, rcode, answer, authority)
+    yield _new(Response, (ident, flags, rcode, tuple(answer), tuple(authority), False))
 
 
 def _questionless(packet: bytes) -> Response:
@@ -101,31 +133,33 @@ def _questionless(packet: bytes) -> Response:
     return Response(ident, flags, rcode, (), (), questionless=True)
 
 
-def _read_section(
-    packet: bytes, pos: int, count: int, known: dict[int, Name]
-) -> tuple[tuple[Record, ...], int]:
-    """The records of class IN among `count` records at `pos`, and the position after them.
+def _read_records(
+    packet: bytes, pos: int, count: int, known: dict[int, Name], records: list[Record]
+) -> tuple[int, int]:
+    """Read a slice of the `count` records at `pos`: the position after it, and how many are left.
 
-    One long function: it runs once a record on the hottest path there is, where
-    a call costs as much as the work. Reading past the end raises IndexError or
-    struct.error, except in slices, for which `end` is checked.
+    Appends those of class IN to `records`. One long function: it runs once a
+    record on the hottest path there is, where a call costs as much as the work.
+    Reading past the end raises IndexError or struct.error, except in slices of
+    bytes, for which `end` is checked.
     """
-    if not count:
-        return (), pos
     size = len(packet)
-    records: list[Record] = []
-    new = tuple.__new__  # what Record(...) calls in the end, at half the price
-    for _ in range(count):
+    left, room = count, _SLICE
+    while left:
+        left -= 1
+        room -= 1
         if packet[pos] >= 0xC0:
             pointer, rtype, rclass, ttl, length = _pointer_and_fixed(packet, pos)
             start = pos + 12
             owner = known.get(pointer & 0x3FFF)
             if owner is None:
                 owner, _end = read_name(packet, pos, known)
+                room -= _NAME_COST
         else:
             owner, pos = read_name(packet, pos, known)
             rtype, rclass, ttl, length = _fixed(packet, pos)
             start = pos + 10
+            room -= _NAME_COST
         pos = start + length
         if pos > size:
             raise WireError("record runs past the end of the message")
@@ -135,28 +169,38 @@ def _read_section(
             rdata, end = read_name(packet, start, known)
             if end != pos:
                 raise WireError(f"CNAME ends at byte {end}, its record at {pos}")
+            room -= _NAME_COST
         elif rtype == n.AAAA and length == 16:
             rdata = packet[start:pos]
         elif rtype == n.OPT:
             raise WireError("OPT record outside the additional section")
         else:
             rdata = read_rdata(packet, rtype, start, pos, known)
+            room -= _NAME_COST + (length >> 3)
         if rclass == n.CLASS_IN:  # an address of class CH is no address
             if ttl > _TTL_MAX:
                 ttl = 0  # RFC 2181 section 8
-            records.append(new(Record, (owner, rtype, ttl, rdata)))
-    return tuple(records), pos
+            records.append(_new(Record, (owner, rtype, ttl, rdata)))
+        if room < 0:
+            break
+    return pos, left
 
 
-def _read_additional(packet: bytes, pos: int, count: int, known: dict[int, Name]) -> tuple[int, int]:
-    """The upper bits of the rcode from OPT (0 without one), and the position after the section.
+def _read_additional(
+    packet: bytes, pos: int, count: int, known: dict[int, Name], opt: list[int]
+) -> tuple[int, int]:
+    """Read a slice of the additional section: the position after it, and how many records are left.
 
-    The other records are checked and dropped: they answer what nobody asked
-    (invariant 5).
+    Puts the upper bits of the rcode that OPT holds into `opt`. The other records
+    are checked and dropped: they answer what nobody asked (invariant 5).
     """
-    extended = None
-    for _ in range(count):
-        owner, pos = read_name(packet, pos, known)
+    left, room = count, _SLICE
+    while left and room > 0:
+        left -= 1
+        if packet.startswith(_ROOT_OPT, pos):
+            owner, pos = b"\0", pos + 1
+        else:
+            owner, pos = read_name(packet, pos, known)
         rtype, _class, ttl, length = _fixed(packet, pos)
         start = pos + 10
         pos = start + length
@@ -164,9 +208,11 @@ def _read_additional(packet: bytes, pos: int, count: int, known: dict[int, Name]
             raise WireError("record runs past the end of the message")
         if rtype != n.OPT:
             read_rdata(packet, rtype, start, pos, known)
+            room -= 2 * _NAME_COST + (length >> 3)
             continue
-        if extended is not None or owner != b"\0":
+        if opt or owner != b"\0":
             raise WireError("second OPT record, or OPT not at the root")
-        check_options(packet, start, pos)
-        extended = ttl >> 24
-    return extended or 0, pos
+        if length:
+            check_options(packet, start, pos)
+        opt.append(ttl >> 24)
+    return pos, left

@@ -15,7 +15,7 @@ from collections.abc import Container, Iterator
 from typing import Final
 
 from dynallow.errors import WireError
-from dynallow.wire.names import LABEL_MAX, NAME_MAX, Name
+from dynallow.wire.names import LABEL_MAX, LABELS, NAME_MAX, Name
 
 _two_words: Final = struct.Struct(">HH")
 
@@ -26,6 +26,9 @@ _PORT: Final = 3
 _IPV4HINT: Final = 4
 _ECH: Final = 5
 _IPV6HINT: Final = 6
+# More than any service has; without a bound one record could keep its reader busy for 30 ms.
+_PARAMS_MAX: Final = 32
+_PROTOCOLS_MAX: Final = 128
 _HINT_SIZES: Final = {_IPV4HINT: 4, _IPV6HINT: 16}
 
 
@@ -48,6 +51,8 @@ def check_params(rdata: bytes) -> None:
             pos += 4 + length
             values[key] = rdata[pos - length : pos]
             last = key
+            if len(values) > _PARAMS_MAX:
+                raise WireError(f"more than {_PARAMS_MAX} SVCB parameters")
         if pos != len(rdata):
             raise WireError("SVCB parameter runs past its record")
     except (IndexError, struct.error) as error:
@@ -71,9 +76,11 @@ def _check_values(values: dict[int, bytes]) -> None:
 
 
 def _check_alpn(value: bytes) -> None:
-    """Protocol ids: non-empty strings with a length byte, at least one."""
+    """Protocol ids: non-empty strings with a length byte, at least one and not too many."""
     pos = 0
-    while pos < len(value) and value[pos]:
+    for _ in range(_PROTOCOLS_MAX):
+        if pos >= len(value) or not value[pos]:
+            break
         pos += value[pos] + 1
     if pos != len(value) or not value:
         raise WireError("SVCB alpn is malformed")
@@ -81,7 +88,7 @@ def _check_alpn(value: bytes) -> None:
 
 def _check_mandatory(value: bytes, values: dict[int, bytes]) -> None:
     """Keys strictly ascending, each present, and never `mandatory` itself."""
-    if not value or len(value) % 2:
+    if not value or len(value) % 2 or len(value) > 2 * len(values):
         raise WireError(f"SVCB mandatory of {len(value)} bytes")
     last = _MANDATORY
     for key in _keys(value):
@@ -138,10 +145,11 @@ def rebuild(rdata: bytes, keep: Container[bytes]) -> bytes:
 def _params_start(rdata: bytes) -> int:
     """Where the parameters begin: after priority and an uncompressed name."""
     pos = 2
-    length = rdata[pos]
-    while 0 < length <= LABEL_MAX:
-        pos += length + 1
+    for _ in LABELS:
         length = rdata[pos]
+        if not 0 < length <= LABEL_MAX:
+            break
+        pos += length + 1
     if length or pos - 1 > NAME_MAX:
         raise WireError("SVCB target is compressed or too long")
     return pos + 1

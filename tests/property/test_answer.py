@@ -18,6 +18,7 @@ from dynallow.policy.special import is_acceptable
 from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
 from dynallow.wire import svcb
+from dynallow.wire.chain import walk
 from tests.unit.resolver.responses import CDN, DEB, EDGE, SOA, response
 
 TYPES = {"A": 1, "AAAA": 28, "HTTPS": 65}
@@ -123,6 +124,36 @@ def test_compose_any_response_tells_and_grants_the_same_addresses(
     assert answer.ends == 1000.0 + answer.ttl_s
     if left_s is not None:
         assert answer.ttl_s <= left_s
+
+
+@given(lines, st.sampled_from(sorted(TYPES)), rules.filter(bool), limits, st.booleans())
+def test_compose_any_response_grants_what_judging_every_address_for_every_rule_gives(
+    answers: list[str], qtype: str, allowing: list[Rule], bounds: Limits, observe: bool
+) -> None:
+    number, got = TYPES[qtype], response(DEB, qtype, *answers, authority=(SOA,))
+    scope = Scope(Verdict(Outcome.ALLOWED, tuple(allowing)), bounds, {OWN}, observe)
+    try:
+        answer = compose(got, NAME, number, scope, now=0.0, left_s=None)
+    except WireError:
+        return
+    final = walk(got, NAME, number).final
+    if number == TYPES["HTTPS"]:
+        final = tuple(record for record in final if svcb.target(record.rdata) in (b"\0", record.owner))
+        found = [address for record in final for address in svcb.hints(record.rdata)]
+    else:
+        found = [record.rdata for record in final]
+    taken = {
+        rule.index: [a for a in dict.fromkeys(found) if is_acceptable(a, rule.private, {OWN})]
+        for rule in allowing
+    }
+    acceptable = [a for a in dict.fromkeys(found) if any(a in some for some in taken.values())]
+    granted = acceptable[: bounds.max_addresses_per_name]
+    if final:
+        assert answer.by_rule == tuple(
+            (rule, tuple(a for a in granted if a in taken[rule.index])) for rule in allowing
+        )
+    if final and not observe and len(granted) < bounds.max_addresses_per_name:
+        assert answer.scrubbed == len(dict.fromkeys(found)) - len(acceptable)
 
 
 @given(lines, st.sampled_from(sorted(TYPES)), rules.filter(bool), st.sets(st.sampled_from(FOURS + SIXES)))

@@ -116,7 +116,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule()
     def swept(self) -> None:
-        self.ledger.sweep(self.now)
+        list(self.ledger.sweep(self.now))
         assert all(self.ledger.count(name) == sum(1 for r, _ in self.live() if r == name) for name in RULES)
 
     @rule(lost=names, among=some_rules)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynallow.policy import Outcome, PolicyBuilder, parse_name, parse_pattern, to_text
+from dynallow.policy.index import Index, union
 from dynallow.policy.rrtypes import A
 
 EXAMPLES = settings(max_examples=150, deadline=None)
@@ -128,6 +129,39 @@ def test_name_text_of_any_bytes_reads_back(raw: list[bytes]) -> None:
     # What looks like an IPv4 address is refused on purpose.
     if not all(part.isdigit() for part in raw):
         assert parse_name(text) == name
+
+
+@EXAMPLES
+@given(
+    st.lists(
+        st.binary(min_size=1, max_size=63) | st.sampled_from([b"a.b", b".", b"\x01a", b"deb-1_"]), max_size=4
+    )
+)
+def test_name_text_is_the_escaped_labels_joined_by_dots(raw: list[bytes]) -> None:
+    def escaped(byte: int) -> str:
+        char = chr(byte)
+        if char.isascii() and (char.isalnum() or char in "-_"):
+            return char
+        return f"\\{char}" if char == "." else f"\\{byte:03}"
+
+    name = b"".join(bytes((len(part),)) + part.lower() for part in raw) + b"\0"
+    assert to_text(name) == ".".join("".join(map(escaped, part.lower())) for part in raw) or "."
+
+
+@EXAMPLES
+@given(rules, name_text)
+def test_index_shortcuts_give_what_looking_everything_up_gives(
+    drafts: list[tuple[list[str], list[str]]], parts: list[str]
+) -> None:
+    index = Index()
+    for number, (patterns, _) in enumerate(drafts):
+        for text in patterns:
+            index.add(number, parse_pattern(text))
+    name = wire(parts)
+    everything = union(index.below.find(name), index.match_all_below(name))
+    assert index.match_some_below(name) == everything
+    if not index.match(name):
+        assert index.lists_below_unlisted(name) == bool(everything)
 
 
 @EXAMPLES

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynallow.policy.special import special_purpose
+from dynallow.policy.special import embedded, is_ordinary, special_purpose
 
 NOT_REACHABLE = [
     ip_network(text)
@@ -107,6 +107,9 @@ embeddings |= st.builds(
 def check(packed: bytes) -> None:
     address = ip_address(packed)
     assert (special_purpose(packed) is None) == all(map(plain, readings(address))), address
+    if is_ordinary(packed):
+        assert special_purpose(packed) is None, address
+        assert not embedded(packed), address
 
 
 def test_special_purpose_corner_of_every_range_agrees_with_the_table() -> None:
@@ -118,3 +121,15 @@ def test_special_purpose_corner_of_every_range_agrees_with_the_table() -> None:
 @given(ipv4 | filler | embeddings)
 def test_special_purpose_random_and_embedding_addresses_agree_with_the_table(packed: bytes) -> None:
     check(packed)
+
+
+def test_is_ordinary_says_so_of_every_block_that_holds_nothing_special() -> None:
+    """All starts of 16 bits: it is not just always False."""
+    fours = [network for network in NOT_REACHABLE if network.version == 4]
+    special: set[int] = set()
+    for network in fours:
+        special.update(range(int(network[0]) >> 16, (int(network[-1]) >> 16) + 1))
+    for start in range(0x10000):
+        assert is_ordinary(start.to_bytes(2, "big") + b"\2\3") == (start not in special), hex(start)
+    for start in range(0x2000, 0x4000):
+        assert is_ordinary(start.to_bytes(2, "big") + b"\x0d" + bytes(13)) == (start != 0x2002), hex(start)

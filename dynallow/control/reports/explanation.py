@@ -64,7 +64,7 @@ def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int
     outcome: Literal["allowed", "denied", "filtered"] = (
         "filtered" if verdict.outcome is Outcome.FILTERED else "denied"
     )
-    text = verdict.reason
+    text = verdict.why_not(name)
     if verdict.outcome is Outcome.ALLOWED:
         fitting = [rule for rule in rules if rule["outcome"] == "allows" and _fits(rule, port, user)]
         outcome = "allowed" if fitting else "denied"

@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dynallow.errors import UpstreamError, WireError
 from dynallow.policy.patterns import Pattern
+from dynallow.resolver.upstream.datagrams import Target, target
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.units import Endpoint
 from dynallow.wire import numbers as n
@@ -34,12 +35,16 @@ class Server:
     """An upstream server and how it has done so far."""
 
     endpoint: Endpoint
+    target: Target = field(init=False, repr=False)
     asked: int = 0
     failed: int = 0
     failures_in_row: int = 0
     rest_until: float = 0.0
     latency_s: float | None = None
     last_error: str | None = None
+
+    def __post_init__(self) -> None:
+        self.target = target(self.endpoint)
 
     def succeeded(self, latency_s: float) -> None:
         """Take note of an answer; latency is smoothed over about eight of them."""
@@ -87,15 +92,15 @@ class Upstreams:
         Raises UpstreamError after three tries or 3.8 s; `reached` tells whether
         any server said anything at all.
         """
-        loop = asyncio.get_running_loop()
-        end = loop.time() + _TOTAL_S
+        time = asyncio.get_running_loop().time
+        started = time()
+        end = started + _TOTAL_S
         reached, why = False, "no upstream server is configured"
-        for number, server in enumerate(self._order(name, loop.time())):
-            started = loop.time()
+        for number, server in enumerate(self._order(name, started)):
             patience = min(self.timeout_s, _share(end - started, _TRIES - 1 - number))
             server.asked += 1
             try:
-                response = await self.exchange.ask(server.endpoint, name, qtype, patience)
+                response = await self.exchange.ask(server.target, name, qtype, started + patience)
                 fault = _fault(response)
             except TimeoutError:
                 fault = f"no answer in {patience:.1f} s"
@@ -105,18 +110,20 @@ class Upstreams:
                 reached, fault = True, f"malformed answer: {error}"
             else:
                 if fault is None:
-                    server.succeeded(loop.time() - started)
+                    server.succeeded(time() - started)
                     return response
                 reached = True
-            server.fell_short(loop.time(), fault)
+            started = time()
+            server.fell_short(started, fault)
             why = f"{server.endpoint}: {fault}"
         raise UpstreamError(why, reached=reached)
 
     def _order(self, name: bytes, now: float) -> list[Server]:
         """The servers to try: as configured, those that just failed last, three tries in all."""
-        servers = self._zone_of(name)
-        ordered = sorted(servers, key=lambda server: server.rest_until > now)
-        return (ordered * _TRIES)[:_TRIES] if ordered else []
+        servers = self._zone_of(name) if self.zones else self.servers
+        if len(servers) > 1:
+            servers = sorted(servers, key=lambda server: server.rest_until > now)
+        return [*servers, *servers, *servers][:_TRIES]
 
     def _zone_of(self, name: bytes) -> Sequence[Server]:
         """The servers of the zone whose pattern matches with the most labels, else the general ones."""
@@ -136,9 +143,11 @@ def _share(left_s: float, later: int) -> float:
 
 def _fault(response: Response) -> str | None:
     """Why a well-formed response is of no use; None when it is."""
+    if response.answer and response.rcode == n.NOERROR:
+        return None
     if response.questionless or response.rcode not in (n.NOERROR, n.NXDOMAIN):
         return f"rcode {response.rcode}"
-    if response.rcode == n.NOERROR and not response.answer:
+    if response.rcode == n.NOERROR:
         kinds = {record.rtype for record in response.authority}
         if _NS in kinds and n.SOA not in kinds:
             return "a referral: it does not resolve for us"  # lame, or no recursion here

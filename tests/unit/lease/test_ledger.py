@@ -354,7 +354,8 @@ def test_sweep_forgets_lapsed_leases_claims_and_revocations() -> None:
     hold(table, grant(THREE))
     revoke(table, CDN)
     table.adopt_revoked(SIX, 50.0)
-    table.sweep(100.0)
+    for _ in table.sweep(100.0):
+        pass
     assert table.count(WEB) == 2
     assert {address for _, address, _ in table.of(DEB, 100.0)} == {TWO, THREE}
     (put,) = table.plan([grant(SIX)], 100.0).puts

@@ -42,7 +42,8 @@ def names(verdict: Verdict) -> list[str]:
 
 def test_decide_empty_policy_denies_everything() -> None:
     verdict = decide(Policy(), "example.org")
-    assert (verdict.outcome, verdict.reason) == (Outcome.DENIED, "no rule allows example.org")
+    assert verdict.outcome is Outcome.DENIED
+    assert verdict.why_not(parse_name("example.org")) == "no rule allows example.org"
     assert not verdict.names_below
     assert decide(Policy(), ".").outcome is Outcome.DENIED
 

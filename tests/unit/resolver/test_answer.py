@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 
 import dns.rdata
@@ -14,6 +16,7 @@ from dynallow.policy.rules import Rule
 from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
 from dynallow.wire import svcb
+from dynallow.wire.response import Record, Response
 from tests.unit.resolver.responses import CDN, DEB, SOA, response
 
 A, CNAME, TXT, AAAA, HTTPS = 1, 5, 16, 28, 65
@@ -279,3 +282,42 @@ def test_aged_answer_is_told_for_thirty_seconds_more() -> None:
 def test_aged_answer_ends_with_its_rules() -> None:
     told = aged(answer(f"{DEB} 40 IN A {FOUR}", left_s=4010.5), Limits(), 5000.0)
     assert told.left(5000.0) == 10
+
+
+# ---------------------------------------------------------------- what an upstream can make of it
+
+
+def heap(count: int, qtype: int, rdata: Callable[[int], bytes]) -> Response:
+    """A response with `count` records of one type at the asked name."""
+    return Response(
+        7, 0x8180, 0, tuple(Record(NAME, qtype, 60, rdata(number)) for number in range(count)), ()
+    )
+
+
+def composed(got: Response, qtype: int) -> Answer:
+    return compose(got, NAME, qtype, scope(), now=0.0, left_s=None)
+
+
+def test_compose_thousands_of_addresses_hands_out_the_first_of_them() -> None:
+    told = composed(heap(4000, A, lambda number: struct.pack(">I", 0x08000000 + number)), A)
+    assert addresses(told) == tuple(struct.pack(">I", 0x08000000 + number) for number in range(256))
+
+
+def test_compose_heap_of_special_addresses_is_not_looked_through() -> None:
+    told = composed(heap(4000, A, lambda number: struct.pack(">I", 0x0A000000 + number)), A)
+    assert (told.records, told.scrubbed, told.ede is not None) == ((), 64, True)
+
+
+def test_compose_heap_of_other_records_is_cut() -> None:
+    told = composed(heap(4000, TXT, lambda number: b"\4" + struct.pack(">I", number)), TXT)
+    assert len(told.records) == 512
+
+
+def test_compose_heap_of_https_records_is_cut_and_grants_what_it_tells() -> None:
+    def service(number: int) -> bytes:
+        return b"\0\1\0\0\4\0\4" + struct.pack(">I", 0x08000000 + number)
+
+    told = composed(heap(4000, HTTPS, service), HTTPS)
+    hinted = [address for record in told.records for address in svcb.hints(record.rdata)]
+    assert tuple(hinted) == granted(told)["web"]
+    assert len(told.records) == 16

@@ -11,12 +11,14 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import pytest
 
 from dynallow.errors import KernelError
 from dynallow.lease.grant import Grant
 from dynallow.policy.names import parse_name
 from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import PolicyBuilder
+from dynallow.resolver import road as road_module
 from tests.unit.resolver.host import (
     DEB,
     ONE,
@@ -117,7 +119,9 @@ def test_walk_every_address_refused_is_servfail() -> None:
 
 def test_walk_thousand_at_once_cost_one_query_and_one_transaction() -> None:
     async def work(host: Host, server: Nameserver) -> None:
-        replies = await asyncio.gather(*(host.ask(id=number) for number in range(1000)))
+        packets = [question(id=number) for number in range(1000)]
+        given = await asyncio.gather(*(host.road.walk(packet, udp=True) for packet in packets))
+        replies = [dns.message.from_wire(reply) for reply in given if reply is not None]
         assert [reply.id for reply in replies] == list(range(1000))
         assert all(addresses(reply) == {ONE, TWO} for reply in replies)
         assert (len(server.asked), len(host.gate.calls)) == (1, 1)
@@ -137,6 +141,29 @@ def test_walk_client_that_goes_away_does_not_take_the_answer_with_him() -> None:
         assert addresses(await second) == {ONE, TWO}
 
     on_host(work)
+
+
+def test_walk_more_wait_than_may_is_servfail_while_denied_and_cached_are_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(road_module, "MAX_WAITING", 2)
+
+    async def work(host: Host, server: Nameserver) -> None:
+        await host.ask("cached.example.org")
+        host.gate.open = asyncio.Event()
+        waiting = [asyncio.ensure_future(host.ask(name)) for name in ("a.example.org", "b.example.org")]
+        await until(lambda: len(host.gate.calls) == 3)
+        reply = await host.ask("c.example.org")
+        assert (reply.rcode(), host.road.counts.overload) == (dns.rcode.SERVFAIL, 1)
+        assert addresses(await host.ask("cached.example.org")) == {ONE}
+        assert (await host.ask("denied.example.net")).rcode() == dns.rcode.NXDOMAIN
+        host.gate.open.set()
+        assert [addresses(reply) for reply in await asyncio.gather(*waiting)] == [{ONE}, {ONE}]
+        assert addresses(await host.ask("c.example.org")) == {ONE}
+
+    names = ("a", "b", "c", "cached")
+    one_each = zone(*(f"{name}.example.org 300 IN A 192.0.2.1" for name in names))
+    on_host(work, one_each, allowed=policy(web="*.example.org"))
 
 
 # ---------------------------------------------------------------- cache, hot replies

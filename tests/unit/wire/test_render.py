@@ -153,6 +153,14 @@ def test_render_longest_truncated_reply_fits_512_bytes() -> None:
     assert parsed(template).flags & dns.flags.TC
 
 
+def test_render_truncated_reply_to_a_plain_question_with_a_reason_has_no_opt_record() -> None:
+    """Regression: ARCOUNT said 1 and no OPT followed, in stale answers over 512 bytes for plain clients."""
+    many = tuple(Record(DEB, A, 30, bytes([192, 0, 2, last])) for last in range(60))
+    message = parsed(render(asked(), flags=0, rcode=0, records=many, ede=(3, "stale"), max_size=512))
+    assert message.flags & dns.flags.TC
+    assert message.edns == -1
+
+
 def test_render_names_beyond_the_reach_of_a_pointer_are_written_out() -> None:
     far = [Record(b"\x05n%04d\x01x\0" % index, AAAA, 60, bytes(16)) for index in range(600)]
     records = [

@@ -1,0 +1,231 @@
+"""Questions on their way over UDP, each on a socket of its own, all read in one place.
+
+The fresh answer's hot path: asyncio's `sock_recv` under a timeout costs three
+times as much as all of this. The sockets stand in an epoll set of our own, which
+the loop watches as one reader; one timer serves all deadlines.
+
+Knows sockets and `wire`; must not know which server is next, nor TCP. A response
+counts only if it comes from the asked address and port (the socket is connected),
+with our id and our question byte for byte. Everything else is dropped and counted
+and the waiting goes on: a forger must not be able to end it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import select
+import socket
+from array import array
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from dynallow.errors import WireError
+from dynallow.units import Endpoint
+from dynallow.wire.query import build_query
+from dynallow.wire.response import MismatchError, Response, parse_response
+
+_RECEIVE = 8192
+_BIND_TRIES = 8
+_FIRST_PORT = 1024
+_EVENTS = 256
+_DRAWN = 1024  # random numbers taken from the kernel at a time: one call for hundreds of questions
+_FLAGS = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+
+
+class Target(NamedTuple):
+    """A server as the socket calls want it."""
+
+    family: socket.AddressFamily
+    sockaddr: tuple[str, int]
+    anywhere: str
+    """The unspecified address of its family, to bind to."""
+
+
+def target(endpoint: Endpoint) -> Target:
+    """The target that an endpoint is."""
+    version_6 = endpoint.address.version == 6
+    family = socket.AF_INET6 if version_6 else socket.AF_INET
+    return Target(family, (str(endpoint.address), endpoint.port), "::" if version_6 else "0.0.0.0")  # noqa: S104
+
+
+@dataclass(slots=True)
+class ExchangeCounts:
+    """What came in that was not the answer, and how often TCP was needed."""
+
+    mismatched: int = 0
+    malformed: int = 0
+    tcp: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """One question and the socket that its answer comes to."""
+
+    sock: socket.SocketType
+    ident: int
+    name: bytes
+    qtype: int
+    deadline: float
+    told: asyncio.Future[Response | None]
+    """The answer; None when the question should be asked over TCP. TimeoutError at the deadline."""
+    suspicious: bool = False
+    """Somebody has guessed once already."""
+
+
+class Datagrams:
+    """All questions that wait for a datagram; their sockets carry `mark` (None: not allowed to)."""
+
+    def __init__(self, mark: int | None) -> None:
+        self.mark = mark
+        self.counts = ExchangeCounts()
+        self._waiting: dict[int, Waiting] = {}
+        self._numbers: list[int] = []
+        self._poll: select.epoll | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Let go of the loop; who still waits is told of it by his own end."""
+        if self._poll is not None:
+            asyncio.get_running_loop().remove_reader(self._poll)
+            self._poll.close()
+            self._poll = None
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def ask(self, to: Target, name: bytes, qtype: int, deadline: float) -> Waiting:
+        """Send the question; `told` of what is returned will tell. Raises OSError.
+
+        Whoever asked calls `done` with it in the end, whatever happened.
+        """
+        ident = self.draw()
+        sock = self._connected(to)
+        try:
+            sock.send(build_query(ident, name, qtype))
+            told = asyncio.get_running_loop().create_future()
+            waiting = Waiting(sock, ident, name, qtype, deadline, told)
+            self._watch(waiting)
+        except OSError:
+            sock.close()
+            raise
+        return waiting
+
+    def wait_on(self, waiting: Waiting) -> None:
+        """TCP did not help: the right datagram may still come."""
+        waiting.told = asyncio.get_running_loop().create_future()
+        self._watch(waiting)
+
+    def done(self, waiting: Waiting) -> None:
+        """No answer is wanted any more."""
+        self._waiting.pop(waiting.sock.fileno(), None)
+        waiting.sock.close()  # and is out of the epoll set with that
+
+    def draw(self) -> int:
+        """16 bits that nobody can foresee."""
+        if not self._numbers:
+            self._numbers = array("H", os.urandom(2 * _DRAWN)).tolist()
+        return self._numbers.pop()
+
+    def _connected(self, to: Target) -> socket.SocketType:
+        """A fresh connected socket at a port nobody can foresee (RFC 5452 section 9.2)."""
+        sock = socket.SocketType(to.family, socket.SOCK_DGRAM | _FLAGS)
+        try:
+            if self.mark is not None:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self.mark)
+            for _ in range(_BIND_TRIES):
+                while (port := self.draw()) < _FIRST_PORT:
+                    pass
+                try:
+                    sock.bind((to.anywhere, port))
+                    break
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE:
+                        raise
+            sock.connect(to.sockaddr)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    # ------------------------------------------------------------ reading
+
+    def _watch(self, waiting: Waiting) -> None:
+        if self._poll is None:
+            self._poll = select.epoll()
+            asyncio.get_running_loop().add_reader(self._poll, self._read)
+        number = waiting.sock.fileno()
+        self._poll.register(number, select.EPOLLIN)
+        self._waiting[number] = waiting
+        if self._timer is None or waiting.deadline < self._timer.when():
+            self._set_timer(waiting.deadline)
+
+    def _read(self) -> None:
+        """Take one datagram from every socket that has some; the others' turn comes at once."""
+        if self._poll is None:
+            return
+        for number, _ in self._poll.poll(0, _EVENTS):
+            waiting = self._waiting.get(number)
+            if waiting is None:
+                continue
+            try:
+                packet = waiting.sock.recv(_RECEIVE)
+            except BlockingIOError:  # a datagram with a wrong checksum: there is nothing to read
+                continue
+            except OSError as error:  # an ICMP error: nobody listens there
+                self._tell(number, waiting, error)
+                continue
+            self._heed(number, waiting, packet)
+
+    def _heed(self, number: int, waiting: Waiting, packet: bytes) -> None:
+        """Tell of the answer; drop and count what is none.
+
+        After the first mismatch somebody is guessing, so the try moves to TCP,
+        where he would have to guess the sequence numbers as well.
+        """
+        try:
+            response = parse_response(packet, id=waiting.ident, name=waiting.name, qtype=waiting.qtype)
+        except MismatchError:
+            self.counts.mismatched += 1
+            if not waiting.suspicious:
+                waiting.suspicious = True
+                self._tell(number, waiting, None)
+        except WireError:
+            self.counts.malformed += 1
+            if _is_truncated(packet):  # ours, and cut in the middle of a record: some servers truncate so
+                self._tell(number, waiting, None)
+        else:
+            self._tell(number, waiting, None if response.truncated else response)
+
+    def _tell(self, number: int, waiting: Waiting, what: Response | OSError | None) -> None:
+        """Wake who waits; what comes later stays in the socket until somebody waits again."""
+        del self._waiting[number]
+        if what is None and self._poll is not None:
+            self._poll.unregister(number)  # it is still needed; any other is closed in a moment
+        if waiting.told.done():  # he was cancelled
+            return
+        if isinstance(what, OSError):
+            waiting.told.set_exception(what)
+        else:
+            waiting.told.set_result(what)
+
+    # ------------------------------------------------------------ time
+
+    def _set_timer(self, deadline: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        """Tell those whose time is over; the timer goes on only while somebody waits."""
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for number, waiting in list(self._waiting.items()):
+            if waiting.deadline <= now:
+                self._tell(number, waiting, TimeoutError())
+        if self._waiting:
+            self._set_timer(min(waiting.deadline for waiting in self._waiting.values()))
+
+
+def _is_truncated(packet: bytes) -> bool:
+    return len(packet) > 2 and bool(packet[2] & 0x02)  # TC (RFC 1035 section 4.1.1)
