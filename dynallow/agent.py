@@ -39,7 +39,8 @@ from dynallow.lease.ledger import Ledger, Revocation
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import GRANTING_TYPES
-from dynallow.resolver.cache import AnswerCache, HotReplies
+from dynallow.resolver.cache import AnswerCache
+from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.road import Road, Terms
 from dynallow.resolver.tcp import TcpListener
 from dynallow.resolver.udp import UdpListener

@@ -1,17 +1,15 @@
-"""Answers that were given, and replies that can be given again as they are.
+"""Answers that were given, by name and type.
 
 Invariant: what stands here was leased, in this generation of the policy.
-Whatever takes a lease or a rule away empties both stores in the same step.
-Time is an argument (monotonic seconds).
+Whatever takes a lease or a rule away empties it in the same step. Time is an
+argument (monotonic seconds).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 from dynallow.resolver.answer import Answer
-from dynallow.wire.render import Template, patch
 
 Key = tuple[bytes, int]
 
@@ -57,51 +55,3 @@ class AnswerCache:
     def clear(self) -> None:
         """Forget everything."""
         self._answers.clear()
-
-
-@dataclass(slots=True)
-class _Reply:
-    template: Template
-    ttl_s: int
-    ends: float
-    told: int
-    body: bytes
-
-
-class HotReplies:
-    """Rendered UDP replies by the question's bytes after its id.
-
-    The same bytes get the same reply, but for the id and the TTLs, which are
-    lowered at most once a second: a hot question costs a look-up and a join.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._replies: dict[bytes, _Reply] = {}
-
-    def __len__(self) -> int:
-        return len(self._replies)
-
-    def get(self, packet: bytes, now: float) -> bytes | None:
-        """The reply to `packet`, or None."""
-        reply = self._replies.get(packet[2:])
-        if reply is None:
-            return None
-        told = int(reply.ends - now)
-        if told <= 0:
-            del self._replies[packet[2:]]
-            return None
-        if told != reply.told:
-            reply.body = patch(reply.template, reply.ttl_s - told)
-            reply.told = told
-        return packet[:2] + reply.body
-
-    def put(self, packet: bytes, template: Template, answer: Answer) -> None:
-        """Keep a reply for as long as its answer may be told."""
-        self._replies[packet[2:]] = _Reply(template, answer.ttl_s, answer.ends, -1, b"")
-        if len(self._replies) > self.size:
-            del self._replies[next(iter(self._replies))]
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._replies.clear()

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Counts:
-    """Since the agent's start. A question is counted once by verdict and once by source."""
+    """Since the agent's start. A question is counted once by verdict and once by source.
+
+    But for `hot`: a reply given again was allowed when it was made, and is counted here alone.
+    """
 
     allowed: int = 0
     denied: int = 0
+    """Also when the denial was given before and stood ready."""
     filtered: int = 0
     malformed: int = 0
     refused: int = 0

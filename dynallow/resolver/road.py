@@ -32,9 +32,10 @@ from dynallow.policy.policy import Policy
 from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.resolver import local
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
-from dynallow.resolver.cache import AnswerCache, HotReplies, Key
+from dynallow.resolver.cache import AnswerCache, Key
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.flight import Flight
+from dynallow.resolver.hot import Denials, HotReplies
 from dynallow.resolver.leaser import Leaser
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
@@ -75,6 +76,7 @@ class Road:
     cache: AnswerCache
     hot: HotReplies
     tasks: Tasks
+    denials: Denials = field(default_factory=Denials)
     own: Container[bytes] = frozenset()
     counts: Counts = field(default_factory=Counts)
     clock: Callable[[], float] = time.monotonic
@@ -97,37 +99,40 @@ class Road:
             self.counts.refused += 1
             return refusal
         size = min(question.udp_size, n.UDP_SAFE) if udp else n.MESSAGE_MAX
-        reply, answer = await self._decide(question, size)
+        reply, answer, denied = await self._decide(question, size)
+        # Options differ from question to question (cookies): such a reply would never be found again.
+        keep = udp and not (question.edns is not None and question.edns.raw)
         if answer is None:
+            if keep and denied is not None:
+                self.denials.put(packet, reply, denied, self.clock())
             return packet[:2] + reply.body
         left = answer.left(self.clock())
-        # Options differ from question to question (cookies): such a reply would never be found again.
-        if udp and left > 0 and not (question.edns is not None and question.edns.raw):
+        if keep and left > 0:
             self.hot.put(packet, reply, answer)
         return packet[:2] + patch(reply, answer.ttl_s - left)
 
-    async def _decide(self, question: Question, size: int) -> tuple[Template, Answer | None]:
-        """The reply, and the answer that it rests on if it may be given again."""
+    async def _decide(self, question: Question, size: int) -> tuple[Template, Answer | None, Outcome | None]:
+        """The reply, and the answer or the denial that it rests on if it may be given again."""
         for _ in range(_ROUNDS):
             generation = self.generation
             verdict = self.terms.policy.decide(question.name, question.qtype, self.wall())
             self._count(verdict)
             if verdict.outcome is not _ALLOWED and not self.terms.observe:
-                return local.denial(question, verdict, self.terms.denied, size), None
+                return local.denial(question, verdict, self.terms.denied, size), None, verdict.outcome
             try:
                 answer = await self._obtain((question.name, question.qtype), verdict)
             except DecideAgainError:
                 continue
             except (KernelError, UpstreamError, OverloadError) as error:
                 if generation == self.generation:
-                    return self._fail(question, error, size), None
+                    return self._fail(question, error, size), None, None
                 continue  # it may have failed because what it rested on is gone
             # From here to the reply nothing waits: what was acknowledged still holds.
             self.alert()
             if generation == self.generation:
-                return self._render(question, answer, size), answer
+                return self._render(question, answer, size), answer, None
         unsettled = DecideAgainError("the rules changed again and again while this question waited")
-        return self._fail(question, unsettled, size), None
+        return self._fail(question, unsettled, size), None, None
 
     async def _obtain(self, key: Key, verdict: Verdict) -> Answer:
         """An answer whose leases hold: cached, a twin's, or fresh."""
@@ -255,4 +260,5 @@ class Road:
         self.generation += 1
         self.cache.clear()
         self.hot.clear()
+        self.denials.clear()
         self._flights.clear()

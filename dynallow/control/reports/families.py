@@ -77,6 +77,7 @@ def metrics(agent: Source) -> bytes:
         Family(
             "dynallow_hot_replies", "Rendered replies kept.", "gauge", ((none, float(len(agent.road.hot))),)
         ),
+        Family("dynallow_denials_kept", "Denials kept.", "gauge", ((none, float(len(agent.road.denials))),)),
         Family(
             "dynallow_in_flight",
             "Questions and other work under way.",

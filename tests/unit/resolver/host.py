@@ -21,7 +21,8 @@ from dynallow.errors import KernelError
 from dynallow.lease.grant import Grant, Limits
 from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
-from dynallow.resolver.cache import AnswerCache, HotReplies
+from dynallow.resolver.cache import AnswerCache
+from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.road import Road, Terms
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Server, Upstreams

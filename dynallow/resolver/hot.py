@@ -1,0 +1,115 @@
+"""UDP replies that can be given again as they are, by the question's bytes after its id.
+
+Invariants: what stands here was leased or denied in this generation of the
+policy, and whatever takes a lease or a rule away empties both stores in the same
+step; no reply tells a TTL above what is left (invariant 2); what a flood of
+denied names fills is not where the allowed ones stand (10). Time is an argument
+(monotonic seconds).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from dynallow.policy.verdict import Outcome
+from dynallow.resolver.answer import Answer
+from dynallow.resolver.local import DENIAL_TTL_S
+from dynallow.wire.render import Template, patch
+
+DENIALS_MAX: Final = 4096
+_ID: Final = 2
+
+
+@dataclass(slots=True)
+class _Reply:
+    """`body` is the reply less its id, and may be given before `until` (monotonic second)."""
+
+    body: bytes
+    until: float
+    template: Template
+    ttl_s: int
+    ends: float
+
+
+class HotReplies:
+    """Answers: a hot question costs a look-up; their TTLs are lowered at most once a second."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        # A plain dict looks for its oldest entry among all that were deleted: 9 µs where 10,000 stand.
+        self._replies: OrderedDict[bytes, _Reply] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._replies)
+
+    def find(self, keys: Sequence[bytes], now: float) -> list[bytes | None]:
+        """The replies less their ids to questions less theirs; None where there is none."""
+        found: list[bytes | None] = []
+        get = self._replies.get
+        for key in keys:
+            reply = get(key)
+            if reply is None:
+                found.append(None)
+            elif now < reply.until:
+                found.append(reply.body)
+            else:
+                found.append(self._lower(key, reply, now))
+        return found
+
+    def _lower(self, key: bytes, reply: _Reply, now: float) -> bytes | None:
+        told = int(reply.ends - now)
+        if told <= 0:
+            del self._replies[key]
+            return None
+        reply.body = patch(reply.template, reply.ttl_s - told)
+        reply.until = reply.ends - told
+        return reply.body
+
+    def put(self, packet: bytes, template: Template, answer: Answer) -> None:
+        """Keep a reply for as long as its answer may be told."""
+        key, ttl_s, ends = packet[_ID:], answer.ttl_s, answer.ends
+        self._replies.pop(key, None)
+        self._replies[key] = _Reply(template.body, ends - ttl_s, template, ttl_s, ends)
+        if len(self._replies) > self.size:
+            self._replies.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._replies.clear()
+
+
+class Denials:
+    """Local replies, each kept as long as the client itself may keep it."""
+
+    def __init__(self, size: int = DENIALS_MAX) -> None:
+        self.size = size
+        self._denials: OrderedDict[bytes, tuple[float, bytes, Outcome]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._denials)
+
+    def get(self, key: bytes, now: float) -> tuple[bytes, Outcome] | None:
+        """The reply less its id to a question less its own, and whether it was denied or filtered."""
+        denial = self._denials.get(key)
+        if denial is None:
+            return None
+        ends, body, outcome = denial
+        if ends <= now:
+            del self._denials[key]
+            return None
+        return body, outcome
+
+    def put(self, packet: bytes, template: Template, outcome: Outcome, now: float) -> None:
+        """Keep a denial."""
+        key = packet[_ID:]
+        self._denials.pop(key, None)
+        self._denials[key] = (now + DENIAL_TTL_S, template.body, outcome)
+        if len(self._denials) > self.size:
+            self._denials.popitem(last=False)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._denials.clear()

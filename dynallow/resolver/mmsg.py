@@ -1,0 +1,214 @@
+"""One UDP socket, read and answered a burst at a time: `recvmmsg` and `sendmmsg` through ctypes.
+
+Knows the two calls and the memory that they work on; must not know DNS beyond
+the two bytes of an id. Invariant: every address that the kernel is given lies
+in memory that lives as long as this object and is made once, at the start;
+what is written there goes through slices that check their bounds.
+
+A datagram has a slot until the next burst: its bytes, its sender's address
+and, on a wildcard socket, the address that was asked, as the kernel wrote them.
+A reply leaves with the same slot's, so that no address ever becomes an object.
+
+Linux has had both calls since 3.0, before nf_tables, and glibc and musl have
+them too: there is no second way to read a socket here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import mmap
+import os
+import socket
+from array import array
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Final
+
+from dynallow.wire.numbers import HEADER_SIZE, UDP_SAFE
+
+log = logging.getLogger(__name__)
+
+BURST: Final = 64
+DATAGRAM_MAX: Final = 4096
+
+_ID: Final = 2
+# More than a datagram, to see which one is longer; and not 4096: slots whole pages apart would
+# share the same few lines of the processor's cache.
+_SLOT: Final = DATAGRAM_MAX + 64
+_NAME: Final = 32  # sockaddr_in or sockaddr_in6, and to the next word
+_NAME_SIZE: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
+_PKTINFO: Final = {socket.AF_INET: socket.CMSG_SPACE(12), socket.AF_INET6: socket.CMSG_SPACE(20)}
+_SENDER: Final = _NAME + _PKTINFO[socket.AF_INET6]
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
+
+
+class _Head(ctypes.Structure):
+    """struct msghdr."""
+
+    _fields_ = (
+        ("name", ctypes.c_void_p),
+        ("name_size", ctypes.c_uint32),
+        ("iovs", ctypes.c_void_p),
+        ("iov_count", ctypes.c_size_t),
+        ("control", ctypes.c_void_p),
+        ("control_size", ctypes.c_size_t),
+        ("flags", ctypes.c_int),
+    )
+
+
+class _Message(ctypes.Structure):
+    """struct mmsghdr: `size` is how many bytes came."""
+
+    _fields_ = (("head", _Head), ("size", ctypes.c_uint))
+
+
+_MESSAGE: Final = ctypes.sizeof(_Message)
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
+_AT_ONCE: Final = socket.MSG_DONTWAIT
+
+
+class Datagrams:
+    """A bound UDP socket. With `asked`, replies leave from the address that was asked: PKTINFO is on."""
+
+    def __init__(self, sock: socket.socket, *, asked: bool) -> None:
+        self._fd = sock.fileno()
+        self._name_size = _NAME_SIZE[sock.family]
+        self._control_size = _PKTINFO[sock.family] if asked else 0
+        self._forget_interface = asked and sock.family == socket.AF_INET
+
+        self._data = mmap.mmap(-1, BURST * _SLOT)
+        self._senders = mmap.mmap(-1, (BURST + 1) * _SENDER)  # the last is for `send`
+        self._bodies = mmap.mmap(-1, BURST * UDP_SAFE)
+        self._late = mmap.mmap(-1, 1 << 16)
+        self._bodies_at = _address(self._bodies)
+
+        self._headers = mmap.mmap(-1, BURST * _MESSAGE)
+        self._to_receive = (_Message * BURST).from_buffer(self._headers)
+        self._to_send = (_Message * (BURST + 1))()
+        self._receive_iovs = (_Iovec * BURST)()
+        self._send_iovs = (_Iovec * (2 * BURST + 1))()
+        data, late, pair = _address(self._data), _address(self._late), 2 * ctypes.sizeof(_Iovec)
+        for slot in range(BURST):
+            datagram = data + slot * _SLOT
+            self._receive_iovs[slot] = _Iovec(datagram, DATAGRAM_MAX + 1)
+            self._to_receive[slot] = self._message(slot, self._receive_iovs, slot * pair // 2, 1)
+            self._send_iovs[2 * slot] = _Iovec(datagram, _ID)
+            self._send_iovs[2 * slot + 1] = _Iovec(self._bodies_at, 0)
+            self._to_send[slot] = self._message(slot, self._send_iovs, slot * pair, 2)
+        self._send_iovs[2 * BURST] = _Iovec(late, 0)
+        self._to_send[BURST] = self._message(BURST, self._send_iovs, BURST * pair, 1)
+        self._pristine = self._headers[:]
+        self._receive_at = ctypes.c_void_p(ctypes.addressof(self._to_receive))
+        self._send_at = [ctypes.c_void_p(ctypes.addressof(message)) for message in self._to_send]
+
+        # What differs from burst to burst, as columns: one step writes a field of all messages.
+        self._sizes = _column(self._to_receive, "I", _Message.size.offset)
+        self._body_bases = _column(self._send_iovs, "L", ctypes.sizeof(_Iovec), 2)
+        self._body_sizes = _column(self._send_iovs, "L", ctypes.sizeof(_Iovec) + _Iovec.size.offset, 2)
+        words = memoryview(self._senders).cast("I")
+        self._interfaces = words[(_NAME + socket.CMSG_LEN(0)) // 4 :: _SENDER // 4]
+        self._no_interfaces = array("I", bytes(4 * BURST))
+        self._slots = range(0, BURST * _SLOT, _SLOT)
+        self._after_ids = range(_ID, BURST * _SLOT, _SLOT)
+        self._came: list[int] = []
+
+    def _message(self, slot: int, iovs: ctypes.Array[_Iovec], offset: int, count: int) -> _Message:
+        sender = _address(self._senders) + slot * _SENDER
+        iov = ctypes.addressof(iovs) + offset
+        return _Message(_Head(sender, self._name_size, iov, count, sender + _NAME, self._control_size), 0)
+
+    def close(self) -> None:
+        """Send nothing any more: the number of a closed socket may soon be another's."""
+        self._fd = -1
+
+    # ------------------------------------------------------------ a burst
+
+    def receive(self) -> list[bytes]:
+        """What has come, at most BURST datagrams: of each the bytes after its id."""
+        # The kernel writes how long each address was over how long it may be.
+        used = len(self._came) * _MESSAGE
+        self._headers[:used] = self._pristine[:used]
+        count = _recvmmsg(self._fd, self._receive_at, BURST, _AT_ONCE, None)
+        if count <= 0:  # none yet, or an error: the loop says when there is more
+            self._came = []
+            return []
+        self._came = came = self._sizes[:count].tolist()
+        if self._forget_interface:
+            # IPv4's structure is (interface, local address, header's address); what is sent with
+            # an interface leaves by it, whatever the routes say. IPv6's link-local ones need it.
+            self._interfaces[:count] = self._no_interfaces[:count]
+        data = self._data
+        return [data[start : start + size - _ID] for start, size in zip(self._after_ids, came, strict=False)]
+
+    def datagram(self, slot: int) -> bytes:
+        """A whole datagram. Of one that is too long the header alone, which is no question either."""
+        size = self._came[slot]
+        start = self._slots[slot]
+        return self._data[start : start + (size if size <= DATAGRAM_MAX else HEADER_SIZE)]
+
+    def sender(self, slot: int) -> bytes:
+        """Where `send` shall send the reply; a copy."""
+        return self._senders[slot * _SENDER : (slot + 1) * _SENDER]
+
+    def reply(self, bodies: Sequence[bytes | None]) -> None:
+        """Send each slot its reply, less the id that the slot has; None sends nothing."""
+        count = len(bodies)
+        if count == 1:  # as below, at half the cost; most bursts are this one unless there is a crowd
+            if bodies[0]:
+                self._bodies[: len(bodies[0])] = bodies[0]
+                self._body_sizes[0] = len(bodies[0])
+                self._send(0, 1)
+            return
+        given = [body or b"" for body in bodies]
+        sizes = [*map(len, given)]
+        joined = b"".join(given)
+        self._bodies[: len(joined)] = joined
+        self._body_sizes[:count] = array("L", sizes)
+        self._body_bases[:count] = array("L", accumulate(sizes, initial=self._bodies_at))[:count]
+        first = 0
+        if not all(sizes):
+            for slot, size in enumerate(sizes):
+                if not size:
+                    self._send(first, slot)
+                    first = slot + 1
+        self._send(first, count)
+
+    def _send(self, first: int, end: int) -> None:
+        while first < end:
+            sent = _sendmmsg(self._fd, self._send_at[first], end - first, _AT_ONCE)
+            if sent > 0:  # fewer than asked: the next one failed, and says why when it is the first
+                first += sent
+                continue
+            error = ctypes.get_errno()
+            if error == errno.EAGAIN:
+                return  # the buffer is full, for the others too; clients ask again (RFC 1035 section 4.2.1)
+            if error != errno.EINTR:
+                log.debug("reply not sent: %s", os.strerror(error))
+                first += 1
+
+    # ------------------------------------------------------------ one reply, later
+
+    def send(self, reply: bytes, sender: bytes) -> None:
+        """Send one whole reply to where a datagram came from."""
+        self._late[: len(reply)] = reply
+        self._senders[BURST * _SENDER :] = sender
+        self._send_iovs[2 * BURST].size = len(reply)
+        self._send(BURST, BURST + 1)
+
+
+def _address(memory: mmap.mmap) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
+
+
+def _column(
+    rows: ctypes.Array[_Message] | ctypes.Array[_Iovec], code: str, offset: int, step: int = 1
+) -> memoryview:
+    """One field of every `step`th row, to read and to write."""
+    view: memoryview = memoryview(rows).cast("B").cast(code)  # type: ignore[call-overload]
+    return view[offset // view.itemsize :: step * ctypes.sizeof(rows._type_) // view.itemsize]

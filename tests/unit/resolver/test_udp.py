@@ -1,0 +1,264 @@
+"""The UDP listener on a real socket: as a plain loop of `recvfrom` and `sendto` would answer, only sooner."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+
+import dns.edns
+import dns.message
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dynallow.resolver.mmsg import BURST, DATAGRAM_MAX
+from dynallow.resolver.udp import UdpListener
+from dynallow.units import Endpoint
+from tests.unit.resolver.host import DEB, WEB, Host, addresses, on_host, policy, question
+from tests.unit.resolver.nameserver import Nameserver, zone
+
+LOOPBACK = ip_address("127.0.0.1")
+WITHIN_S = 5.0
+FLAGS = slice(2, 4)
+
+
+class Client:
+    """Sends packets to one port, and takes what comes back."""
+
+    def __init__(self, port: int) -> None:
+        self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.sock.setblocking(False)
+        self.sock.connect((str(LOOPBACK), port))
+
+    async def replies(self, count: int) -> list[bytes]:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(WITHIN_S):
+            return [await loop.sock_recv(self.sock, 65535) for _ in range(count)]
+
+    async def ask(self, packet: bytes) -> bytes:
+        self.sock.send(packet)
+        (reply,) = await self.replies(1)
+        return reply
+
+    def has_more(self) -> bool:
+        try:
+            self.sock.recv(65535)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@asynccontextmanager
+async def listening(host: Host) -> AsyncIterator[Client]:
+    """A client of a listener in front of `host`'s road."""
+    listener = UdpListener(Endpoint(LOOPBACK, 0), host.road)
+    await listener.start()
+    client = Client(listener._sock.getsockname()[1])
+    try:
+        yield client
+    finally:
+        client.sock.close()
+        listener.close()
+
+
+def with_listener(work: Callable[[Host, Client, Nameserver], Coroutine[None, None, None]]) -> None:
+    async def run(host: Host, server: Nameserver) -> None:
+        async with listening(host) as client:
+            await work(host, client, server)
+
+    on_host(run)
+
+
+def test_question_asked_again_is_answered_from_the_store_with_what_is_left() -> None:
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        first = dns.message.from_wire(await client.ask(question(id=1)))
+        host.pass_time(10.5)
+        again = dns.message.from_wire(await client.ask(question(id=2)))
+        assert (first.id, again.id) == (1, 2)
+        assert addresses(first) == addresses(again)
+        assert (first.answer[0].ttl, again.answer[0].ttl) == (300, 289)
+        counts = host.road.counts
+        assert (counts.fresh, counts.cached, counts.hot) == (1, 0, 1)
+        assert len(server.asked) == 1
+
+    with_listener(work)
+
+
+def test_question_denied_again_is_answered_from_the_store_and_counted_by_verdict() -> None:
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        for _ in range(3):
+            assert dns.message.from_wire(await client.ask(question("no.example.net"))).rcode() == 3
+            assert dns.message.from_wire(await client.ask(question(DEB, "TXT"))).rcode() == 0
+        counts = host.road.counts
+        assert (counts.denied, counts.filtered, counts.hot) == (3, 3, 0)
+        assert len(host.road.denials) == 2
+        assert not server.asked
+
+    with_listener(work)
+
+
+def test_denial_is_decided_anew_after_its_ttl_and_after_a_reload() -> None:
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        assert dns.message.from_wire(await client.ask(question())).rcode() == 0
+        host.change(policy(other="other.example.net"))
+        assert dns.message.from_wire(await client.ask(question())).rcode() == 3
+        assert len(host.road.denials) == 1
+        host.change(WEB)
+        assert len(host.road.denials) == 0
+        assert dns.message.from_wire(await client.ask(question())).rcode() == 0
+
+    with_listener(work)
+
+
+def test_flood_of_denied_names_takes_no_room_from_allowed_ones() -> None:
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        host.road.denials.size = 20
+        await client.ask(question())
+        for number in range(500):
+            await client.ask(question(f"n{number}.example.net"))
+        assert (len(host.road.denials), len(host.road.hot)) == (20, 1)
+        await client.ask(question())
+        assert host.road.counts.hot == 1
+
+    with_listener(work)
+
+
+def test_question_with_options_is_in_no_store() -> None:
+    """Cookies differ from question to question: a store would fill with what is never asked again."""
+
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        cookie = dns.edns.GenericOption(dns.edns.OptionType.COOKIE, b"12345678")
+        await client.ask(question(options=[cookie]))
+        await client.ask(question("no.example.net", options=[cookie]))
+        assert (len(host.road.hot), len(host.road.denials)) == (0, 0)
+
+    with_listener(work)
+
+
+def test_change_that_the_look_hears_of_empties_the_store_before_the_burst_is_answered() -> None:
+    """What was asked after a change of the table is answered after it: no reply from before is given."""
+
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        await client.ask(question())
+        host.road.alert = host.road.forget
+        calls = len(host.gate.calls)
+        await client.ask(question())
+        assert host.road.counts.hot == 0
+        assert len(host.gate.calls) > calls, "leased anew"
+
+    with_listener(work)
+
+
+def test_look_comes_after_the_burst_was_taken() -> None:
+    """A question that arrives during the look waits for the next one."""
+
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        await client.ask(question(id=1))
+        looks = 0
+
+        def look() -> None:
+            nonlocal looks
+            looks += 1
+            if looks == 1:
+                client.sock.send(question(id=3))
+
+        host.road.alert = look
+        client.sock.send(question(id=2))
+        assert [reply[:2] for reply in await client.replies(2)] == [b"\0\2", b"\0\3"]
+        assert looks == 2
+
+    with_listener(work)
+
+
+def test_mixed_burst_gives_every_question_its_reply() -> None:
+    """Hot, denied, malformed, silent and fresh in one burst, and more than a burst of them."""
+
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        await client.ask(question())
+        await client.ask(question("no.example.net"))
+        kinds = [
+            question(),
+            question("no.example.net"),
+            question()[:20],
+            b"\0\7\x80\0" + bytes(8),
+            question(DEB, "AAAA"),
+            question("other.example.net"),
+        ]
+        packets = [(number).to_bytes(2, "big") + kinds[number % 6][2:] for number in range(3 * BURST)]
+        for packet in packets:
+            client.sock.send(packet)
+        answered = [packet for number, packet in enumerate(packets) if number % 6 != 3]
+        replies = await client.replies(len(answered))
+        assert Counter(reply[:2] for reply in replies) == Counter(packet[:2] for packet in answered)
+        by_kind = {(reply[0] << 8 | reply[1]) % 6: reply[3] & 15 for reply in replies}
+        assert by_kind == {0: 0, 1: 3, 2: 1, 4: 0, 5: 3}
+        assert not client.has_more()
+
+    with_listener(work)
+
+
+def test_oversized_datagram_is_malformed_whatever_it_begins_with() -> None:
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        plain = question(edns=False)
+        padding = struct.pack("!HH", 12, DATAGRAM_MAX) + bytes(DATAGRAM_MAX)
+        opt = struct.pack("!BHHIH", 0, 41, 1232, 0, len(padding))
+        reply = await client.ask(plain[:10] + b"\0\1" + plain[12:] + opt + padding)
+        assert (reply[:2], reply[3] & 15) == (b"\0\7", 1)
+        assert host.road.counts.malformed == 1
+        await client.ask(question())
+
+    with_listener(work)
+
+
+# ---------------------------------------------------------------- against a plain loop
+
+
+async def plain(host: Host, packet: bytes) -> bytes | None:
+    """What a loop of `recvfrom` and `sendto` would reply: the road, and nothing before it."""
+    return await host.road.walk(packet[: 12 if len(packet) > DATAGRAM_MAX else None], udp=True)
+
+
+NAMES = (DEB, DEB.upper(), "no.example.net", "other.example.net", "example.org")
+ASKED = st.builds(
+    question,
+    st.sampled_from(NAMES),
+    st.sampled_from(["A", "AAAA", "TXT", "ANY"]),
+    edns=st.booleans(),
+    id=st.integers(0, 0xFFFF),
+)
+CUT = st.builds(lambda packet, size: packet[:size], ASKED, st.integers(0, 40))
+LONGER = st.builds(lambda packet, size: packet + bytes(size), ASKED, st.sampled_from([1, 2000, 5000]))
+STEPS = st.lists(
+    st.tuples(
+        st.lists(ASKED | ASKED | ASKED | CUT | LONGER | st.binary(max_size=60), min_size=1, max_size=80),
+        st.sampled_from([0.0, 0.3, 1.0, 7.7, 100.0, 299.5, 400.0]),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(STEPS)
+def test_any_packets_get_the_replies_of_a_plain_loop(steps: list[tuple[list[bytes], float]]) -> None:
+    """Two hosts that live through the same, one of them with stores and bursts."""
+
+    async def run(host: Host, server: Nameserver) -> None:
+        other = Host(server, WEB)
+        async with listening(host) as client:
+            for packets, passed in steps:
+                expected = [reply for packet in packets if (reply := await plain(other, packet)) is not None]
+                for packet in packets:
+                    client.sock.send(packet)
+                replies = await client.replies(len(expected))
+                assert Counter(replies) == Counter(expected)
+                host.pass_time(passed)
+                other.pass_time(passed)
+            assert not client.has_more()
+        await other.tasks.stop()
+
+    on_host(run, zone(f"{DEB} 300 IN A 192.0.2.1"))
