@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 
 from dynallow.policy.verdict import Outcome
 from dynallow.resolver.mmsg import Datagrams
@@ -17,6 +18,10 @@ from dynallow.resolver.road import Road
 from dynallow.units import Endpoint
 
 _RECEIVE_BUFFER = 4 << 20
+
+_WALKS = 16
+_OTHERS_MAX = 128
+_FILTERED = Outcome.FILTERED  # looking into an Enum costs 0.6 µs on Python 3.11
 
 _IP_PKTINFO = 8
 
@@ -30,6 +35,9 @@ class UdpListener:
         self._sock = open_udp(endpoint)
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
         self._datagrams = Datagrams(self._sock, asked=endpoint.address.is_unspecified)
+        self._others: deque[tuple[bytes, bytes]] = deque()
+        """Questions that were not hot, and who asked them."""
+        self._walking = False
 
     async def start(self) -> None:
         """Begin to answer."""
@@ -38,10 +46,13 @@ class UdpListener:
     def close(self) -> None:
         """Stop, and free the port."""
         asyncio.get_running_loop().remove_reader(self._sock)
+        self._others.clear()
         self._datagrams.close()
         self._sock.close()
 
     def _drain(self) -> None:
+        if len(self._others) >= _OTHERS_MAX:
+            return  # the rest waits in the socket
         road, datagrams = self._road, self._datagrams
         questions = datagrams.receive()
         if not questions:
@@ -56,14 +67,23 @@ class UdpListener:
             datagrams.reply(replies)
             return
         road.counts.hot += len(replies) - replies.count(None)
-        fresh = []
         for slot, reply in enumerate(replies):
             if reply is None and not self._deny(questions, replies, slot, now):
-                fresh.append(slot)
+                self._others.append((datagrams.datagram(slot), datagrams.sender(slot)))
         datagrams.reply(replies)
-        for slot in fresh:
-            packet, sender = datagrams.datagram(slot), datagrams.sender(slot)
-            road.tasks.begin(self._answer(packet, sender))
+        if self._others and not self._walking:
+            self._walk_some()
+
+    def _walk_some(self) -> None:
+        """Begin with some of those that go the road; the next turn of the loop goes on.
+
+        Each takes some five times as long as a hot one: a burst of them must not hold those up.
+        """
+        for _ in range(min(_WALKS, len(self._others))):
+            self._road.tasks.begin(self._answer(*self._others.popleft()))
+        self._walking = bool(self._others)
+        if self._walking:
+            asyncio.get_running_loop().call_soon(self._walk_some)
 
     def _deny(self, questions: list[bytes], replies: list[bytes | None], slot: int, now: float) -> bool:
         """Put a denial that was given before in its place; False when there is none."""
@@ -71,7 +91,7 @@ class UdpListener:
         if denial is None:
             return False
         replies[slot], outcome = denial
-        if outcome is Outcome.FILTERED:
+        if outcome is _FILTERED:
             self._road.counts.filtered += 1
         else:
             self._road.counts.denied += 1

@@ -262,3 +262,28 @@ def test_any_packets_get_the_replies_of_a_plain_loop(steps: list[tuple[list[byte
         await other.tasks.stop()
 
     on_host(run, zone(f"{DEB} 300 IN A 192.0.2.1"))
+
+
+def test_hot_question_behind_a_burst_of_others_is_answered_first_and_they_all_are() -> None:
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        await client.ask(question())
+        others = [question(f"denied-{number}.example.net", id=number) for number in range(60)]
+        for packet in (*others, question(id=999)):
+            client.sock.send(packet)
+        ids = [struct.unpack(">H", reply[:2])[0] for reply in await client.replies(61)]
+        assert ids[0] == 999
+        assert sorted(ids[1:]) == list(range(60))
+
+    with_listener(work)
+
+
+def test_more_others_than_wait_at_once_are_all_answered() -> None:
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        got: set[int] = set()
+        for start in range(0, 600, 200):
+            for number in range(start, start + 200):
+                client.sock.send(question(f"denied-{number}.example.net", id=number))
+            got |= {struct.unpack(">H", reply[:2])[0] for reply in await client.replies(200)}
+        assert got == set(range(600))
+
+    with_listener(work)
