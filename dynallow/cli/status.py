@@ -77,9 +77,10 @@ def _watch(args: Namespace) -> int:
 def _watch_terminal(args: Namespace) -> None:
     from rich.live import Live
 
-    with Live(console=make_console(), screen=True, auto_refresh=False) as live:
+    console = make_console()
+    with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(rich_group(_frame(args)), refresh=True)
+            live.update(rich_group(_frame(args), console.height), refresh=True)
             time.sleep(_REDRAW_S)
 
 
