@@ -23,7 +23,6 @@ DEFAULT_SOCKET = Path("/run/dynallow/control.sock")
 _LOG = "its log may say why: journalctl -u dynallow"
 _START = "start the agent: systemctl start dynallow, or dynallow run"
 _ANSWER_MAX = 256 * 1024 * 1024  # a status of a million leases; more is not our agent
-_READ = 256 * 1024
 _EXIT_CODES = {
     "settings-invalid": SettingsError.exit_code,
     "kernel-refused": KernelError.exit_code,
@@ -76,7 +75,7 @@ class Client:
             sock.settimeout(self._timeout_s)
             sock.connect(str(self._path))
             sock.sendall(question)
-            with sock.makefile("rb", _READ) as stream:
+            with sock.makefile("rb") as stream:
                 return read_reply(stream, _ANSWER_MAX)
 
     def _parse(self, raw: bytes) -> dict[str, Any]:

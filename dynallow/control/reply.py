@@ -9,7 +9,8 @@ it said it would is a BrokenReplyError, never a shorter answer.
 from __future__ import annotations
 
 import re
-from typing import BinaryIO, NamedTuple
+from io import BufferedReader
+from typing import NamedTuple
 
 _LINE_MAX = 8192
 _LINES_MAX = 100
@@ -38,7 +39,7 @@ def request(method: str, target: str, body: bytes | None) -> bytes:
     return head.encode("ascii") + b"\r\n" + (body or b"")
 
 
-def read_reply(stream: BinaryIO, body_max: int) -> Reply:
+def read_reply(stream: BufferedReader, body_max: int) -> Reply:
     """The reply that `stream` holds. Raises BrokenReplyError, and OSError as the stream does."""
     first = stream.readline(_LINE_MAX)
     match = _STATUS.fullmatch(first)
@@ -58,7 +59,7 @@ def read_reply(stream: BinaryIO, body_max: int) -> Reply:
     return Reply(int(match[1]), body)
 
 
-def _fields(stream: BinaryIO) -> dict[bytes, bytes]:
+def _fields(stream: BufferedReader) -> dict[bytes, bytes]:
     fields: dict[bytes, bytes] = {}
     for _ in range(_LINES_MAX):
         line = stream.readline(_LINE_MAX)
@@ -71,7 +72,7 @@ def _fields(stream: BinaryIO) -> dict[bytes, bytes]:
     raise BrokenReplyError(f"expected at most {_LINES_MAX} headers")
 
 
-def _chunks(stream: BinaryIO, body_max: int) -> bytes:
+def _chunks(stream: BufferedReader, body_max: int) -> bytes:
     parts: list[bytes] = []
     left = body_max
     while size := _number(_CHUNK, stream.readline(_LINE_MAX), 16, left):
@@ -82,7 +83,7 @@ def _chunks(stream: BinaryIO, body_max: int) -> bytes:
     return b"".join(parts)  # trailers, if any, are nobody's business
 
 
-def _exactly(stream: BinaryIO, size: int) -> bytes:
+def _exactly(stream: BufferedReader, size: int) -> bytes:
     body = stream.read(size)
     if len(body) < size:
         raise BrokenReplyError(f"the answer was cut, {size - len(body)} bytes before its end")

@@ -12,6 +12,7 @@ from typing import Literal
 from dynallow.errors import TableMissingError
 from dynallow.firewall import nft
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.present import read_present
 from dynallow.firewall.ruleset import DENIED_COUNTER, OUTPUT, REVOKED, set_name
 
 
@@ -76,7 +77,5 @@ def read_denied() -> tuple[int, int]:
 
 
 def _rules() -> list[str]:
-    from dynallow.firewall.load import read_present
-
     names = dict.fromkeys(present.name[:-3] for present in read_present().sets)
     return [name for name in names if name != REVOKED]
