@@ -251,11 +251,10 @@ class Agent:
         if rule is not None and not names:
             raise UnknownRuleError(f'no rule is called "{rule}"', "`dynallow status` lists them")
         try:
-            members = await asyncio.to_thread(self.table.members, names)
-            denied = await asyncio.to_thread(self.table.denied)
+            held = await asyncio.to_thread(status.read_held, names)
         except KernelError as error:
-            return status.status(self, {}, (0, 0), names, table=False, problem=str(error))
-        return status.status(self, members, denied, names, table=True, problem=None)
+            return status.status(self, None, names, str(error))
+        return status.status(self, held, names)
 
     async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
         """See Backend."""

@@ -47,13 +47,19 @@ def execute(args: Namespace) -> int:
 
 
 def read_status(args: Namespace) -> StatusReport:
-    """From the agent, else from the kernel. Raises ControlError when neither can be read."""
+    """From the agent, else from the kernel, the longest lease first.
+
+    Raises ControlError when neither can be read.
+    """
     try:
-        return cast(StatusReport, client(args).get("/v1/status", rule=args.rule))
+        report = cast(StatusReport, client(args).get("/v1/status", rule=args.rule))
     except ControlError as error:
         from dynallow.cli.kernelview import read_kernel_status
 
-        return read_kernel_status(error, args.rule)
+        report = read_kernel_status(error, args.rule)
+    for rule in report["rules"]:  # sorted here: it would hold up the agent's loop
+        rule["leases"].sort(key=lambda lease: -lease["expires_in_s"])
+    return report
 
 
 def _tell_offline(report: StatusReport) -> None:
