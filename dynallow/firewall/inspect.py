@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from dynallow.errors import TableMissingError
-from dynallow.firewall import nft
 from dynallow.firewall.elements import DumpPart, Member, dump_request, parse_dump
 from dynallow.firewall.netlink import open_socket, translate
-from dynallow.firewall.present import read_present
-from dynallow.firewall.ruleset import DENIED_COUNTER, OUTPUT, REVOKED, set_name
+from dynallow.firewall.present import read_denied, read_policy, read_present
+from dynallow.firewall.ruleset import OUTPUT, REVOKED, set_name
 
 _RECEIVE = 65536
 _TRIES = 5
@@ -91,10 +90,9 @@ def _parts(name: str) -> Iterator[DumpPart]:
 
 def read_table() -> TableView:
     """All of it: mode, members, denied counter."""
-    chain = nft.list_json("chain", OUTPUT)
-    if chain is None:
+    policy = read_policy(OUTPUT)
+    if policy is None:
         return TableView(present=False)
-    policy = next((item["chain"].get("policy") for item in chain if "chain" in item), None)
     mode: Literal["enforce", "observe", "unknown"] = (
         "enforce" if policy == "drop" else "observe" if policy == "accept" else "unknown"
     )
@@ -104,14 +102,6 @@ def read_table() -> TableView:
     except TableMissingError:
         return TableView(present=False)
     return TableView(True, mode, sets, packets, octets)
-
-
-def read_denied() -> tuple[int, int]:
-    """Packets and bytes that the denied chain has counted."""
-    for item in nft.list_json("counter", DENIED_COUNTER) or ():
-        if "counter" in item:
-            return item["counter"]["packets"], item["counter"]["bytes"]
-    return 0, 0
 
 
 def _rules() -> list[str]:

@@ -15,7 +15,8 @@ from dynallow.control.schema import (
     RuleReport,
     StatusReport,
 )
-from dynallow.firewall.inspect import SetMember, read_denied, read_members
+from dynallow.firewall.inspect import SetMember, read_members
+from dynallow.firewall.present import read_denied
 from dynallow.settings import RuleSettings, not_in_force
 
 
