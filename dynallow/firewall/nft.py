@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import subprocess
+
 from dynallow.errors import KernelError
 
 _TIMEOUT_S = 20.0
