@@ -67,4 +67,6 @@ def _array_pieces(value: list[Any], depth: int) -> Iterator[str]:
 
 
 def _is_deep(entry: object) -> bool:
-    return isinstance(entry, dict) and any(isinstance(inner, list | dict) for inner in entry.values())
+    return isinstance(entry, dict) and any(
+        isinstance(inner, list | dict | Encoded) for inner in entry.values()
+    )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import subprocess
 import sys
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynallow.cli.output import Line, Table, escape, plain
+from dynallow.cli.output import Line, Table, escape, plain, print_json, show
 from tests.unit.cli.command import environment
 from tests.unit.control.agent import LEASE, MemoryAgent, serving
 
@@ -98,3 +101,33 @@ def test_markup_in_a_name_is_text(tmp_path: Path) -> None:
     agent.leases = [{**LEASE, "name": "[red]x[/red].example.org"}]
     with serving(agent, path):
         assert "[red]x[/red].example.org" in on_a_terminal(120, "--socket", str(path), NO_COLOR="1")
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=30,
+)
+
+
+@given(_JSON)
+def test_printed_json_reads_back_as_the_value(value: object) -> None:
+    written = StringIO()
+    with redirect_stdout(written):
+        print_json(value)
+    assert json.loads(written.getvalue()) == value
+
+
+def test_printed_json_has_a_line_for_each_lease() -> None:
+    written = StringIO()
+    with redirect_stdout(written):
+        print_json({"rules": [{"rule": "a", "leases": [LEASE, LEASE]}]})
+    lines = [line.strip().rstrip(",") for line in written.getvalue().splitlines()]
+    assert [json.loads(line) for line in lines if line.startswith('{"address"')] == [LEASE, LEASE]
+
+
+def test_long_table_is_printed_whole() -> None:
+    written = StringIO()
+    with redirect_stdout(written):
+        show([Table(("n",), [(str(number),) for number in range(2500)]), Line("end")])
+    assert [line.strip() for line in written.getvalue().splitlines()] == ["n", *map(str, range(2500)), "end"]
