@@ -1,6 +1,6 @@
 """The agent: builds the rooms, connects them, starts and stops them in order.
 
-    control socket bound ─ ruleset ─ probe ─ adopt leases ─ listeners ─ ready
+    control socket bound ─ ports ─ ruleset ─ probe ─ adopt leases ─ listeners ─ control served
     SIGHUP, `reload`     ─ settings ─ ruleset ─ policy ─ revoke what lost its rule
     SIGTERM              ─ listeners closed; chain, sets and leases stay in force
 
@@ -92,10 +92,10 @@ class Agent:
     async def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, stop."""
         control = ControlServer(self, self.settings.control.socket, self.settings.control.metrics)
-        await control.start()
+        control.bind()  # first: a second agent must go away before it has touched anything
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._heed_hang_up)
         try:
-            await self._start()
+            await self._start(control)
             await self._serve()
         finally:
             for listener in self._listeners:
@@ -106,7 +106,7 @@ class Agent:
             self.own.close()
             await control.stop()
 
-    async def _start(self) -> None:
+    async def _start(self, control: ControlServer) -> None:
         await self.own.start()
         # Bound before anything is loaded: who cannot have the ports must not touch the table either.
         for endpoint in self.settings.resolver.listen:
@@ -118,13 +118,15 @@ class Agent:
         for listener in self._listeners:
             await listener.start()
         self.tasks.start(self._sweep())
+        self.ready = True
+        await control.serve()
         # Settings and policy live as long as the agent: no need to walk them at each collection.
         # Answers are values without cycles; the usual 700 would walk the young ones every few
         # questions, a third of a fresh answer's whole cost.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 1000)
-        self.ready = True
+        gc.enable()
         for warning in self.warnings():
             log.warning("%s", warning)
         listening = ", ".join(str(endpoint) for endpoint in self.settings.resolver.listen)
@@ -252,11 +254,10 @@ class Agent:
         if rule is not None and not names:
             raise UnknownRuleError(f'no rule is called "{rule}"', "`dynallow status` lists them")
         try:
-            members = await asyncio.to_thread(self.table.members, names)
-            denied = await asyncio.to_thread(self.table.denied)
+            held = await asyncio.to_thread(status.read_held, names)
         except KernelError as error:
-            return status.status(self, {}, (0, 0), names, table=False, problem=str(error))
-        return status.status(self, members, denied, names, table=True, problem=None)
+            return status.status(self, None, names, str(error))
+        return status.status(self, held, names)
 
     async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
         """See Backend."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import signal
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -29,6 +31,10 @@ def execute(args: Namespace) -> int:
     """Run until SIGTERM or Ctrl-C."""
     # Before anything that takes time: a reload that comes now has nothing to reload.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    # Nothing of a start is garbage: not looking for it saves a tenth. The agent turns it on again.
+    gc.disable()
+    # pydantic would look through every installed package for plug-ins, and let them at the settings.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")
     from dynallow.agent import run
 
     return run(args.config, force_replace="in-place-refresh" in args.without)

@@ -46,4 +46,4 @@ class Backend(Protocol):
         """Switch in one transaction. Raises KernelError."""
 
     def metrics(self) -> bytes:
-        """Prometheus text (`dynallow.control.metrics.render`)."""
+        """Prometheus text (`dynallow.control.metrics.render`). Called in a thread: must only read."""

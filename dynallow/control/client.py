@@ -1,6 +1,6 @@
 """The control API's client: one request, one answer, from the standard library alone.
 
-Knows HTTP over a unix socket and what each failure means to the person at the
+Knows the unix socket (HTTP is `reply`'s) and what each failure means to the person at the
 terminal. Must not import aiohttp or anything of the server (start time), nor
 know what an answer says. Keeps: a failure to reach the agent is a ControlError
 (exit 4) that tells what to do; an error that the agent answered is an
@@ -12,11 +12,11 @@ from __future__ import annotations
 import errno
 import json
 import socket
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+from dynallow.control.reply import BrokenReplyError, Reply, read_reply, request
 from dynallow.errors import ControlError, DynallowError, KernelError, SettingsError
 
 DEFAULT_SOCKET = Path("/run/dynallow/control.sock")
@@ -43,17 +43,6 @@ class AnswerError(DynallowError):
         self.exit_code = _EXIT_CODES.get(code, DynallowError.exit_code)
 
 
-class _UnixConnection(HTTPConnection):
-    def __init__(self, path: Path, timeout_s: float) -> None:
-        super().__init__("dynallow", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 class Client:
     """Asks the agent behind one control socket; a connection a request."""
 
@@ -72,22 +61,22 @@ class Client:
         return self._exchange("POST", path, json.dumps(given).encode("ascii"))
 
     def _exchange(self, method: str, target: str, body: bytes | None) -> dict[str, Any]:
-        connection = _UnixConnection(self._path, self._timeout_s)
         try:
-            headers = {} if body is None else {"Content-Type": "application/json"}
-            connection.request(method, target, body, headers)
-            reply = connection.getresponse()
-            raw = reply.read(_ANSWER_MAX)
-            if reply.length:  # read(n) takes an end before Content-Length for the end
-                raise HTTPException(f"the answer was cut, {reply.length} bytes before its end")
-        except (OSError, HTTPException) as error:
+            reply = self._ask(request(method, target, body))
+        except (OSError, BrokenReplyError) as error:
             raise self._unreachable(error) from error
-        finally:
-            connection.close()
-        answer = self._parse(raw)
+        answer = self._parse(reply.body)
         if reply.status != 200:
             raise AnswerError(reply.status, answer)
         return answer
+
+    def _ask(self, question: bytes) -> Reply:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(self._timeout_s)
+            sock.connect(str(self._path))
+            sock.sendall(question)
+            with sock.makefile("rb") as stream:
+                return read_reply(stream, _ANSWER_MAX)
 
     def _parse(self, raw: bytes) -> dict[str, Any]:
         try:

@@ -127,7 +127,9 @@ class Routes:
 
     async def _metrics(self, request: web.BaseRequest) -> Answer:
         query(request, ())
-        response = web.Response(body=self._backend.metrics(), headers={"Content-Type": CONTENT_TYPE})
+        # In a thread: the first one loads prometheus-client, and none of them is in a hurry.
+        text = await asyncio.to_thread(self._backend.metrics)
+        response = web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
         response.force_close()
         return response
 

@@ -10,25 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from ipaddress import ip_address
+import struct
 
+from dynallow.firewall.listing import attributes, list_all
 from dynallow.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 _NETLINK_ROUTE = 0
+_RTM_GETADDR, _IFA_ADDRESS, _IFA_LOCAL = 22, 1, 2
 _RTMGRP_IPV4_IFADDR, _RTMGRP_IPV6_IFADDR = 0x10, 0x100
 
 
 def read_addresses() -> frozenset[bytes]:
-    """Every address of this network namespace, packed. Must not run in the loop's thread."""
-    from pyroute2 import IPRoute
-
-    with IPRoute() as route:
-        texts = [
-            message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS") for message in route.get_addr()
-        ]
-    return frozenset(ip_address(text).packed for text in texts if text)
+    """Every address of this network namespace, packed. Raises OSError."""
+    any_family = struct.pack("=BBBBI", socket.AF_UNSPEC, 0, 0, 0, 0)  # ifaddrmsg
+    found = (attributes(body, len(any_family)) for body in list_all(_NETLINK_ROUTE, _RTM_GETADDR, any_family))
+    # LOCAL is the host's end of a point-to-point link, ADDRESS then the other; IPv6 has ADDRESS alone.
+    return frozenset(packed for one in found if (packed := one.get(_IFA_LOCAL) or one.get(_IFA_ADDRESS)))
 
 
 class HostAddresses:
@@ -49,7 +48,7 @@ class HostAddresses:
 
     async def start(self) -> None:
         """Read them once, then follow changes."""
-        self._packed = await asyncio.to_thread(read_addresses)
+        self._packed = read_addresses()
         asyncio.get_running_loop().add_reader(self._bell, self._ring)
 
     def close(self) -> None:

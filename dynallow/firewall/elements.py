@@ -206,7 +206,7 @@ def parse_dump(datagram: bytes) -> DumpPart:
             for attribute, first, last in _attributes(datagram, start + 4, end):
                 if attribute == _LIST_ELEMENTS & _TYPE_MASK:
                     members += [
-                        _member(datagram, begin, stop)
+                        _usual_member(datagram, begin, stop) or _member(datagram, begin, stop)
                         for _, begin, stop in _attributes(datagram, first, last)
                     ]
     return DumpPart(members, done, errno, interrupted)
@@ -231,6 +231,40 @@ def _attributes(data: bytes, offset: int, end: int) -> Iterator[tuple[int, int, 
             return
         yield kind & _TYPE_MASK, offset + 4, offset + length
         offset += (length + 3) & ~3
+
+
+def _layout(address: int) -> tuple[struct.Struct, list[bytes]]:
+    """How our own elements come back, and the headers that stand between the values.
+
+    The kernel does not mark what it nests, nor does it change the order.
+    """
+    key = _ATTR.pack(8 + address, _ELEM_KEY) + _ATTR.pack(4 + address, 1)
+    counter = _ATTR.pack(44, _ELEM_EXPR) + _attr(1, b"counter\0") + _ATTR.pack(28, 2) + _ATTR.pack(12, 1)
+    rest = (_ATTR.pack(12, 2), _ATTR.pack(12, _ELEM_TIMEOUT), _ATTR.pack(12, _ELEM_EXPIRATION))
+    return struct.Struct(f">8s{address}s24sQ4sQ4s8x4sQ"), [key, counter, *rest]
+
+
+_LAYOUTS = (_layout(4), _layout(16))
+
+
+def _usual_member(data: bytes, offset: int, end: int) -> Member | None:
+    """An element of ours, read at one stroke (2 µs instead of 12); None where it is laid out otherwise."""
+    for layout, heads in _LAYOUTS:
+        size = layout.size
+        if end - offset < size:
+            return None
+        key, address, counter, octets, second, packets, timeout, expiration, expires_ms = layout.unpack_from(
+            data, offset
+        )
+        if [key, counter, second, timeout, expiration] == heads:
+            comment = ""
+            if end - offset > size:
+                length, kind = _ATTR.unpack_from(data, offset + size)
+                if kind != _ELEM_USERDATA or offset + size + length > end:
+                    return None
+                comment = _comment(data[offset + size + 4 : offset + size + length])
+            return Member(address, expires_ms, comment, packets, octets)
+    return None
 
 
 def _member(data: bytes, offset: int, end: int) -> Member:

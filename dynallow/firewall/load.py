@@ -1,92 +1,21 @@
 """Brings the kernel's table to a ruleset, in one transaction, keeping the leases.
 
-Reads what is there (pyroute2: off the hot path), renders the step from there
-to here, hands it to nft. Invariants 8 and 9: only `table inet dynallow`, and
-no moment with fewer restrictions than before or after.
+Reads what is there, renders the step from there to here, hands it to nft.
+Invariants 8 and 9: only `table inet dynallow`, and no moment with fewer
+restrictions than before or after.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from dynallow.errors import KernelError
 from dynallow.firewall import nft
 from dynallow.firewall.elements import Member
-from dynallow.firewall.netlink import ElementSocket, translate
-from dynallow.firewall.offloop import off_loop
-from dynallow.firewall.ruleset import TABLE, AddressSet, Family, Ruleset
-from dynallow.firewall.text import (
-    Carried,
-    Present,
-    PresentChain,
-    PresentSet,
-    SetShape,
-    kept,
-    remade,
-    render_anew,
-    render_load,
-)
-
-_NFPROTO_INET = 1
-_NFT_SET_ANONYMOUS = "NFT_SET_ANONYMOUS"
-_OUR_FLAGS = {"NFT_SET_TIMEOUT"}
-_FAMILIES: dict[int, Family] = {7: 4, 8: 6}  # nft's own numbers for ipv4_addr and ipv6_addr
-
-
-def read_present() -> Present:
-    """The sets and chains that the table has now; empty when there is no table."""
-    return off_loop(_read_present)
-
-
-def _read_present() -> Present:
-    # Imported here: it takes a quarter of a second, and a `status` must not pay for it.
-    from pyroute2.netlink.exceptions import NetlinkError
-    from pyroute2.nftables.main import NFTables
-
-    try:
-        with NFTables(nfgen_family=_NFPROTO_INET) as netlink:
-            sets = [
-                PresentSet(found.get_attr("NFTA_SET_NAME"), _shape(found))
-                for found in netlink.get_sets()
-                if found.get_attr("NFTA_SET_TABLE") == TABLE
-                and _NFT_SET_ANONYMOUS not in (found.get_attr("NFTA_SET_FLAGS") or ())
-            ]
-            chains = [
-                PresentChain(found.get_attr("NFTA_CHAIN_NAME"), _hook(found))
-                for found in netlink.get_chains()
-                if found.get_attr("NFTA_CHAIN_TABLE") == TABLE
-            ]
-    except NetlinkError as error:
-        raise translate(error.code, "reading the table") from error
-    except OSError as error:
-        raise translate(error.errno or 0, "reading the table") from error
-    return Present(tuple(sets), tuple(chains))
-
-
-def _shape(found: Any) -> SetShape | None:
-    """What must be equal for a set to be kept; None for one that cannot be any of ours."""
-    size = 0
-    for name, value in (found.get_attr("NFTA_SET_DESC") or {}).get("attrs", ()):
-        if name == "NFTA_SET_DESC_SIZE":
-            size = int(value)
-    family = _FAMILIES.get(found.get_attr("NFTA_SET_KEY_TYPE"))
-    if family is None or set(found.get_attr("NFTA_SET_FLAGS") or ()) != _OUR_FLAGS:
-        return None
-    counter = found.get_attr("NFTA_SET_EXPR") is not None
-    return SetShape(family, size, counter)
-
-
-def _hook(found: Any) -> tuple[str, int, int] | None:
-    """Type, hook number and priority of a base chain."""
-    hook = found.get_attr("NFTA_CHAIN_HOOK")
-    if hook is None:
-        return None
-    return (
-        str(found.get_attr("NFTA_CHAIN_TYPE")),
-        int(hook.get_attr("NFTA_HOOK_HOOKNUM")),
-        int(hook.get_attr("NFTA_HOOK_PRIORITY")),
-    )
+from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.present import read_present
+from dynallow.firewall.ruleset import AddressSet, Ruleset
+from dynallow.firewall.text import Carried, kept, remade, render_anew, render_load
 
 
 def load(table: Ruleset) -> list[tuple[str, bytes]]:

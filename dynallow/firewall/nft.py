@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import subprocess
-from typing import Any
 
 from dynallow.errors import KernelError
-from dynallow.firewall.ruleset import TABLE
 
 _TIMEOUT_S = 20.0
 _SBIN = "/usr/sbin:/sbin:/usr/local/sbin"  # not on an ordinary user's PATH
@@ -29,17 +26,6 @@ def load(script: str) -> None:
 def check(script: str) -> None:
     """Have the kernel check a script without applying it (`nft -c -f -`); takes CAP_NET_ADMIN."""
     _run(script, "checking the ruleset", "-c", "-f", "-")
-
-
-def list_json(kind: str, name: str) -> list[dict[str, Any]] | None:
-    """`nft -j list KIND inet dynallow NAME`; None when it is not there."""
-    done = _call("", "reading the table", "-j", "list", kind, "inet", TABLE, name)
-    if done.returncode == 0:
-        found: list[dict[str, Any]] = json.loads(done.stdout)["nftables"]
-        return found
-    if "No such file" in done.stderr:
-        return None
-    raise _refusal("reading the table", done.stderr.strip())
 
 
 def _run(script: str, doing: str, *arguments: str) -> None:

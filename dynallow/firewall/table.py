@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import tenacity
 
 from dynallow.firewall import load, probe
-from dynallow.firewall.inspect import SetMember, read_denied, read_members
 from dynallow.firewall.leaser import Leaser
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.ruleset import Ruleset
@@ -91,18 +90,6 @@ class Table:
     def look(self) -> None:
         """Take note of what others have just done to the table."""
         self._watch.look()
-
-    def members(self, rules: Sequence[str]) -> dict[str, list[SetMember]]:
-        """The kernel's own list for each rule; must not run in the loop's thread."""
-        elements = ElementSocket()
-        try:
-            return {rule: read_members(elements, rule) for rule in rules}
-        finally:
-            elements.close()
-
-    def denied(self) -> tuple[int, int]:
-        """Packets and bytes denied so far; must not run in the loop's thread."""
-        return read_denied()
 
     # ------------------------------------------------------------ healing
 

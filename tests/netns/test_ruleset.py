@@ -15,6 +15,7 @@ from dynallow.firewall import load
 from dynallow.firewall import ruleset as rs
 from dynallow.firewall.elements import Batch, Element
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.present import read_present
 from dynallow.firewall.text import PresentChain, PresentSet, SetShape, render_table
 from tests.golden.cases import NAMES, build, golden
 from tests.netns.kernel import bare_network, flush, listed, members, nft
@@ -113,9 +114,9 @@ def test_read_present_sees_named_sets_with_size_and_every_chain(elements: Elemen
     nft("add", "set", "inet", "other", "foreign", "{ type ipv4_addr; }")
     nft("add", "table", "ip", "dynallow")
     nft("add", "chain", "ip", "dynallow", "elsewhere")
-    assert load.read_present().sets == ()
+    assert read_present().sets == ()
     load.load(build("enforce"))
-    present = load.read_present()
+    present = read_present()
     assert PresentSet("api_v4", SetShape(4, 131072, True)) in present.sets
     assert PresentSet("api_v6", SetShape(6, 131072, True)) in present.sets
     assert {one.name for one in present.sets} == {one.name for one in build("enforce").sets}

@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
 
 from dynallow import __version__
+from dynallow.control.encode import Encoded
 from dynallow.control.reports.source import Source, moment, texts
 from dynallow.control.schema import (
     LeaseReport,
     RuleReport,
     StatusReport,
 )
-from dynallow.firewall.inspect import SetMember
+from dynallow.firewall.inspect import SetMember, read_members
+from dynallow.firewall.present import read_denied
 from dynallow.settings import RuleSettings, not_in_force
 
 
+class Held(NamedTuple):
+    """What the kernel holds: leases by rule, and packets and bytes denied."""
+
+    leases: Mapping[str, Encoded]
+    denied: tuple[int, int]
+
+
+def read_held(rules: Sequence[str]) -> Held:
+    """From the kernel; for 100,000 leases that takes seconds, so never in the loop's thread.
+
+    Raises KernelError.
+    """
+    return Held({rule: Encoded(map(_lease, read_members(rule))) for rule in rules}, read_denied())
+
+
 def status(
-    agent: Source,
-    members: Mapping[str, Sequence[SetMember]],
-    denied: tuple[int, int],
-    rules: Sequence[str],
-    *,
-    table: bool,
-    problem: str | None,
+    agent: Source, held: Held | None, rules: Sequence[str], problem: str | None = None
 ) -> StatusReport:
-    """The status report; `members` and `denied` come from the kernel."""
+    """The status report; `held` is None, and `problem` says why, where the kernel could not be read."""
+    table = held is not None
+    leases, denied = held or Held({}, (0, 0))
     settings, counts = agent.settings, agent.road.counts
     now = time.monotonic()
     return {
@@ -69,7 +83,7 @@ def status(
             "stale": counts.stale,
             "servfail": counts.servfail,
         },
-        "rules": [_rule(rule, members.get(rule.name, ())) for rule in settings.rules if rule.name in rules],
+        "rules": [_rule(rule, leases.get(rule.name)) for rule in settings.rules if rule.name in rules],
         "destinations": [
             {
                 "destination": destination.name,
@@ -85,7 +99,7 @@ def status(
     }
 
 
-def _rule(rule: RuleSettings, members: Iterable[SetMember]) -> RuleReport:
+def _rule(rule: RuleSettings, leases: Encoded | None) -> RuleReport:
     return {
         "rule": rule.name,
         "reason": rule.reason,
@@ -93,14 +107,16 @@ def _rule(rule: RuleSettings, members: Iterable[SetMember]) -> RuleReport:
         "expires": None if rule.expires is None else rule.expires.isoformat(),
         "ports": texts(rule.ports),
         "users": list(rule.users),
-        "leases": [
-            LeaseReport(
-                address=member.address,
-                name=member.name,
-                expires_in_s=member.expires_in_s,
-                packets=member.packets,
-                bytes=member.bytes,
-            )
-            for member in members
-        ],
+        # A list of leases to whoever reads the JSON; here it is JSON already.
+        "leases": cast(list[LeaseReport], leases or []),
+    }
+
+
+def _lease(member: SetMember) -> LeaseReport:
+    return {
+        "address": member.address,
+        "name": member.name,
+        "expires_in_s": member.expires_in_s,
+        "packets": member.packets,
+        "bytes": member.bytes,
     }

@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynallow.control.encode import BLOCK, pieces
+from dynallow.control.encode import BLOCK, Encoded, pieces
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.floats(allow_nan=False, allow_infinity=False),
@@ -27,3 +27,14 @@ def test_long_lists_inside_rules_come_in_blocks() -> None:
     parts = list(pieces(value))
     assert json.loads("".join(parts)) == value
     assert max(map(len, parts)) <= BLOCK * (len(json.dumps(lease)) + 2) + 1
+
+
+@given(st.lists(_JSON, max_size=3).map(lambda some: some * BLOCK))
+def test_encoded_list_reads_back_as_the_list(entries: list[object]) -> None:
+    value = {"rules": [{"rule": "a", "leases": Encoded(iter(entries))}]}
+    assert json.loads("".join(pieces(value))) == {"rules": [{"rule": "a", "leases": entries}]}
+
+
+def test_encoded_list_is_made_in_blocks_while_it_is_read() -> None:
+    entries = iter([{"address": "198.51.100.7"}] * (BLOCK * 3))
+    assert [piece.count("address") for piece in Encoded(entries).pieces] == [BLOCK] * 3 + [0]

@@ -17,6 +17,7 @@ import pytest
 
 from dynallow.control import socketfile
 from dynallow.control.client import Client
+from dynallow.control.server import ControlServer
 from dynallow.errors import DynallowError
 from dynallow.units import Endpoint
 from tests.unit.control.agent import MemoryAgent, serving
@@ -176,3 +177,36 @@ def test_stop_does_not_wait_for_a_backend_that_hangs(tmp_path: Path) -> None:
 
 async def close_gate(agent: MemoryAgent) -> None:
     agent.gate = asyncio.Event()
+
+
+def test_client_that_comes_before_the_server_serves_is_answered_then(tmp_path: Path) -> None:
+    path = tmp_path / "control.sock"
+
+    async def early() -> dict[str, object]:
+        server = ControlServer(MemoryAgent(), path)
+        server.bind()
+        try:
+            asking = asyncio.create_task(asyncio.to_thread(Client(path).get, "/v1/status"))
+            await asyncio.to_thread(wait_until_connected, path)
+            assert not asking.done()
+            await server.serve()
+            return await asking
+        finally:
+            await server.stop()
+
+    assert asyncio.run(early())["mode"] == "enforce"
+    assert not path.exists()
+
+
+def wait_until_connected(path: Path) -> None:
+    """Somebody waits at the socket: /proc tells of a client's end as of a connected one."""
+    while Path("/proc/net/unix").read_text().count(str(path)) < 2:
+        os.sched_yield()
+
+
+def test_second_agent_is_stopped_by_the_bound_socket_alone(tmp_path: Path) -> None:
+    first, second = (ControlServer(MemoryAgent(), tmp_path / "control.sock") for _ in range(2))
+    first.bind()
+    with pytest.raises(DynallowError, match="another agent answers"):
+        second.bind()
+    asyncio.run(first.stop())

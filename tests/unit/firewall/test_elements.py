@@ -7,7 +7,16 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, acknowledgements, parse_dump
+from dynallow.firewall.elements import (
+    COMMENT_MAX,
+    Batch,
+    Element,
+    _attr,
+    _member,
+    _usual_member,
+    acknowledgements,
+    parse_dump,
+)
 from dynallow.firewall.leaser import comment
 
 HEADER = struct.Struct("=IHHII")
@@ -75,3 +84,28 @@ def test_comment_of_the_longest_names_is_cut_and_says_so() -> None:
 def test_comment_of_odd_bytes_is_left_out_whole() -> None:
     for odd in ('a"b', "a\\255b", "aüb", "a\nb", "a\x7fb"):
         assert comment(odd) == b"..."
+
+
+@given(
+    st.sampled_from([4, 16]),
+    st.binary(max_size=16),
+    st.integers(0, 2**40),
+    st.integers(0, 2**63),
+    st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=COMMENT_MAX),
+    st.booleans(),
+)
+def test_element_read_at_one_stroke_is_the_one_read_by_its_attributes(
+    size: int, address: bytes, expires_ms: int, count: int, comment: str, counted: bool
+) -> None:
+    counter = _attr(1, count.to_bytes(8, "big")) + _attr(2, (count // 7).to_bytes(8, "big"))
+    body = _attr(1, _attr(1, address.ljust(size, b"\1")[:size]))
+    if counted:
+        body += _attr(7, _attr(1, b"counter\0") + _attr(2, counter))
+    body += _attr(4, expires_ms.to_bytes(8, "big")) + _attr(5, expires_ms.to_bytes(8, "big"))
+    if comment:
+        body += _attr(6, bytes((0, len(comment) + 1)) + comment.encode() + b"\0")
+    usual = _usual_member(body, 0, len(body))
+    assert (usual is not None) is counted
+    assert usual in (None, _member(body, 0, len(body)))
+    for cut in range(0, len(body), 4):
+        _usual_member(body[:cut], 0, cut)

@@ -1,0 +1,102 @@
+"""What the kernel has of the table now: its named sets, its chains, its counter of denied packets.
+
+Knows nf_tables' attributes of them (include/uapi/linux/netfilter/nf_tables.h).
+Must not know what ought to be there. Raises KernelError where it may not look.
+Not through `nft list`: whatever that is asked for, it reads every element of
+every set first, 2 s with 100,000 leases.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from dynallow.errors import KernelError
+from dynallow.firewall.listing import Attributes, attributes, list_all
+from dynallow.firewall.netlink import translate
+from dynallow.firewall.ruleset import DENIED_COUNTER, TABLE, Family
+from dynallow.firewall.text import Present, PresentChain, PresentSet, SetShape
+
+_NETLINK_NETFILTER = 12
+_GETCHAIN, _GETSET, _GETOBJ = (10 << 8) | 4, (10 << 8) | 10, (10 << 8) | 19
+_ALL_OF_INET = struct.pack(">BBH", 1, 0, 0)  # nfgenmsg: NFPROTO_INET
+_SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_DESC, _SET_EXPR = 1, 2, 3, 4, 9, 17
+_DESC_SIZE = 1
+_FLAG_ANONYMOUS, _FLAG_TIMEOUT = 0x1, 0x10
+_FAMILIES: dict[int, Family] = {7: 4, 8: 6}  # nft's own numbers for ipv4_addr and ipv6_addr
+_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
+_HOOK_NUMBER, _HOOK_PRIORITY = 1, 2
+_VERDICTS = {0: "drop", 1: "accept"}
+_OBJ_TABLE, _OBJ_NAME, _OBJ_TYPE, _OBJ_DATA = 1, 2, 3, 4
+_OBJ_COUNTER = 1
+_COUNTER_BYTES, _COUNTER_PACKETS = 1, 2
+
+
+def read_present() -> Present:
+    """The sets and chains that the table has now; empty when there is no table."""
+    sets = tuple(
+        PresentSet(_text(one, _SET_NAME), _shape(one))
+        for one in _list(_GETSET, _SET_TABLE)
+        if not _number(one, _SET_FLAGS) & _FLAG_ANONYMOUS
+    )
+    chains = tuple(
+        PresentChain(_text(one, _CHAIN_NAME), _hook(one)) for one in _list(_GETCHAIN, _CHAIN_TABLE)
+    )
+    return Present(sets, chains)
+
+
+def read_policy(chain: str) -> str | None:
+    """ "drop" or "accept", a base chain's policy, "none" of another chain; None: no such chain."""
+    for one in _list(_GETCHAIN, _CHAIN_TABLE):
+        if _text(one, _CHAIN_NAME) == chain:
+            return _VERDICTS.get(_number(one, _CHAIN_POLICY), "none") if _CHAIN_POLICY in one else "none"
+    return None
+
+
+def read_denied() -> tuple[int, int]:
+    """Packets and bytes that the denied chain has counted."""
+    for one in _list(_GETOBJ, _OBJ_TABLE):
+        if _text(one, _OBJ_NAME) == DENIED_COUNTER and _number(one, _OBJ_TYPE) == _OBJ_COUNTER:
+            counter = attributes(one.get(_OBJ_DATA, b""))
+            return _number(counter, _COUNTER_PACKETS), _number(counter, _COUNTER_BYTES)
+    return 0, 0
+
+
+def _list(kind: int, table: int) -> list[Attributes]:
+    """All of one kind in our table, whose name is in attribute `table`."""
+    try:
+        bodies = list_all(_NETLINK_NETFILTER, kind, _ALL_OF_INET)
+    except PermissionError as error:
+        raise KernelError(
+            "reading the table: not permitted", "run as root, or with CAP_NET_ADMIN", errno=errno.EPERM
+        ) from error
+    except OSError as error:
+        raise translate(error.errno or 0, "reading the table") from error
+    found = (attributes(body, len(_ALL_OF_INET)) for body in bodies)
+    return [one for one in found if _text(one, table) == TABLE]
+
+
+def _shape(found: Attributes) -> SetShape | None:
+    """What must be equal for a set to be kept; None for one that cannot be any of ours."""
+    family = _FAMILIES.get(_number(found, _SET_KEY_TYPE))
+    if family is None or _number(found, _SET_FLAGS) != _FLAG_TIMEOUT:
+        return None
+    size = _number(attributes(found.get(_SET_DESC, b"")), _DESC_SIZE)
+    return SetShape(family, size, _SET_EXPR in found)
+
+
+def _hook(found: Attributes) -> tuple[str, int, int] | None:
+    """Type, hook number and priority of a base chain."""
+    if _CHAIN_HOOK not in found:
+        return None
+    hook = attributes(found[_CHAIN_HOOK])
+    priority = struct.unpack(">i", hook[_HOOK_PRIORITY])[0]
+    return _text(found, _CHAIN_TYPE), _number(hook, _HOOK_NUMBER), priority
+
+
+def _number(found: Attributes, kind: int) -> int:
+    return int.from_bytes(found.get(kind, b""), "big")
+
+
+def _text(found: Attributes, kind: int) -> str:
+    return found.get(kind, b"").rstrip(b"\0").decode("utf-8", "replace")
