@@ -56,7 +56,7 @@ def by_perf(it: Bed, workload: Workload, seconds: float, top: int) -> str:
     data = it.host.directory / "perf.data"
     with it.running(CONTENDERS["dynallow"]) as server:
         load = it.load(workload, 0, seconds)
-        it.ask(workload, load, lambda argv: _recorded(argv, server, data))
+        it.ask(load, workload.rcode, lambda argv: _recorded(argv, server, data))
         words = ["perf", "report", "--stdio", "-i", str(data), "--sort", "dso,symbol"]
         listed = it.host.run(words, timeout=120).stdout
     lines = [line for line in listed.splitlines() if line.strip() and not line.startswith("#")]
