@@ -7,7 +7,8 @@ steps of a question's road, each alone, in a process whose collector is set as t
 messages of 64 KiB, answers of 256 to 4,000 addresses, 256 addresses under three rules, a full
 transaction, 100,000 leases. The least of all rounds is what the step itself costs, the most what
 it cost once with the machine as it was. "refused" says that the step ends in an error, as it
-should. Needs no root and no network. How the same steps do on an ordinary message: wire_steps.py.
+should; of a step that is done in slices it is the longest slice. Needs no root and no network.
+How the same steps do on an ordinary message: wire_steps.py.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 from dynallow.errors import WireError
 from dynallow.firewall.elements import Batch, Element
+from dynallow.firewall.leaser import _MAX_PUTS as MAX_PUTS
 from dynallow.firewall.leaser import comment
 from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger
@@ -40,7 +42,7 @@ from tests.bench.figures import Figure, figures_table
 from tests.bench.worst_input import IDENT, NAME
 
 LIMIT_MS = 1.0
-_RULES, _ADDRESSES, _TRANSACTION = 3, 256, 512
+_RULES, _ADDRESSES = 3, 256
 _LEASES = 100_000
 
 
@@ -139,8 +141,7 @@ def _kernel() -> Iterator[Step]:
     yield Step("ledger.plan", f"{asked}, new", plan)
     yield Step("ledger.plan", f"{asked}, held already", held)
     yield Step("ledger.commit", asked, commit)
-    yield Step("elements, packed", asked, lambda: pack(len(puts)))
-    yield Step("elements, packed", f"a full transaction of {_TRANSACTION}", lambda: pack(_TRANSACTION))
+    yield Step("elements, packed", f"a full transaction of {MAX_PUTS}", lambda: pack(MAX_PUTS))
 
 
 def _replies() -> Iterator[Step]:
@@ -176,14 +177,23 @@ def _ledger(leases: int) -> Iterator[Step]:
 
 
 def cpu_ms(run: Callable[[], object]) -> tuple[float, bool]:
-    """Milliseconds of CPU that one call takes, and whether it refused its input."""
-    refused = False
+    """Milliseconds of CPU that one call takes, and whether it refused its input.
+
+    What is done in slices, with the loop's other work between them, counts as its longest slice.
+    """
     begin = time.process_time_ns()
     try:
-        run()
+        made = run()
     except WireError:
-        refused = True
-    return (time.process_time_ns() - begin) / 1e6, refused
+        return (time.process_time_ns() - begin) / 1e6, True
+    longest = time.process_time_ns() - begin
+    if isinstance(made, Iterator):
+        done = False
+        while not done:
+            begin = time.process_time_ns()
+            done = next(made, made) is made
+            longest = max(longest, time.process_time_ns() - begin)
+    return longest / 1e6, False
 
 
 def main(arguments: Sequence[str] | None = None) -> command.Result:

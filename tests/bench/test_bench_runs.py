@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -167,6 +168,17 @@ def test_step_over_the_limit_is_told_by_its_best_round() -> None:
     assert steps.over([*slow, *quick]) == ["over 1 ms: slow, x: 2.0 ms"]
 
 
+def test_step_in_slices_counts_as_its_longest_slice() -> None:
+    def slices() -> Iterator[None]:
+        for _ in range(10):
+            sum(range(50_000))
+            yield
+
+    sliced, whole = (min(steps.cpu_ms(run)[0] for _ in range(5)) for run in (slices, lambda: list(slices())))
+    assert 0 < sliced < whole / 2
+    assert steps.cpu_ms(lambda: steps.parse(b""))[1], "a refused input"
+
+
 def test_every_bench_is_a_part_of_make_bench() -> None:
     place = Path(__file__).parent
     programs = {file.stem for file in place.glob("*.py") if "\nif __name__ ==" in file.read_text()}
@@ -198,7 +210,7 @@ def test_load_report_without_statistics_is_refused() -> None:
 
 
 def test_perf_counts_by_place_are_read_apart() -> None:
-    counted = "1234,,instructions:u,100,100.00,,\n567,,instructions:k,100,100.00,,\n"
+    counted = "# started on Sat\n\n1234,,instructions:u,100,100.00,,\n567,,instructions:k,100,100.00,,\n"
     assert gauge.parse_counts(counted) == (1234, 567)
 
 
