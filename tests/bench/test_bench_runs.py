@@ -196,6 +196,17 @@ def test_profile_short_run_names_the_road() -> None:
     assert "resolver/road.py" in shown
 
 
+def test_profile_by_stalls_short_run_names_what_the_loop_runs() -> None:
+    require_lab()
+    require("dnsperf", "taskset")
+    words = "--workload F1 --names 50 --by stalls --top 400"
+    shown = profile.main(words.split())
+    assert "UdpListener" in shown
+    longest = [float(line.split()[0]) for line in shown.splitlines()[3:]]
+    assert longest == sorted(longest, reverse=True)
+    assert longest[0] > 0
+
+
 def test_load_report_other_rcodes_do_not_count() -> None:
     answers = load.parse(_REPORT, "NOERROR")
     assert (answers.right, answers.wrong, answers.lost, answers.run_s) == (2, 1, 1, 0.5)
