@@ -102,7 +102,7 @@ def test_latency_short_run_has_a_latency_for_each_answer() -> None:
 def test_mixed_short_run_tells_the_hot_ones_apart() -> None:
     require_lab()
     require("dnsperf", "taskset")
-    words = "--rounds 1 --seconds 0.5 --first 1000 --peers dynallow"
+    words = "--rounds 1 --seconds 0.5 --first 1000 --pairs 1 --peers dynallow"
     result = mixed.main(words.split())
     saturation, alone, mix = result.samples
     assert [s.workload for s in result.samples] == ["saturation", "alone", "mix"]
