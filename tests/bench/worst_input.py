@@ -21,6 +21,7 @@ NAME = b"\x03www\x05bench\x07example\x03org\0"
 _QUESTION_AT = HEADER_SIZE
 _ROOM = MESSAGE_MAX - HEADER_SIZE - len(NAME) - 4
 _TTL_S = 3600
+_STRINGS, _PARAMETERS, _OPTIONS = 1024, 32, 256  # the most that the parser takes in one record
 
 
 def address(number: int) -> bytes:
@@ -41,14 +42,14 @@ def _pointer(offset: int) -> bytes:
     return struct.pack(">H", 0xC000 | offset)
 
 
-def _filled(record: Callable[[int, int], bytes]) -> bytes:
+def _filled(record: Callable[[int, int], bytes], *, additional: bool = False) -> bytes:
     """A message full of `record(number, offset of that record)`."""
     parts: list[bytes] = []
     size = 0
     while size + len(made := record(len(parts), MESSAGE_MAX - _ROOM + size)) <= _ROOM:
         parts.append(made)
         size += len(made)
-    return _message(b"".join(parts), len(parts))
+    return _message(b"".join(parts), 0 if additional else len(parts), len(parts) if additional else 0)
 
 
 def addresses() -> bytes:
@@ -89,17 +90,37 @@ def long_names() -> bytes:
 
 def texts() -> bytes:
     """TXT records of empty strings: a length byte is all that each string has."""
-    return _filled(lambda number, _: _record(_pointer(_QUESTION_AT), TXT, bytes(30_000)))
+    return _filled(lambda number, _: _record(_pointer(_QUESTION_AT), TXT, bytes(_STRINGS)))
 
 
 def service_parameters() -> bytes:
+    """HTTPS records with as many empty parameters as one may have."""
+    parameters = b"".join(struct.pack(">HH", 32768 + key, 0) for key in range(_PARAMETERS))
+    return _filled(lambda number, _: _record(_pointer(_QUESTION_AT), HTTPS, b"\0\x01\0" + parameters))
+
+
+def additional() -> bytes:
+    """A section that is read only to be thrown away, with as many EDNS options as one may have."""
+    edns = _record(b"\0", OPT, struct.pack(">HH", 9, 0) * _OPTIONS)
+    return _filled(
+        lambda number, _: _record(_pointer(_QUESTION_AT), A, address(number)) if number else edns,
+        additional=True,
+    )
+
+
+def heap_of_strings() -> bytes:
+    """One TXT record of 60,000 empty strings."""
+    return _message(_record(_pointer(_QUESTION_AT), TXT, bytes(60_000)), 1)
+
+
+def heap_of_parameters() -> bytes:
     """One HTTPS record with as many empty parameters as a message holds."""
     count = (_ROOM - 15) // 4
     parameters = b"".join(struct.pack(">HH", 32768 + key, 0) for key in range(count))
     return _message(_record(_pointer(_QUESTION_AT), HTTPS, b"\0\x01\0" + parameters), 1)
 
 
-def options() -> bytes:
+def heap_of_options() -> bytes:
     """An OPT record full of empty options."""
     count = (_ROOM - 11) // 4
     return _message(_record(b"\0", OPT, struct.pack(">HH", 9, 0) * count), 0, 1)
@@ -123,10 +144,15 @@ MESSAGES: dict[str, Callable[[], bytes]] = {
     "names of 127 labels": long_names,
     "TXT of empty strings": texts,
     "HTTPS of empty parameters": service_parameters,
-    "OPT of empty options": options,
+    "additional records": additional,
+    "a heap of strings": heap_of_strings,
+    "a heap of parameters": heap_of_parameters,
+    "a heap of options": heap_of_options,
     "garbage": garbage,
     "cut off at the end": late_fault,
 }
+REFUSED = frozenset(list(MESSAGES)[-5:])
+"""Those that must end in an error."""
 
 
 def records(count: int) -> tuple[Record, ...]:
