@@ -11,6 +11,9 @@ unexport SHELL
 python := .venv/bin/python
 export PYTHONDONTWRITEBYTECODE := 1
 
+# Each is a command of its own: .venv/bin/python -m tests.bench.peers --help
+benches := peers latency mixed scale footprint steps wire_steps million_names
+
 .PHONY: help try test lint types bench clean venv lab
 .DEFAULT_GOAL := help
 
@@ -33,9 +36,9 @@ types: venv ## mypy --strict
 	@$(python) -m mypy
 
 bench: lab ## measure beside dnsmasq, and print the ratios
-	@for script in $$(grep -l '^if __name__' tests/bench/*.py | grep -v profile); do \
-	    echo "== $$script"; \
-	    .ci/privileged $(python) -m "tests.bench.$$(basename "$$script" .py)" || exit 1; \
+	@for bench in $(benches); do \
+	    echo "== python -m tests.bench.$$bench"; \
+	    .ci/privileged $(python) -m "tests.bench.$$bench" || exit 1; \
 	done
 
 clean: ## remove all that the other targets made

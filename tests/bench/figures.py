@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
+from types import MappingProxyType
 from typing import NamedTuple
 
 
@@ -30,7 +31,19 @@ class Sample(NamedTuple):
     per_s: float
     user_instructions: float | None
     kernel_instructions: float | None
+    addresses: int = 0
+    """How many addresses its right answers brought into a set."""
     latencies_s: tuple[float, ...] = ()
+
+
+class Figure(NamedTuple):
+    """One number of one round, of something that is no load."""
+
+    turn: int
+    subject: str
+    what: str
+    value: float
+    unit: str
 
 
 Value = Callable[[Sample], float]
@@ -55,8 +68,7 @@ def of(samples: Iterable[Sample], server: str, workload: str) -> list[Sample]:
 
 def ratios(samples: Sequence[Sample], server: str, measure: str, workload: str, value: Value) -> list[float]:
     """`server` ÷ `measure`, for every round that has both."""
-    base = {sample.turn: value(sample) for sample in of(samples, measure, workload)}
-    return [value(s) / base[s.turn] for s in of(samples, server, workload) if base.get(s.turn)]
+    return paired(of(samples, server, workload), of(samples, measure, workload), value)
 
 
 def quantile(values: Sequence[float], part: float) -> float:
@@ -70,6 +82,12 @@ def show_spread(found: Spread | None, digits: int = 1, width: int = 8) -> str:
     if found is None:
         return "–".rjust(width) * 3
     return "".join(f"{value:{width}.{digits}f}" for value in found)
+
+
+def paired(over: Iterable[Sample], under: Iterable[Sample], value: Value) -> list[float]:
+    """`over` ÷ `under`, for every round that has both."""
+    base = {sample.turn: value(sample) for sample in under}
+    return [value(sample) / base[sample.turn] for sample in over if base.get(sample.turn)]
 
 
 def peers_table(samples: Sequence[Sample], measure: str) -> str:
@@ -128,14 +146,52 @@ def latency_table(samples: Sequence[Sample], measure: str) -> str:
     return "\n".join(lines)
 
 
+def mixed_table(samples: Sequence[Sample], measure: str) -> str:
+    """Latency of the hot ones: alone, in the mix, mix ÷ alone by pairs, and the mix beside `measure`."""
+    titles = ("ms alone: least…most", "ms in the mix", "mix × alone", f"mix × {measure}")
+    columns = " ".join(f"{title:>24}" for title in titles)
+    lines = [f"{'server':16}{'':7}{columns}{'lost':>6}{'wrong':>6}"]
+    for label, value in (("median", latency_ms(0.5)), ("p99", latency_ms(0.99))):
+        for server in dict.fromkeys(sample.server for sample in samples):
+            alone, mix = of(samples, server, "alone"), of(samples, server, "mix")
+            cells = [
+                show_spread(spread([value(sample) for sample in alone]), digits=2),
+                show_spread(spread([value(sample) for sample in mix]), digits=2),
+                show_spread(spread(paired(mix, alone, value)), digits=2),
+                show_spread(spread(ratios(samples, server, measure, "mix", value)), digits=2),
+            ]
+            lost, wrong = sum(s.lost for s in alone + mix), sum(s.wrong for s in alone + mix)
+            lines.append(f"{server:16}{label:7}{' '.join(cells)}{lost:6}{wrong:6}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def figures_table(figures: Sequence[Figure], targets: Mapping[str, str] = MappingProxyType({})) -> str:
+    """One line for each subject and what was measured of it; `targets` are told beside them by `what`."""
+    what_width = max((len(figure.what) for figure in figures), default=0) + 2
+    width = max((len(figure.subject) for figure in figures), default=0) + 2
+    lines = [f"{'':{width + what_width}}{'least':>10}{'median':>10}{'most':>10}"]
+    for subject, what, unit in dict.fromkeys((f.subject, f.what, f.unit) for f in figures):
+        values = [f.value for f in figures if (f.subject, f.what) == (subject, what)]
+        columns = "".join(f"{value:10,.{_digits(value)}f}" for value in spread(values) or ())
+        goal = f"   target: {targets[what]}" if what in targets else ""
+        lines.append(f"{subject:{width}}{what:{what_width}}{columns} {unit}{goal}")
+    return "\n".join(lines)
+
+
+def _digits(value: float) -> int:
+    """As many as make three figures of it."""
+    return 0 if value >= 100 or value == int(value) else 1 if value >= 10 else 3
+
+
 def latency_ms(part: float) -> Value:
     """That quantile of a sample's latencies."""
     return lambda sample: quantile(sample.latencies_s, part) * 1e3
 
 
-def write_json(file: Path, samples: Sequence[Sample]) -> None:
-    """Every sample, whole."""
-    file.write_text(json.dumps([sample._asdict() for sample in samples], indent=1) + "\n")
+def write_json(file: Path, rows: Sequence[Sample | Figure]) -> None:
+    """Every sample and figure, whole."""
+    file.write_text(json.dumps([row._asdict() for row in rows], indent=1) + "\n")
 
 
 def write_csv(file: Path, samples: Sequence[Sample]) -> None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 from tests.lab.needs import PATH, find
 
+NICE = -10
+"""Of everything that takes part in a measurement: servers, upstream and dnsperf alike."""
 _EVENTS = "instructions:u,instructions:k"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _UTIME, _STIME, _CUTIME, _CSTIME = 11, 12, 13, 14  # fields of stat after the command's name
@@ -36,6 +39,13 @@ class Instructions(NamedTuple):
     kernel: int
 
 
+class Cost(NamedTuple):
+    """What a load cost the server."""
+
+    used: Usage
+    counts: Instructions | None
+
+
 def usage(pid: int) -> Usage:
     """What `pid` has used so far; nanoseconds, for schedstat knows only threads that live."""
     own_s = time.clock_gettime((~pid << 3) | 2)  # clock_getcpuclockid(3): CPUCLOCK_SCHED of a process
@@ -44,10 +54,39 @@ def usage(pid: int) -> Usage:
     return Usage(own_s + (ticks[2] + ticks[3]) / _TICKS, (ticks[1] + ticks[3]) / _TICKS)
 
 
+class Memory(NamedTuple):
+    """MiB: resident; with shared pages split among their users; not shared with anybody."""
+
+    rss: float
+    pss: float
+    uss: float
+
+
+def memory(pid: int) -> Memory:
+    """What `pid` holds right now."""
+    lines = (line.split() for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:])
+    kib = {words[0]: int(words[1]) for words in lines}
+    own = kib["Private_Clean:"] + kib["Private_Dirty:"]
+    return Memory(kib["Rss:"] / 1024, kib["Pss:"] / 1024, own / 1024)
+
+
+def peak_mib(pid: int) -> float:
+    """The most that `pid` ever held; since the last `forget_peak`."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
+
+
+def forget_peak(pid: int) -> None:
+    """Let the peak be what is resident now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
 def pin(pid: int, core: int) -> None:
-    """Keep every thread of `pid` on one core."""
+    """Keep every thread of `pid` on one core, ahead of what else the machine does where that is allowed."""
     for task in Path(f"/proc/{pid}/task").iterdir():
         os.sched_setaffinity(int(task.name), {core})
+        with suppress(PermissionError):
+            os.setpriority(os.PRIO_PROCESS, int(task.name), NICE)
 
 
 def cores() -> tuple[int, int]:

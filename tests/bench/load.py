@@ -11,13 +11,15 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.bench.gauge import NICE
+
 OUTSTANDING = 100
 _ANSWER_WITHIN_S = 5
 _COUNT = re.compile(r"Queries (sent|completed|lost): +(\d+)")
 _RUN = re.compile(r"Run time \(s\): +([\d.]+)")
 _RCODES = re.compile(r"Response codes: +(.*)")
 _RCODE = re.compile(r"([A-Z0-9]+) (\d+) ")
-_LATENCY = re.compile(r"^> (\w+) \S+ \S+ ([\d.]+)$", re.MULTILINE)
+_LATENCY = re.compile(r"^> (\w+) (\S+) \S+ ([\d.]+)$", re.MULTILINE)
 
 
 class Load(NamedTuple):
@@ -31,7 +33,19 @@ class Load(NamedTuple):
 
     def command(self, core: int) -> list[str]:
         """dnsperf on one core, away from the server that it asks."""
-        words = ["taskset", "-c", str(core), "dnsperf", "-s", "127.0.0.1", "-d", str(self.file)]
+        words = [
+            "nice",
+            "-n",
+            str(NICE),
+            "taskset",
+            "-c",
+            str(core),
+            "dnsperf",
+            "-s",
+            "127.0.0.1",
+            "-d",
+            str(self.file),
+        ]
         words += ["-q", str(OUTSTANDING), "-t", str(_ANSWER_WITHIN_S), "-l", str(self.seconds)]
         if self.once:
             words += ["-n", "1"]
@@ -45,14 +59,24 @@ class Load(NamedTuple):
         return self.seconds + _ANSWER_WITHIN_S + 30
 
 
+class Each(NamedTuple):
+    """One answer of a load that had a rate."""
+
+    rcode: str
+    name: str
+    latency_s: float
+
+
 class Answers(NamedTuple):
-    """What came back; latencies only where a rate was asked for."""
+    """What came back; latencies (of the right ones) and `each` only where a rate was asked for."""
 
     right: int
     wrong: int
     lost: int
     run_s: float
     latencies_s: tuple[float, ...]
+    each: tuple[Each, ...]
+    rcodes: dict[str, int]
 
 
 def parse(report: str, rcode: str) -> Answers:
@@ -62,7 +86,9 @@ def parse(report: str, rcode: str) -> Answers:
     if run is None or "completed" not in counts:
         raise ValueError(f"expected dnsperf's report, got {report[-300:]!r}")
     codes = _RCODES.search(report)
-    by_code = dict(_RCODE.findall(codes[1] + " ")) if codes else {}
-    right = int(by_code.get(rcode, 0))
-    latencies = tuple(float(taken) for code, taken in _LATENCY.findall(report) if code == rcode)
-    return Answers(right, counts["completed"] - right, counts["lost"], float(run[1]), latencies)
+    by_code = {code: int(n) for code, n in _RCODE.findall(codes[1] + " ")} if codes else {}
+    right = by_code.get(rcode, 0)
+    each = tuple(Each(code, name, float(taken)) for code, name, taken in _LATENCY.findall(report))
+    latencies = tuple(answer.latency_s for answer in each if answer.rcode == rcode)
+    wrong, lost = counts["completed"] - right, counts["lost"]
+    return Answers(right, wrong, lost, float(run[1]), latencies, each, by_code)

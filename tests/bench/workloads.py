@@ -7,6 +7,7 @@ so that each fresh answer costs every server the work that it claims to measure.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ class Sizes:
     fresh_in_zone: int = 60_000
     chains: int = 10_000
     chains_in_zone: int = 10_000
+    denied: int = 20_000
+    """Denied names that one round makes up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,9 @@ class Workload:
 
     def questions(self, sizes: Sizes, turn: int) -> Iterator[str]:
         """dnsperf's input for round `turn`."""
+        if self.name == "DU":
+            yield from (f"{_made_up(turn * sizes.denied + number)} A\n" for number in range(sizes.denied))
+            return
         origin = DENIED if self.rcode == "NXDOMAIN" else ORIGIN
         for number in self._numbers(sizes, turn):
             yield f"{self.prefix}{number}.{origin} A\n"
@@ -60,18 +66,26 @@ class Workload:
         return ((turn * asked + number) % stock for number in range(asked))
 
 
+def _made_up(number: int) -> str:
+    """A name as a flood has them: random labels below one of 97 domains, all denied."""
+    label = hashlib.blake2b(str(number).encode(), digest_size=8).hexdigest()
+    return f"{label}.z{number % 97}.{DENIED}"
+
+
 H1 = Workload("H1", "h")
 H1000 = Workload("H1000", "h")
 D = Workload("D", "d", rcode="NXDOMAIN")
+DU = Workload("DU", "", rcode="NXDOMAIN", is_fresh=True)
 F1 = Workload("F1", "n", addresses=1, is_fresh=True)
 FC = Workload("FC", "c", addresses=CHAIN_ADDRESSES, is_fresh=True)
-WORKLOADS = {workload.name: workload for workload in (H1, H1000, D, F1, FC)}
+WORKLOADS = {workload.name: workload for workload in (H1, H1000, D, DU, F1, FC)}
 """Fresh ones last: they push the hot names out of a cache."""
 
 MEANING = {
     "H1": "one hot name",
     "H1000": "1,000 hot names",
     "D": "1,000 names that no rule allows",
+    "DU": "denied names that were never asked before, each once",
     "F1": "fresh names, one A each",
     "FC": f"fresh names, {LINKS} CNAMEs and {CHAIN_ADDRESSES} A each",
 }

@@ -154,7 +154,7 @@ class Agent:
 
     def get(self, path: str = "/v1/status", timeout: float = 2.0) -> tuple[int, str]:
         """Status code and body of a GET on the control socket."""
-        connection = _UnixConnection(str(self.socket), timeout)
+        connection = UnixConnection(str(self.socket), timeout)
         try:
             connection.request("GET", path)
             response = connection.getresponse()
@@ -181,7 +181,7 @@ class Agent:
             return False
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
     """HTTP over a unix socket."""
 
     def __init__(self, path: str, timeout: float) -> None:
