@@ -30,7 +30,7 @@ from dynallow.wire.response import MismatchError, Response, parse_response
 _RECEIVE = n.UDP_SAFE + 1  # what the question says fits, and one to see what does not
 _BIND_TRIES = 8
 _FIRST_PORT = 1024
-_EVENTS = 16  # answers taken up in one turn of the loop: about a millisecond until all are leased and sent
+_EVENTS = 64
 _DRAWN = 1024  # random numbers taken from the kernel at a time: one call for hundreds of questions
 _FLAGS = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 
