@@ -86,10 +86,15 @@ def _element(element: Element) -> bytes:
     left = timeout_ms.to_bytes(8, "big")
     body = _KEY_HEADS[len(address)] + address + _TIMEOUT_HEAD + left + _EXPIRATION_HEAD + left
     if comment:
-        size = len(comment) + 1
-        body += _USERDATA.pack(_USERDATA.size + size, _ELEM_USERDATA, _UDATA_COMMENT, size) + comment
-        body += _ENDS[len(comment) & 3]
+        body += _userdata(comment)
     return _ATTR.pack(4 + len(body), 1 | _NESTED) + body
+
+
+@lru_cache(maxsize=64)  # the addresses of one answer have one comment
+def _userdata(comment: bytes) -> bytes:
+    size = len(comment) + 1
+    head = _USERDATA.pack(_USERDATA.size + size, _ELEM_USERDATA, _UDATA_COMMENT, size)
+    return head + comment + _ENDS[len(comment) & 3]
 
 
 def _bare(address: bytes) -> bytes:

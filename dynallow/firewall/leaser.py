@@ -230,11 +230,17 @@ class Leaser:
         now = self._clock()
         batch = Batch()
         if len(puts) > 1:  # neighbours of one set share a message
-            puts = sorted(puts, key=lambda put: (put.rule, len(put.address)))
-        for put in puts:
-            element = self._element(put, now)
-            if put.unrevoke:
-                batch.remove(set_name(REVOKED, family_of(put.address)), put.address)
+            puts = sorted(puts, key=_set_of)
+        comments: dict[bytes, bytes] = {}
+        for rule, address, deadline, name, _, unrevoke in puts:
+            text = comments.get(name)
+            if text is None:
+                text = comments[name] = comment(self._describe(name))
+            family = family_of(address)
+            timeout_ms = math.ceil(max(deadline - now, 0.0) * 1000) + _MARGIN_MS
+            element = Element(set_name(rule, family), address, timeout_ms, text)
+            if unrevoke:
+                batch.remove(set_name(REVOKED, family), address)
             if self.in_place:
                 batch.add(element)
             else:
@@ -243,11 +249,6 @@ class Leaser:
         self.counts.transactions += 1
         self.counts.elements += len(puts)
         self.ledger.commit(puts)
-
-    def _element(self, put: Put, now: float) -> Element:
-        timeout_ms = math.ceil(max(put.deadline - now, 0.0) * 1000) + _MARGIN_MS
-        name = set_name(put.rule, family_of(put.address))
-        return Element(name, put.address, timeout_ms, comment(self._describe(put.name)))
 
     def _note(self, error: KernelError) -> None:
         """Count, and say it once until a transaction succeeds again."""
@@ -362,6 +363,10 @@ class Leaser:
         batch = Batch()
         batch.remove(name, address)
         self._elements.commit(batch)
+
+
+def _set_of(put: Put) -> tuple[str, int]:
+    return put.rule, len(put.address)
 
 
 def comment(text: str) -> bytes:

@@ -11,7 +11,7 @@ called after the kernel has said yes, so a refused transaction leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from dynallow.lease.grant import Grant, Limits, lifetime
 # of those answers touch the kernel. Never applied to the TTL itself (invariant 2).
 _GRACE_SLACK_S = 2.0
 _SLICE = 500
+_new = tuple.__new__  # what Put(...) calls in the end, at half the price
 
 
 @dataclass(slots=True)
@@ -82,7 +83,8 @@ class Ledger:
         self._revoked: dict[bytes, float] = {}
         self._swept_full: dict[str, float] = {}
         # What is planned and not yet acknowledged: plans made in one turn must not share a budget.
-        self._reserved: dict[tuple[str, bytes | None], int] = {}
+        self._reserved: dict[int, Sequence[Put]] = {}
+        self._flying = 0
 
     # ------------------------------------------------------------ granting
 
@@ -96,36 +98,76 @@ class Ledger:
         puts: list[Put] = []
         claims: list[Put] = []
         refused: set[bytes] = set()
-        added: dict[tuple[str, bytes | None], int] = {}
-        grace_s = self.limits.grace_s
-        slack = min(_GRACE_SLACK_S, grace_s)
-        for rule, address, ttl_s, name, ends in dict.fromkeys(grants):
-            leases = self._leases.get(rule)
-            if leases is None:  # the rule went away while its answer was on the way
-                refused.add(address)
+        alike: dict[tuple[str, int, bytes, float | None], dict[bytes, None]] = {}
+        for rule, address, ttl_s, name, ends in grants:
+            alike.setdefault((rule, ttl_s, name, ends), {})[address] = None
+        for (rule, ttl_s, name, ends), addresses in alike.items():
+            leases, names = self._leases.get(rule), self._names.get(rule)
+            # The rule may have gone while its answer was on the way.
+            if leases is None or names is None or (name not in names and self._crowded(rule, now)):
+                refused.update(addresses)
                 continue
-            deadline = now + lifetime(ttl_s, self.limits)
-            if ends is not None and ends < deadline:
-                deadline = ends
-            needed = min(now + ttl_s + grace_s - slack, deadline)
-            lease = leases.get(address)
-            revoked = address in self._revoked
-            holds = lease is not None and lease.deadline >= needed and not revoked
-            if holds and self._claimed_until(rule, name, address) >= needed:
-                continue
-            if not self._fits(rule, address, name, added, now):
-                refused.add(address)
-            elif lease is None:
-                puts.append(Put(rule, address, deadline, name, True, revoked))
-            elif holds:
-                claims.append(Put(rule, address, min(deadline, lease.deadline), name, False, False))
-            else:
-                fresh = lease.deadline <= now
-                puts.append(Put(rule, address, max(deadline, lease.deadline), name, fresh, revoked))
+            deadline, needed = self._deadlines(ttl_s, ends, now)
+            claim = names.get(name) or {}
+            begun, claimed = len(puts), 0
+            rule_room = self._room(rule, None, len(leases), len(addresses), puts)
+            name_room = self._room(rule, name, len(claim), len(addresses), puts)
+            for address in addresses:
+                lease = leases.get(address)
+                unrevoke = address in self._revoked
+                holds = lease is not None and lease.deadline >= needed and not unrevoke
+                claimed_until = claim.get(address)
+                if claimed_until is None:
+                    if name_room <= 0:
+                        self._sweep_name(rule, name, now)
+                        claim = names.get(name) or {}
+                        name_room = self._room(rule, name, len(claim) + claimed, 1, puts[:begun])
+                    if name_room <= 0:
+                        refused.add(address)
+                        continue
+                    name_room -= 1
+                    claimed += 1
+                elif holds and claimed_until >= needed:
+                    continue
+                if lease is None:
+                    if rule_room <= 0:
+                        self._sweep_when_full(rule, now)
+                        rule_room = self._room(rule, None, len(leases), 1, puts)
+                    if rule_room <= 0:
+                        refused.add(address)
+                        continue
+                    rule_room -= 1
+                    puts.append(_new(Put, (rule, address, deadline, name, True, unrevoke)))
+                elif holds:
+                    claims.append(Put(rule, address, min(deadline, lease.deadline), name, False, False))
+                else:
+                    fresh = lease.deadline <= now
+                    puts.append(Put(rule, address, max(deadline, lease.deadline), name, fresh, unrevoke))
         if refused:
             puts = [put for put in puts if put.address not in refused]
             claims = [put for put in claims if put.address not in refused]
         return Plan(tuple(puts), tuple(claims), frozenset(refused))
+
+    def _deadlines(self, ttl_s: int, ends: float | None, now: float) -> tuple[float, float]:
+        """Until when a new lease lives, and until when one that is there must live to be left alone."""
+        deadline = now + lifetime(ttl_s, self.limits)
+        if ends is not None and ends < deadline:
+            deadline = ends
+        grace_s = self.limits.grace_s
+        return deadline, min(now + ttl_s + grace_s - min(_GRACE_SLACK_S, grace_s), deadline)
+
+    def _room(self, rule: str, name: bytes | None, held: int, wanted: int, planned: list[Put]) -> int:
+        """How many more addresses fit the rule's budget, or that of a name under it.
+
+        What is on its way to the kernel takes room as well; it is only counted
+        one by one when there is little left.
+        """
+        room = (self.limits.max_per_rule if name is None else self.limits.max_addresses_per_name) - held
+        if room >= wanted + self._flying + len(planned):
+            return room
+        for puts in (*self._reserved.values(), planned):
+            room -= sum(put.fresh and put.rule == rule and name in (None, put.name) for put in puts)
+        return room
 
     def commit(self, puts: Iterable[Put]) -> None:
         """Take note of what the kernel has acknowledged."""
@@ -148,52 +190,15 @@ class Ledger:
             if unrevoke:
                 self._revoked.pop(address, None)
 
-    def reserve(self, puts: Iterable[Put]) -> None:
-        """Keep room for puts that are on their way to the kernel."""
-        reserved = self._reserved
-        for put in puts:
-            if put.fresh:
-                for key in ((put.rule, None), (put.rule, put.name)):
-                    reserved[key] = reserved.get(key, 0) + 1
+    def reserve(self, puts: Sequence[Put]) -> None:
+        """Keep room for puts that are on their way to the kernel, until `release` of the same."""
+        self._reserved[id(puts)] = puts
+        self._flying += len(puts)
 
-    def release(self, puts: Iterable[Put]) -> None:
+    def release(self, puts: Sequence[Put]) -> None:
         """They have arrived, or never will."""
-        reserved = self._reserved
-        for put in puts:
-            if put.fresh:
-                for key in ((put.rule, None), (put.rule, put.name)):
-                    reserved[key] -= 1
-                    if not reserved[key]:
-                        del reserved[key]
-
-    def _claimed_until(self, rule: str, name: bytes, address: bytes) -> float:
-        claims = self._names[rule].get(name)
-        return claims.get(address, 0.0) if claims is not None else 0.0
-
-    def _fits(
-        self, rule: str, address: bytes, name: bytes, added: dict[tuple[str, bytes | None], int], now: float
-    ) -> bool:
-        """Whether one more address fits the name's and the rule's budget."""
-        limits, names, leases = self.limits, self._names[rule], self._leases[rule]
-        claim = names.get(name)
-        if claim is None and self._crowded(rule, now):
-            return False
-        if claim is None or address not in claim:
-            key = (rule, name)
-            count = added.get(key, 0) + self._reserved.get(key, 0)
-            if count + (len(claim) if claim else 0) >= limits.max_addresses_per_name:
-                self._sweep_name(rule, name, now)
-                if count + len(names.get(name, ())) >= limits.max_addresses_per_name:
-                    return False
-            added[key] = added.get(key, 0) + 1
-        if address not in leases:
-            total = added.get((rule, None), 0) + self._reserved.get((rule, None), 0)
-            if total + len(leases) >= limits.max_per_rule:
-                self._sweep_when_full(rule, now)
-                if total + len(leases) >= limits.max_per_rule:
-                    return False
-            added[(rule, None)] = added.get((rule, None), 0) + 1
-        return True
+        if self._reserved.pop(id(puts), None) is not None:
+            self._flying -= len(puts)
 
     # ------------------------------------------------------------ looking
 

@@ -18,6 +18,10 @@ class Outcome(Enum):
     FILTERED = "filtered"
 
 
+# For the hot paths: on Python 3.11 each look into an Enum costs 0.6 µs.
+ALLOWED, DENIED, FILTERED = Outcome.ALLOWED, Outcome.DENIED, Outcome.FILTERED
+
+
 class Verdict(NamedTuple):
     """The answer of `Policy.decide`.
 
@@ -39,8 +43,8 @@ class Verdict(NamedTuple):
 
 
 # One for all: nothing is made for a name that a stranger thinks up, unless somebody asks why.
-UNLISTED = Verdict(Outcome.DENIED)
-UNLISTED_ABOVE = Verdict(Outcome.DENIED, names_below=True)
+UNLISTED = Verdict(DENIED)
+UNLISTED_ABOVE = Verdict(DENIED, names_below=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dynallow.errors import WireError
 from dynallow.lease.grant import Grant, Limits, told_ttl
 from dynallow.policy.rules import Rule
 from dynallow.policy.special import is_acceptable, is_ordinary
-from dynallow.policy.verdict import Outcome, Verdict
+from dynallow.policy.verdict import ALLOWED, Verdict
 from dynallow.wire import chain, svcb
 from dynallow.wire import numbers as n
 from dynallow.wire.response import Record, Response
@@ -143,7 +143,7 @@ def _scrub(final: tuple[Record, ...], qtype: int, scope: Scope) -> tuple[tuple[R
     verdict, limits, own, observe = scope
     rules = verdict.rules
     addresses: Iterable[bytes]
-    if verdict.outcome is not Outcome.ALLOWED or not rules:
+    if verdict.outcome is not ALLOWED or not rules:
         return final, (), 0
     if qtype in _ADDRESS_TYPES:
         usable, addresses = final, [record[3] for record in final]

@@ -12,7 +12,7 @@ from typing import Literal
 import dnslib
 
 from dynallow.policy.names import parse_name
-from dynallow.policy.verdict import Outcome, Verdict
+from dynallow.policy.verdict import FILTERED, Verdict
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Edns, Question, QuestionError
 from dynallow.wire.render import Template, beside_question, render, render_denial, render_opt
@@ -79,7 +79,7 @@ def denial(
     A filtered type, and an ancestor of an allowed name, are NODATA: NXDOMAIN
     would deny the names below as well (RFC 8020).
     """
-    filtered = verdict.outcome is Outcome.FILTERED
+    filtered = verdict.outcome is FILTERED
     nodata = filtered or verdict.names_below
     rcode = n.NOERROR if nodata else n.NXDOMAIN if denied == "nxdomain" else n.REFUSED
     soa, opt, ede, edns = b"" if rcode == n.REFUSED else _SOA, b"", None, question.edns

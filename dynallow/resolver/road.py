@@ -29,7 +29,7 @@ from dynallow.errors import (
 )
 from dynallow.lease.grant import Limits
 from dynallow.policy.policy import Policy
-from dynallow.policy.verdict import Outcome, Verdict
+from dynallow.policy.verdict import ALLOWED, FILTERED, Outcome, Verdict
 from dynallow.resolver import local
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
 from dynallow.resolver.cache import AnswerCache, Key
@@ -45,7 +45,6 @@ from dynallow.wire.render import Template, patch, render
 
 log = logging.getLogger(__name__)
 
-_ALLOWED, _FILTERED = Outcome.ALLOWED, Outcome.FILTERED  # looking into an Enum costs 0.6 µs on Python 3.11
 # A question that waits while the policy or the table changes is decided anew, this often at most.
 _ROUNDS = 4
 MAX_WAITING = 4096
@@ -117,7 +116,7 @@ class Road:
             generation = self.generation
             verdict = self.terms.policy.decide(question.name, question.qtype, self.wall())
             self._count(verdict)
-            if verdict.outcome is not _ALLOWED and not self.terms.observe:
+            if verdict.outcome is not ALLOWED and not self.terms.observe:
                 return local.denial(question, verdict, self.terms.denied, size), None, verdict.outcome
             try:
                 answer = await self._obtain((question.name, question.qtype), verdict)
@@ -248,9 +247,9 @@ class Road:
         return local.servfail(question, (code, error.message), size)
 
     def _count(self, verdict: Verdict) -> None:
-        if verdict.outcome is _ALLOWED:
+        if verdict.outcome is ALLOWED:
             self.counts.allowed += 1
-        elif verdict.outcome is _FILTERED:
+        elif verdict.outcome is FILTERED:
             self.counts.filtered += 1
         else:
             self.counts.denied += 1

@@ -12,7 +12,7 @@ import asyncio
 import socket
 from collections import deque
 
-from dynallow.policy.verdict import Outcome
+from dynallow.policy.verdict import FILTERED
 from dynallow.resolver.mmsg import Datagrams
 from dynallow.resolver.road import Road
 from dynallow.units import Endpoint
@@ -21,7 +21,6 @@ _RECEIVE_BUFFER = 4 << 20
 
 _WALKS = 64
 _OTHERS_MAX = 128
-_FILTERED = Outcome.FILTERED  # looking into an Enum costs 0.6 µs on Python 3.11
 
 _IP_PKTINFO = 8
 
@@ -91,7 +90,7 @@ class UdpListener:
         if denial is None:
             return False
         replies[slot], outcome = denial
-        if outcome is _FILTERED:
+        if outcome is FILTERED:
             self._road.counts.filtered += 1
         else:
             self._road.counts.denied += 1
