@@ -22,6 +22,7 @@ from dynallow.lease.grant import Grant, Limits, lifetime
 # of those answers touch the kernel. Never applied to the TTL itself (invariant 2).
 _GRACE_SLACK_S = 2.0
 _SLICE = 500
+_NONE: frozenset[bytes] = frozenset()
 _new = tuple.__new__  # what Put(...) calls in the end, at half the price
 
 
@@ -146,7 +147,7 @@ class Ledger:
         if refused:
             puts = [put for put in puts if put.address not in refused]
             claims = [put for put in claims if put.address not in refused]
-        return Plan(tuple(puts), tuple(claims), frozenset(refused))
+        return Plan(tuple(puts), tuple(claims), frozenset(refused) if refused else _NONE)
 
     def _deadlines(self, ttl_s: int, ends: float | None, now: float) -> tuple[float, float]:
         """Until when a new lease lives, and until when one that is there must live to be left alone."""

@@ -106,18 +106,14 @@ def compose(
         authority = (soa,) if soa is not None else ()
         ttl = min(ttl, negative_ttl) if links else negative_ttl
     ttl = told_ttl(ttl, scope.limits, left_s)
-    return Answer(
-        rcode=response.rcode,
-        records=_told_for(ttl, links + final),
-        authority=_told_for(ttl, authority),
-        by_rule=by_rule,
-        ttl_s=ttl,
-        ends=now + ttl,
-        data_ends=now + ttl,
-        rules_end=None if left_s is None else now + left_s,
-        ede=ede,
-        scrubbed=scrubbed,
-        renews=_renews(now, ttl),
+    ends = now + ttl
+    rules_end = None if left_s is None else now + left_s
+    records = _told_for(ttl, links + final if links else final)
+    authority = _told_for(ttl, authority) if authority else ()
+    renews = _renews(now, ttl)
+    return _new(
+        Answer,
+        (response.rcode, records, authority, by_rule, ttl, ends, ends, rules_end, ede, scrubbed, renews),
     )
 
 

@@ -8,36 +8,18 @@ told something, however the flight ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
-from typing import Any
 
 from dynallow.errors import DecideAgainError
 from dynallow.resolver.answer import Answer
 
 
 class Flight:
-    """Flown by the question that came first; its twins join."""
+    """Flown by the question that came first; its twins join, and are told by `land` or `fail`."""
 
     __slots__ = ("_twins",)
 
     def __init__(self) -> None:
         self._twins: list[asyncio.Future[Answer]] = []
-
-    async def fly(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        """Do the work, and tell the twins how it ended."""
-        try:
-            answer = await work
-        except Exception as error:
-            self._fail(error)
-            raise
-        except BaseException:
-            # Cancelled: who goes away must not take the answer from the others.
-            self._fail(DecideAgainError("whoever asked first went away"))
-            raise
-        for twin in self._twins:
-            if not twin.done():
-                twin.set_result(answer)
-        return answer
 
     async def join(self) -> Answer:
         """The answer when it is there. Raises what the flight failed with."""
@@ -45,7 +27,16 @@ class Flight:
         self._twins.append(twin)
         return await twin
 
-    def _fail(self, error: Exception) -> None:
+    def land(self, answer: Answer) -> None:
+        """Tell the twins the answer."""
+        for twin in self._twins:
+            if not twin.done():
+                twin.set_result(answer)
+
+    def fail(self, error: BaseException) -> None:
+        """Tell the twins why there is none. Who was cancelled must not take the answer from the others."""
+        if not isinstance(error, Exception):
+            error = DecideAgainError("whoever asked first went away")
         for twin in self._twins:
             if not twin.done():
                 twin.set_exception(error)

@@ -171,7 +171,13 @@ class Road:
         """A fresh answer, for all who ask for it meanwhile."""
         flight = self._flights[key] = Flight()
         try:
-            return await flight.fly(self._fresh(key, verdict))
+            answer = await self._fresh(key, verdict)
+        except BaseException as error:
+            flight.fail(error)
+            raise
+        else:
+            flight.land(answer)
+            return answer
         finally:
             if self._flights.get(key) is flight:
                 del self._flights[key]
