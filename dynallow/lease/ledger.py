@@ -21,7 +21,7 @@ from dynallow.lease.grant import Grant, Limits, lifetime
 # made with the whole grace, so it stays ahead by that; rounding alone must not make each
 # of those answers touch the kernel. Never applied to the TTL itself (invariant 2).
 _GRACE_SLACK_S = 2.0
-_SLICE = 500
+_SLICE = 200
 _NONE: frozenset[bytes] = frozenset()
 _new = tuple.__new__  # what Put(...) calls in the end, at half the price
 
