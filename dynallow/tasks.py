@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator
 from types import coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from dynallow.errors import DynallowError
 
 log = logging.getLogger(__name__)
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 
 class Tasks:
@@ -31,6 +34,17 @@ class Tasks:
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def attempt(self, work: Callable[[A], T], argument: A) -> T | None:
+        """Its result; None when it failed, which is logged and counted as a task's failure is.
+
+        For one of many things done in a row: its failure is not the others'.
+        """
+        try:
+            return work(argument)
+        except Exception as error:
+            self._failed(error)
+            return None
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it here and now up to its first wait; only what has to wait becomes a task.

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Container
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from dynallow.errors import (
     DecideAgainError,
@@ -29,7 +29,7 @@ from dynallow.errors import (
 )
 from dynallow.lease.grant import Limits
 from dynallow.policy.policy import Policy
-from dynallow.policy.verdict import ALLOWED, FILTERED, Outcome, Verdict
+from dynallow.policy.verdict import ALLOWED, FILTERED, Verdict
 from dynallow.resolver import local
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
 from dynallow.resolver.cache import AnswerCache, Key
@@ -41,7 +41,7 @@ from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Question, QuestionError, parse_question
-from dynallow.wire.render import Template, patch, render
+from dynallow.wire.render import patch, render
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +63,25 @@ class Terms:
     limits: Limits
     observe: bool
     denied: Literal["nxdomain", "refused"]
+
+
+class Asked(NamedTuple):
+    """A question that may pass, and by which rules."""
+
+    packet: bytes
+    question: Question
+    udp: bool
+    verdict: Verdict
+
+    @property
+    def max_size(self) -> int:
+        """The longest reply that reaches whoever asked."""
+        return min(self.question.udp_size, n.UDP_SAFE) if self.udp else n.MESSAGE_MAX
+
+    @property
+    def may_come_again(self) -> bool:
+        """Options differ from question to question (cookies): such a reply would never be found again."""
+        return self.question.edns is None or not self.question.edns.raw
 
 
 @dataclass(slots=True)
@@ -89,6 +108,11 @@ class Road:
 
     async def walk(self, packet: bytes, *, udp: bool) -> bytes | None:
         """The reply to a client's packet; None for silence."""
+        met = self.meet(packet, udp)
+        return await self.answer(met) if isinstance(met, Asked) else met
+
+    def meet(self, packet: bytes, udp: bool = True) -> Asked | bytes | None:
+        """What needs no waiting: the reply to the malformed, unserved or denied; else what to answer."""
         try:
             question = parse_question(packet)
         except QuestionError as fault:
@@ -97,41 +121,45 @@ class Road:
         if (refusal := local.refusal(question)) is not None:
             self.counts.refused += 1
             return refusal
-        size = min(question.udp_size, n.UDP_SAFE) if udp else n.MESSAGE_MAX
-        reply, answer, denied = await self._decide(question, size)
-        # Options differ from question to question (cookies): such a reply would never be found again.
-        keep = udp and not (question.edns is not None and question.edns.raw)
-        if answer is None:
-            if keep and denied is not None:
-                self.denials.put(packet, reply, denied, self.clock())
-            return packet[:2] + reply.body
-        left = answer.left(self.clock())
-        if keep and left > 0:
-            self.hot.put(packet, reply, answer)
-        return packet[:2] + patch(reply, answer.ttl_s - left)
+        asked = Asked(packet, question, udp, self._decide(question))
+        return asked if self._may_pass(asked) else self._deny(asked)
 
-    async def _decide(self, question: Question, size: int) -> tuple[Template, Answer | None, Outcome | None]:
-        """The reply, and the answer or the denial that it rests on if it may be given again."""
+    async def answer(self, asked: Asked) -> bytes:
+        """The reply to a question that may pass, when every lease behind it holds."""
+        question = asked.question
         for _ in range(_ROUNDS):
             generation = self.generation
-            verdict = self.terms.policy.decide(question.name, question.qtype, self.wall())
-            self._count(verdict)
-            if verdict.outcome is not ALLOWED and not self.terms.observe:
-                return local.denial(question, verdict, self.terms.denied, size), None, verdict.outcome
             try:
-                answer = await self._obtain((question.name, question.qtype), verdict)
+                answer = await self._obtain((question.name, question.qtype), asked.verdict)
             except DecideAgainError:
-                continue
+                pass
             except (KernelError, UpstreamError, OverloadError) as error:
                 if generation == self.generation:
-                    return self._fail(question, error, size), None, None
-                continue  # it may have failed because what it rested on is gone
-            # From here to the reply nothing waits: what was acknowledged still holds.
-            self.alert()
-            if generation == self.generation:
-                return self._render(question, answer, size), answer, None
+                    return self._fail(asked, error)
+                # else it may have failed because what it rested on is gone
+            else:
+                # From here to the reply nothing waits: what was acknowledged still holds.
+                self.alert()
+                if generation == self.generation:
+                    return self._tell(asked, answer)
+            asked = asked._replace(verdict=self._decide(question))
+            if not self._may_pass(asked):
+                return self._deny(asked)
         unsettled = DecideAgainError("the rules changed again and again while this question waited")
-        return self._fail(question, unsettled, size), None, None
+        return self._fail(asked, unsettled)
+
+    def _decide(self, question: Question) -> Verdict:
+        verdict = self.terms.policy.decide(question.name, question.qtype, self.wall())
+        if verdict.outcome is ALLOWED:
+            self.counts.allowed += 1
+        elif verdict.outcome is FILTERED:
+            self.counts.filtered += 1
+        else:
+            self.counts.denied += 1
+        return verdict
+
+    def _may_pass(self, asked: Asked) -> bool:
+        return asked.verdict.outcome is ALLOWED or self.terms.observe
 
     async def _obtain(self, key: Key, verdict: Verdict) -> Answer:
         """An answer whose leases hold: cached, a twin's, or fresh."""
@@ -231,8 +259,9 @@ class Road:
             raise KernelError("every budget for the addresses of this name is used up")
         return trimmed
 
-    def _render(self, question: Question, answer: Answer, size: int) -> Template:
-        return render(
+    def _tell(self, asked: Asked, answer: Answer) -> bytes:
+        packet, question, udp = asked.packet, asked.question, asked.udp
+        reply = render(
             question.section,
             flags=question.flags,
             rcode=answer.rcode,
@@ -241,24 +270,27 @@ class Road:
             edns=question.edns is not None,
             do=question.do,
             ede=answer.ede,
-            max_size=size,
+            max_size=asked.max_size,
         )
+        left = answer.left(self.clock())
+        if udp and left > 0 and asked.may_come_again:
+            self.hot.put(packet, reply, answer)
+        return packet[:2] + patch(reply, answer.ttl_s - left)
 
-    def _fail(self, question: Question, error: DynallowError, size: int) -> Template:
+    def _deny(self, asked: Asked) -> bytes:
+        verdict = asked.verdict
+        reply = local.denial(asked.question, verdict, self.terms.denied, asked.max_size)
+        if asked.udp and asked.may_come_again:
+            self.denials.put(asked.packet, reply, verdict.outcome, self.clock())
+        return asked.packet[:2] + reply.body
+
+    def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
         if isinstance(error, UpstreamError):
             code = _EDE_NO_AUTHORITY if error.reached else _EDE_NETWORK
         else:
             code = _EDE_OTHER
-        return local.servfail(question, (code, error.message), size)
-
-    def _count(self, verdict: Verdict) -> None:
-        if verdict.outcome is ALLOWED:
-            self.counts.allowed += 1
-        elif verdict.outcome is FILTERED:
-            self.counts.filtered += 1
-        else:
-            self.counts.denied += 1
+        return asked.packet[:2] + local.servfail(asked.question, (code, error.message), asked.max_size).body
 
     def forget(self) -> None:
         """Rules or leases were taken away: no answer given so far may be given again."""

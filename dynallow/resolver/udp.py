@@ -10,17 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import deque
 
 from dynallow.policy.verdict import FILTERED
 from dynallow.resolver.mmsg import Datagrams
-from dynallow.resolver.road import Road
+from dynallow.resolver.road import Asked, Road
 from dynallow.units import Endpoint
 
 _RECEIVE_BUFFER = 4 << 20
-
-_WALKS = 64
-_OTHERS_MAX = 128
 
 _IP_PKTINFO = 8
 
@@ -34,9 +30,6 @@ class UdpListener:
         self._sock = open_udp(endpoint)
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
         self._datagrams = Datagrams(self._sock, asked=endpoint.address.is_unspecified)
-        self._others: deque[tuple[bytes, bytes]] = deque()
-        """Questions that were not hot, and who asked them."""
-        self._walking = False
 
     async def start(self) -> None:
         """Begin to answer."""
@@ -45,13 +38,10 @@ class UdpListener:
     def close(self) -> None:
         """Stop, and free the port."""
         asyncio.get_running_loop().remove_reader(self._sock)
-        self._others.clear()
         self._datagrams.close()
         self._sock.close()
 
     def _drain(self) -> None:
-        if len(self._others) >= _OTHERS_MAX:
-            return  # the rest waits in the socket
         road, datagrams = self._road, self._datagrams
         questions = datagrams.receive()
         if not questions:
@@ -66,23 +56,18 @@ class UdpListener:
             datagrams.reply(replies)
             return
         road.counts.hot += len(replies) - replies.count(None)
+        passing = []
         for slot, reply in enumerate(replies):
-            if reply is None and not self._deny(questions, replies, slot, now):
-                self._others.append((datagrams.datagram(slot), datagrams.sender(slot)))
+            if reply is not None or self._deny(questions, replies, slot, now):
+                continue
+            met = road.tasks.attempt(road.meet, datagrams.datagram(slot))
+            if isinstance(met, Asked):
+                passing.append((met, datagrams.sender(slot)))
+            elif met is not None:
+                replies[slot] = met[2:]
         datagrams.reply(replies)
-        if self._others and not self._walking:
-            self._walk_some()
-
-    def _walk_some(self) -> None:
-        """Begin with some of those that go the road; the next turn of the loop goes on.
-
-        Each takes some five times as long as a hot one: a burst of them must not hold those up.
-        """
-        for _ in range(min(_WALKS, len(self._others))):
-            self._road.tasks.begin(self._answer(*self._others.popleft()))
-        self._walking = bool(self._others)
-        if self._walking:
-            asyncio.get_running_loop().call_soon(self._walk_some)
+        for asked, sender in passing:
+            road.tasks.begin(self._answer(asked, sender))
 
     def _deny(self, questions: list[bytes], replies: list[bytes | None], slot: int, now: float) -> bool:
         """Put a denial that was given before in its place; False when there is none."""
@@ -96,10 +81,8 @@ class UdpListener:
             self._road.counts.denied += 1
         return True
 
-    async def _answer(self, packet: bytes, sender: bytes) -> None:
-        reply = await self._road.walk(packet, udp=True)
-        if reply is not None:
-            self._datagrams.send(reply, sender)
+    async def _answer(self, asked: Asked, sender: bytes) -> None:
+        self._datagrams.send(await self._road.answer(asked), sender)
 
 
 def open_udp(endpoint: Endpoint) -> socket.socket:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import socket
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from ipaddress import ip_address
+from typing import cast
 
 import dns.edns
 import dns.message
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dynallow.policy.names import parse_name
+from dynallow.policy.policy import Policy
+from dynallow.policy.verdict import Verdict
 from dynallow.resolver.mmsg import BURST, DATAGRAM_MAX
 from dynallow.resolver.udp import UdpListener
 from dynallow.units import Endpoint
@@ -264,15 +269,23 @@ def test_any_packets_get_the_replies_of_a_plain_loop(steps: list[tuple[list[byte
     on_host(run, zone(f"{DEB} 300 IN A 192.0.2.1"))
 
 
-def test_hot_question_behind_a_burst_of_others_is_answered_first_and_they_all_are() -> None:
+def test_question_that_makes_the_road_fail_costs_its_own_answer_alone() -> None:
     async def work(host: Host, client: Client, server: Nameserver) -> None:
-        await client.ask(question())
-        others = [question(f"denied-{number}.example.net", id=number) for number in range(60)]
-        for packet in (*others, question(id=999)):
-            client.sock.send(packet)
-        ids = [struct.unpack(">H", reply[:2])[0] for reply in await client.replies(61)]
-        assert ids[0] == 999
-        assert sorted(ids[1:]) == list(range(60))
+        policy, poison = host.road.terms.policy, parse_name("poison.example.net")
+
+        class Broken:
+            def decide(self, name: bytes, qtype: int, wall: float) -> Verdict:
+                if name == poison:
+                    raise ZeroDivisionError("by nought")
+                return policy.decide(name, qtype, wall)
+
+        host.road.terms = dataclasses.replace(host.road.terms, policy=cast(Policy, Broken()))
+        for number in range(20):
+            name = "poison" if number == 10 else f"denied-{number}"
+            client.sock.send(question(f"{name}.example.net", id=number))
+        ids = {struct.unpack(">H", reply[:2])[0] for reply in await client.replies(19)}
+        assert ids == {*range(20)} - {10}
+        assert (host.tasks.failed, client.has_more()) == (1, False)
 
     with_listener(work)
 
