@@ -9,8 +9,9 @@ refused is in the set of every rule that grants it, acknowledged.
     answer C ─ ensure ─┘        send, ack         └─  same step as the ack)
 
 The transaction runs at the end of the loop's turn, so that all answers that
-arrived in it share it. Between the kernel's acknowledgement and the ledger's
-commit there is no `await`: nobody sees one without the other.
+arrived in it share it; what is more than 128 elements waits for the next turn.
+Between the kernel's acknowledgement and the ledger's commit there is no `await`:
+nobody sees one without the other.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +29,7 @@ from dynallow.errors import DecideAgainError, KernelError, SetFullError
 from dynallow.firewall.build import REVOKED_S
 from dynallow.firewall.elements import COMMENT_MAX, Batch, Element
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.refusals import Refusals
 from dynallow.firewall.ruleset import REVOKED, family_of, set_name
 from dynallow.lease.grant import Grant
 from dynallow.lease.ledger import Ledger, Plan, Put, Revocation
@@ -40,8 +43,6 @@ _MARGIN_S = _MARGIN_MS / 1000
 _MAX_PUTS = 128
 _FULL_RETRY_S = 2.0
 _HEAL_PATIENCE_S = 2.0
-# After a refusal nothing is tried for this long, so that failing costs the loop at most a tenth.
-_REST_S = 0.08
 
 _Waiting = tuple[Sequence[Put], asyncio.Future[None]]
 
@@ -77,8 +78,10 @@ class Leaser:
         self._describe = describe
         self._clock = clock
         self._queue: list[_Waiting] = []
+        self._alone: deque[_Waiting] = deque()
+        """Answers whose group was refused, to be written one by one."""
         self._failing = False
-        self._refusing: dict[str, tuple[float, KernelError]] = {}
+        self._refusals = Refusals()
         self._whole = asyncio.Event()
         self._whole.set()
         self._epoch = 0  # a revocation starts a new one: grants of an old policy must not be planned again
@@ -101,9 +104,7 @@ class Leaser:
             if not plan.puts:
                 return plan.refused
             try:
-                for start in range(0, len(plan.puts), _MAX_PUTS):
-                    self._must_be(epoch)
-                    await self._write(plan.puts[start : start + _MAX_PUTS])
+                await self._write_all(plan.puts, epoch)
             except SetFullError:
                 # Elements that lapsed are collected within a second or so (DESIGN 8.1)
                 if last:
@@ -113,6 +114,19 @@ class Leaser:
                 self._must_be(epoch)
                 return plan.refused
         raise AssertionError("the second round returns or raises")
+
+    async def _write_all(self, puts: Sequence[Put], epoch: int) -> None:
+        """Write puts in parts. Room is kept for all of them; a part's is given back when it is settled."""
+        done = 0
+        self.ledger.reserve(puts)
+        try:
+            while done < len(puts):
+                self._must_be(epoch)
+                part = puts[done : done + _MAX_PUTS]
+                done += len(part)
+                await self._write(part)
+        finally:
+            self.ledger.release(puts[done:])
 
     def _must_be(self, epoch: int) -> None:
         """Grants of a policy that is gone must not be planned, nor taken to hold."""
@@ -125,7 +139,7 @@ class Leaser:
 
     def resume(self) -> None:
         """The table is whole again, with every lease in it."""
-        self._refusing.clear()
+        self._refusals.clear()
         self._whole.set()
 
     async def _wait_until_whole(self) -> None:
@@ -144,27 +158,27 @@ class Leaser:
     def _write(self, puts: Sequence[Put]) -> asyncio.Future[None]:
         loop = asyncio.get_running_loop()
         done = loop.create_future()
-        if not self._queue:
+        if not self._queue and not self._alone:
             loop.call_soon(self._flush_some)
         self._queue.append((puts, done))
-        self.ledger.reserve(puts)
         return done
 
     def flush(self) -> None:
         """Write all that is queued, here and now."""
-        while self._queue:
+        while self._queue or self._alone:
             self._settle(self._next_group())
 
     def _flush_some(self) -> None:
         """Write what fits one transaction; the rest waits for the next turn of the loop."""
-        if self._queue:
-            group = self._next_group()
-            if self._queue:
-                asyncio.get_running_loop().call_soon(self._flush_some)
-            self._settle(group)
+        if self._queue or self._alone:
+            self._settle(self._next_group())
+        if self._queue or self._alone:
+            asyncio.get_running_loop().call_soon(self._flush_some)
 
     def _next_group(self) -> list[_Waiting]:
         """What comes next in one transaction."""
+        if self._alone:
+            return [self._alone.popleft()]
         size = count = 0
         for puts, _ in self._queue:
             size += len(puts)
@@ -175,27 +189,21 @@ class Leaser:
         return group
 
     def _settle(self, group: list[_Waiting]) -> None:
-        try:
-            self._write_group(group)
-        finally:
-            for puts, _ in group:
-                self.ledger.release(puts)
-
-    def _write_group(self, group: list[_Waiting]) -> None:
+        """Write a group, and tell all who wait; whatever happens, nobody is left waiting."""
         failure: KernelError | None = KernelError("writing to a set failed")
         try:
             self._try([put for puts, _ in group for put in puts])
             failure = None
         except KernelError as error:
             if len(group) > 1:
-                # One answer's failure must not fail the others: each on its own.
-                for single in group:
-                    self._write_group([single])
-                return
+                # One answer's failure must not fail the others: each on its own, and each in a turn
+                # of its own, because a refusal holds up the loop for 8 ms.
+                self._alone.extend(group)
+                group = []
             failure = error
         finally:
-            # Whatever happened, nobody is left waiting.
-            for _, done in group:
+            for puts, done in group:
+                self.ledger.release(puts)
                 if not done.done():
                     if failure is None:
                         done.set_result(None)
@@ -203,36 +211,22 @@ class Leaser:
                         done.set_exception(failure)
 
     def _try(self, puts: list[Put]) -> None:
-        """Commit, unless the kernel has just refused one of these rules.
-
-        A refusal holds up the loop for 8 ms, so a rule whose set is broken is
-        left alone for a while; the others' are not its concern.
-        """
-        if self._refusing:
-            now = self._clock()
-            for rule in self._refusing.keys() & {put.rule for put in puts}:
-                until, error = self._refusing[rule]
-                if now < until:
-                    raise error
-                del self._refusing[rule]
+        """Commit, unless the kernel has just refused the like."""
+        self._refusals.check(puts, self._clock())
         try:
             self._commit(puts)
         except KernelError as error:
             self._note(error)
-            rules = {put.rule for put in puts}
-            if not isinstance(error, SetFullError) and len(rules) == 1:
-                self._refusing[rules.pop()] = (self._clock() + _REST_S, error)
+            self._refusals.note(puts, error, self._clock())
             raise
         self._failing = False
 
-    def _commit(self, puts: list[Put]) -> None:
+    def _commit(self, puts: Sequence[Put]) -> None:
         """One transaction, and the ledger in the same step."""
         now = self._clock()
         batch = Batch()
-        if len(puts) > 1:  # neighbours of one set share a message
-            puts = sorted(puts, key=_set_of)
         comments: dict[bytes, bytes] = {}
-        for rule, address, deadline, name, _, unrevoke in puts:
+        for rule, address, deadline, name, _, unrevoke in self._latest(puts):
             text = comments.get(name)
             if text is None:
                 text = comments[name] = comment(self._describe(name))
@@ -249,6 +243,23 @@ class Leaser:
         self.counts.transactions += 1
         self.counts.elements += len(puts)
         self.ledger.commit(puts)
+
+    def _latest(self, puts: Sequence[Put]) -> list[Put]:
+        """Each element once and never shorter than it is held (invariant 3), neighbours of one set together.
+
+        These were planned apart, and others may have been written since: the
+        kernel keeps what it is told last, whichever is longer.
+        """
+        found: dict[tuple[str, int, bytes], Put] = {}
+        for put in puts:
+            key = (put.rule, len(put.address), put.address)
+            other = found.get(key)
+            held = self.ledger.deadline(put.rule, put.address) if other is None else other.deadline
+            if held > put.deadline or other is not None:
+                unrevoke = put.unrevoke or (other is not None and other.unrevoke)
+                put = put._replace(deadline=max(held, put.deadline), unrevoke=unrevoke)
+            found[key] = put
+        return [found[key] for key in sorted(found)] if len(found) > 1 else list(found.values())
 
     def _note(self, error: KernelError) -> None:
         """Count, and say it once until a transaction succeeds again."""
@@ -363,10 +374,6 @@ class Leaser:
         batch = Batch()
         batch.remove(name, address)
         self._elements.commit(batch)
-
-
-def _set_of(put: Put) -> tuple[str, int]:
-    return put.rule, len(put.address)
 
 
 def comment(text: str) -> bytes:

@@ -11,7 +11,7 @@ called after the kernel has said yes, so a refused transaction leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -82,10 +82,9 @@ class Ledger:
         # and each of them keeps its own count (the cap) and its own claim (revocation).
         self._names: dict[str, dict[bytes, dict[bytes, float]]] = {rule: {} for rule in rules}
         self._revoked: dict[bytes, float] = {}
-        self._swept_full: dict[str, float] = {}
+        self._swept_full: dict[tuple[str, str | None], float] = {}
         # What is planned and not yet acknowledged: plans made in one turn must not share a budget.
-        self._reserved: dict[int, Sequence[Put]] = {}
-        self._flying = 0
+        self._reserved: dict[tuple[str, bytes | None], int] = {}
 
     # ------------------------------------------------------------ granting
 
@@ -102,6 +101,7 @@ class Ledger:
         alike: dict[tuple[str, int, bytes, float | None], dict[bytes, None]] = {}
         for rule, address, ttl_s, name, ends in grants:
             alike.setdefault((rule, ttl_s, name, ends), {})[address] = None
+        planned: dict[tuple[str, bytes | None], int] = {}
         for (rule, ttl_s, name, ends), addresses in alike.items():
             leases, names = self._leases.get(rule), self._names.get(rule)
             # The rule may have gone while its answer was on the way.
@@ -109,41 +109,42 @@ class Ledger:
                 refused.update(addresses)
                 continue
             deadline, needed = self._deadlines(ttl_s, ends, now)
-            claim = names.get(name) or {}
-            begun, claimed = len(puts), 0
-            rule_room = self._room(rule, None, len(leases), len(addresses), puts)
-            name_room = self._room(rule, name, len(claim), len(addresses), puts)
+            claim, swept = names.get(name) or {}, False
+            rule_room = self.limits.max_per_rule - self._on_its_way(rule, None, planned)
+            name_room = self.limits.max_addresses_per_name - self._on_its_way(rule, name, planned)
+            rule_takes = name_takes = 0
             for address in addresses:
                 lease = leases.get(address)
                 unrevoke = address in self._revoked
                 holds = lease is not None and lease.deadline >= needed and not unrevoke
                 claimed_until = claim.get(address)
                 if claimed_until is None:
-                    if name_room <= 0:
+                    if len(claim) + name_takes >= name_room and not swept:
+                        swept = True
                         self._sweep_name(rule, name, now)
                         claim = names.get(name) or {}
-                        name_room = self._room(rule, name, len(claim) + claimed, 1, puts[:begun])
-                    if name_room <= 0:
+                    if len(claim) + name_takes >= name_room:
                         refused.add(address)
                         continue
-                    name_room -= 1
-                    claimed += 1
+                    name_takes += 1
                 elif holds and claimed_until >= needed:
                     continue
                 if lease is None:
-                    if rule_room <= 0:
-                        self._sweep_when_full(rule, now)
-                        rule_room = self._room(rule, None, len(leases), 1, puts)
-                    if rule_room <= 0:
+                    if len(leases) + rule_takes >= rule_room:
+                        self._sweep_when_full(rule, leases, now)
+                    if len(leases) + rule_takes >= rule_room:
                         refused.add(address)
                         continue
-                    rule_room -= 1
+                    rule_takes += 1
                     puts.append(_new(Put, (rule, address, deadline, name, True, unrevoke)))
                 elif holds:
                     claims.append(Put(rule, address, min(deadline, lease.deadline), name, False, False))
                 else:
                     fresh = lease.deadline <= now
                     puts.append(Put(rule, address, max(deadline, lease.deadline), name, fresh, unrevoke))
+            if len(alike) > 1:
+                planned[rule, None] = planned.get((rule, None), 0) + rule_takes
+                planned[rule, name] = planned.get((rule, name), 0) + name_takes
         if refused:
             puts = [put for put in puts if put.address not in refused]
             claims = [put for put in claims if put.address not in refused]
@@ -157,18 +158,9 @@ class Ledger:
         grace_s = self.limits.grace_s
         return deadline, min(now + ttl_s + grace_s - min(_GRACE_SLACK_S, grace_s), deadline)
 
-    def _room(self, rule: str, name: bytes | None, held: int, wanted: int, planned: list[Put]) -> int:
-        """How many more addresses fit the rule's budget, or that of a name under it.
-
-        What is on its way to the kernel takes room as well; it is only counted
-        one by one when there is little left.
-        """
-        room = (self.limits.max_per_rule if name is None else self.limits.max_addresses_per_name) - held
-        if room >= wanted + self._flying + len(planned):
-            return room
-        for puts in (*self._reserved.values(), planned):
-            room -= sum(put.fresh and put.rule == rule and name in (None, put.name) for put in puts)
-        return room
+    def _on_its_way(self, rule: str, name: bytes | None, planned: dict[tuple[str, bytes | None], int]) -> int:
+        """New leases that were planned and are not in the ledger yet: they take room as well."""
+        return self._reserved.get((rule, name), 0) + planned.get((rule, name), 0)
 
     def commit(self, puts: Iterable[Put]) -> None:
         """Take note of what the kernel has acknowledged."""
@@ -191,15 +183,30 @@ class Ledger:
             if unrevoke:
                 self._revoked.pop(address, None)
 
-    def reserve(self, puts: Sequence[Put]) -> None:
-        """Keep room for puts that are on their way to the kernel, until `release` of the same."""
-        self._reserved[id(puts)] = puts
-        self._flying += len(puts)
+    def reserve(self, puts: Iterable[Put]) -> None:
+        """Keep room for puts that are on their way to the kernel."""
+        self._count(puts, 1)
 
-    def release(self, puts: Sequence[Put]) -> None:
+    def release(self, puts: Iterable[Put]) -> None:
         """They have arrived, or never will."""
-        if self._reserved.pop(id(puts), None) is not None:
-            self._flying -= len(puts)
+        self._count(puts, -1)
+
+    def _count(self, puts: Iterable[Put], step: int) -> None:
+        reserved = self._reserved
+        for put in puts:
+            if put.fresh:
+                for key in ((put.rule, None), (put.rule, put.name)):
+                    count = reserved.get(key, 0) + step
+                    if count:
+                        reserved[key] = count
+                    else:
+                        del reserved[key]
+
+    def deadline(self, rule: str, address: bytes) -> float:
+        """Until when the kernel was told to hold the address (monotonic seconds); 0 for not at all."""
+        leases = self._leases.get(rule)
+        lease = leases.get(address) if leases is not None else None
+        return lease.deadline if lease is not None else 0.0
 
     # ------------------------------------------------------------ looking
 
@@ -240,11 +247,11 @@ class Ledger:
 
     def count_names(self, rule: str) -> int:
         """Names that have earned leases of a rule, lapsed ones that were not yet swept included."""
-        return len(self._names[rule])
+        return len(self._names.get(rule, ()))
 
     def count(self, rule: str) -> int:
         """Leases of a rule, lapsed ones that were not yet swept included."""
-        return len(self._leases[rule])
+        return len(self._leases.get(rule, ()))
 
     # ------------------------------------------------------------ rules, restart
 
@@ -340,13 +347,6 @@ class Ledger:
                     self._sweep_name(rule, name, now)
                 yield
 
-    def _sweep_rule(self, rule: str, now: float) -> None:
-        leases = self._leases[rule]
-        for address in [address for address, lease in leases.items() if lease.deadline <= now]:
-            del leases[address]
-        for name in list(self._names[rule]):
-            self._sweep_name(rule, name, now)
-
     def _sweep_name(self, rule: str, name: bytes, now: float) -> None:
         names = self._names.get(rule, {})
         claims = names.get(name, {})
@@ -360,15 +360,22 @@ class Ledger:
 
         Below a wildcard anybody can make up names that all share one address.
         """
-        if len(self._names[rule]) >= self.limits.max_per_rule:
-            self._sweep_when_full(rule, now)
+        if len(self._names[rule]) >= self.limits.max_per_rule and self._may_sweep(rule, None, now):
+            for name in list(self._names[rule]):
+                self._sweep_name(rule, name, now)
         return len(self._names[rule]) >= self.limits.max_per_rule
 
-    def _sweep_when_full(self, rule: str, now: float) -> None:
+    def _sweep_when_full(self, rule: str, leases: dict[bytes, Lease], now: float) -> None:
+        if self._may_sweep(rule, "leases", now):
+            for address in [address for address, lease in leases.items() if lease.deadline <= now]:
+                del leases[address]
+
+    def _may_sweep(self, rule: str, what: str | None, now: float) -> bool:
         """At most once a second: a full rule under a flood of names must not cost O(n) each."""
-        if now - self._swept_full.get(rule, -1.0) >= 1.0:
-            self._swept_full[rule] = now
-            self._sweep_rule(rule, now)
+        if now - self._swept_full.get((rule, what), -1.0) < 1.0:
+            return False
+        self._swept_full[rule, what] = now
+        return True
 
 
 def _slices(keys: Iterable[bytes]) -> Iterator[list[bytes]]:
