@@ -93,7 +93,10 @@ class Agent:
         """Start, serve until SIGTERM or SIGINT, stop."""
         control = ControlServer(self, self.settings.control.socket, self.settings.control.metrics)
         control.bind()  # first: a second agent must go away before it has touched anything
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._heed_hang_up)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, self._heed_hang_up)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
         try:
             await self._start(control)
             await self._serve()
@@ -133,9 +136,6 @@ class Agent:
         log.info("ready: mode %s, %d leases adopted, listening on %s", self.settings.mode, adopted, listening)
 
     async def _serve(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
         await self._stop.wait()
         log.info("stopping; the table stays in force")
 

@@ -6,7 +6,8 @@ what was expected, what was found and where, and (as `hint`) what to do next.
     WireError      bytes from the network are malformed    answer FORMERR, or drop and count
     UpstreamError  no upstream gave a usable answer        stale data, else SERVFAIL with EDE
     KernelError    nf_tables refused                       SERVFAIL; at start exit 6
-    DecideAgainError  rules changed while one waited     start over
+    DecideAgainError  what it rested on went meanwhile     decide again
+    OverloadError  more at once than a bound allows        SERVFAIL
     SettingsError  settings invalid                        print the faults, exit 3
     ControlError   the agent is not reachable              print, exit 4
 """

@@ -102,5 +102,6 @@ class Tasks:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        # Those that were cancelled before their first turn could not say so themselves.
-        self._begun = {work: task for work, task in self._begun.items() if not task.done()}
+        for work in [work for work, task in self._begun.items() if task.done()]:
+            work.close()  # cancelled before its first turn: it could not be told
+            del self._begun[work]

@@ -206,7 +206,8 @@ def parse_dump(datagram: bytes) -> DumpPart:
         if kind == _NLMSG_ERROR:
             done, errno = True, -_ERRNO.unpack_from(datagram, start)[0]
         elif kind == _NLMSG_DONE:
-            done = True
+            done = True  # and why, when it ended before its end
+            errno = -_ERRNO.unpack_from(datagram, start)[0] if end - start >= _ERRNO.size else 0
         elif kind == _NEWSETELEM:
             for attribute, first, last in _attributes(datagram, start + 4, end):
                 if attribute == _LIST_ELEMENTS & _TYPE_MASK:

@@ -32,6 +32,7 @@ class _Reply:
     template: Template
     ttl_s: int
     ends: float
+    renews: float
 
 
 class HotReplies:
@@ -61,18 +62,18 @@ class HotReplies:
 
     def _lower(self, key: bytes, reply: _Reply, now: float) -> bytes | None:
         told = int(reply.ends - now)
-        if told <= 0:
+        if told <= 0 or now >= reply.renews:  # from then on the road is asked, and sees to a new one
             del self._replies[key]
             return None
         reply.body = patch(reply.template, reply.ttl_s - told)
-        reply.until = reply.ends - told
+        reply.until = min(reply.ends - told, reply.renews)
         return reply.body
 
     def put(self, packet: bytes, template: Template, answer: Answer) -> None:
         """Keep a reply for as long as its answer may be told."""
         key, ttl_s, ends = packet[_ID:], answer.ttl_s, answer.ends
         self._replies.pop(key, None)
-        self._replies[key] = _Reply(template.body, ends - ttl_s, template, ttl_s, ends)
+        self._replies[key] = _Reply(template.body, ends - ttl_s, template, ttl_s, ends, answer.renews)
         if len(self._replies) > self.size:
             self._replies.popitem(last=False)
 

@@ -52,6 +52,7 @@ MAX_WAITING = 4096
 MAX_RENEWALS = 512
 """Not so many flights that renewals take the places of those for whom somebody waits."""
 _RENEW_AGAIN_S = 5.0
+_BARE_OPT = 11
 _EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
 
 
@@ -80,8 +81,12 @@ class Asked(NamedTuple):
 
     @property
     def may_come_again(self) -> bool:
-        """Options differ from question to question (cookies): such a reply would never be found again."""
-        return self.question.edns is None or not self.question.edns.raw
+        """Whether nothing stands behind the question but a bare OPT.
+
+        Options differ from question to question (cookies), other records are anybody's
+        idea: such a reply would never be found again, under a key of up to 4 KiB.
+        """
+        return len(self.packet) - n.HEADER_SIZE - len(self.question.section) <= _BARE_OPT
 
 
 @dataclass(slots=True)

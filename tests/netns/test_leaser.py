@@ -20,6 +20,7 @@ from dynallow.policy.names import parse_name
 from tests.netns.kernel import bare_network, flush, members, nft
 from tests.netns.leases import (
     CDN,
+    DEB,
     ONE,
     SIX,
     TWO,
@@ -135,6 +136,32 @@ def test_ensure_one_answer_with_the_most_addresses_of_many_rules(elements: Eleme
     addresses = [SIX[:14] + number.to_bytes(2, "big") for number in range(1, 257)]
     ensure(leaser, *(grant(address, rule=rule, name=name) for rule in rules for address in addresses))
     assert all(len(members(f"{rule}_v6")) == 256 for rule in rules)
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+@pytest.mark.parametrize("longer_first", [True, False])
+@pytest.mark.parametrize("more", [0, 100], ids=["one-transaction", "two"])
+def test_ensure_names_that_share_an_address_in_one_turn_leave_the_longer_lease(
+    elements: ElementSocket, in_place: bool, longer_first: bool, more: int
+) -> None:
+    """Planned apart, written together: the kernel keeps what it is told last, so that must be the longest."""
+    flush()
+    declare(2000)
+    leaser = make(elements, in_place=in_place)
+
+    async def both() -> None:
+        answers = [
+            [grant(ttl=ttl, name=name)]
+            + [grant(bytes([198, 51, block, number]), ttl, name=name) for number in range(more)]
+            for block, (ttl, name) in enumerate([(900, DEB), (10, CDN)])
+        ]
+        if not longer_first:
+            answers.reverse()
+        await asyncio.gather(*(leaser.ensure(answer) for answer in answers))
+
+    run(both)
+    held = [lease.deadline for _, address, lease in leaser.ledger.leases(time.monotonic()) if address == ONE]
+    assert left_s("web_v4", ONE) >= max(held) - time.monotonic() > 900
 
 
 def test_ensure_client_that_gives_up_does_not_stop_the_others(leaser: Leaser) -> None:

@@ -32,6 +32,7 @@ _BIND_TRIES = 8
 _FIRST_PORT = 1024
 _EVENTS = 64
 _DRAWN = 1024  # random numbers taken from the kernel at a time: one call for hundreds of questions
+_TICK_S = 0.02
 _FLAGS = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 
 
@@ -71,8 +72,8 @@ class Waiting:
     deadline: float
     told: asyncio.Future[Response | None]
     """The answer; None when the question should be asked over TCP. TimeoutError at the deadline."""
-    suspicious: bool = False
-    """Somebody has guessed once already."""
+    sent_to_tcp: bool = False
+    """Once is enough: a forger must not be able to start it again and again."""
 
 
 class Datagrams:
@@ -182,26 +183,25 @@ class Datagrams:
         """Tell of the answer; drop and count what is none.
 
         After the first mismatch somebody is guessing, so the try moves to TCP,
-        where he would have to guess the sequence numbers as well. To TCP goes too
-        what is longer than the question allowed: there it is read in slices.
+        where he would have to guess the sequence numbers as well. So does an
+        answer that is cut, or longer than the question allowed: over TCP it is
+        read in slices. The datagrams are heard again after it.
         """
-        if len(packet) == _RECEIVE:
-            self.counts.malformed += 1
-            self._tell(number, waiting, None)
-            return
         try:
             response = parse_response(packet, id=waiting.ident, name=waiting.name, qtype=waiting.qtype)
+            if not response.truncated:
+                self._tell(number, waiting, response)
+                return
         except MismatchError:
             self.counts.mismatched += 1
-            if not waiting.suspicious:
-                waiting.suspicious = True
-                self._tell(number, waiting, None)
         except WireError:
             self.counts.malformed += 1
-            if _is_truncated(packet):  # ours, and cut in the middle of a record: some servers truncate so
-                self._tell(number, waiting, None)
-        else:
-            self._tell(number, waiting, None if response.truncated else response)
+            if len(packet) != _RECEIVE and not _is_truncated(packet):
+                return
+            # Ours, and cut in the middle of a record: by the server (some do so), or by us.
+        if not waiting.sent_to_tcp:
+            waiting.sent_to_tcp = True
+            self._tell(number, waiting, None)
 
     def _tell(self, number: int, waiting: Waiting, what: Response | OSError | None) -> None:
         """Wake who waits; what comes later stays in the socket until somebody waits again."""
@@ -230,7 +230,9 @@ class Datagrams:
             if waiting.deadline <= now:
                 self._tell(number, waiting, TimeoutError())
         if self._waiting:
-            self._set_timer(min(waiting.deadline for waiting in self._waiting.values()))
+            # Not for each deadline by itself: thousands that lie close together are looked through at once.
+            next_one = min(waiting.deadline for waiting in self._waiting.values())
+            self._set_timer(max(next_one, now + _TICK_S))
 
 
 def _is_truncated(packet: bytes) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 
 from dynallow.errors import WireError
 from dynallow.resolver.upstream.datagrams import Datagrams, Target
@@ -36,12 +37,11 @@ class Exchange:
         waiting = self._datagrams.ask(server, name, qtype, deadline)
         try:
             while (response := await waiting.told) is None:
-                try:
-                    return await self._ask_tcp(server, name, qtype, deadline)
-                except (OSError, WireError):
-                    if asyncio.get_running_loop().time() >= deadline:
-                        raise
-                self._datagrams.wait_on(waiting)  # no TCP there
+                # Half of what is left: whoever made us go there must not have ended the wait with it.
+                now = asyncio.get_running_loop().time()
+                with suppress(OSError, WireError):
+                    return await self._ask_tcp(server, name, qtype, (now + deadline) / 2)
+                self._datagrams.wait_on(waiting)
             return response
         finally:
             self._datagrams.done(waiting)

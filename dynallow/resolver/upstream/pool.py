@@ -8,11 +8,12 @@ that repeats its question costs more than one that is told SERVFAIL.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from dynallow.errors import UpstreamError, WireError
+from dynallow.errors import OverloadError, UpstreamError, WireError
 from dynallow.policy.patterns import Pattern
 from dynallow.resolver.upstream.datagrams import Target, target
 from dynallow.resolver.upstream.exchange import Exchange
@@ -28,6 +29,7 @@ _KEPT_BACK = 1 / 8  # of the total, for each try that is still to come
 # A server that failed is asked last for this long, doubled with each failure in a row.
 _REST_S, _REST_MAX_S = 1.0, 30.0
 _NS = 2
+_OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRINUSE})
 
 
 @dataclass(slots=True)
@@ -90,7 +92,8 @@ class Upstreams:
         """A usable response: NOERROR or NXDOMAIN, and no referral.
 
         Raises UpstreamError after three tries or 3.8 s; `reached` tells whether
-        any server said anything at all.
+        any server said anything at all. OverloadError when this host has no
+        socket or memory left to ask with.
         """
         time = asyncio.get_running_loop().time
         started = time()
@@ -105,6 +108,8 @@ class Upstreams:
             except TimeoutError:
                 fault = f"no answer in {patience:.1f} s"
             except OSError as error:
+                if error.errno in _OURS:  # no server's fault
+                    raise OverloadError(f"asking upstream: {error.strerror}") from error
                 fault = error.strerror or type(error).__name__
             except WireError as error:
                 reached, fault = True, f"malformed answer: {error}"

@@ -67,7 +67,9 @@ class Nameserver:
         """The source ports of UDP questions."""
         self.release: asyncio.Event | None = None
         """When set, answers to UDP wait for it."""
+        self.tcp_is_silent = False
         self._answers: set[asyncio.Task[None]] = set()
+        self._came: list[tuple[dns.message.Message, tuple[str, int]]] = []
 
     async def __aenter__(self) -> Nameserver:
         loop = asyncio.get_running_loop()
@@ -91,6 +93,7 @@ class Nameserver:
         self.clients.add(client[1])
         query = dns.message.from_wire(data)
         self.asked.append(query)
+        self._came.append((query, client))
         task = asyncio.ensure_future(self._answer(query, client))
         self._answers.add(task)
         task.add_done_callback(self._answers.discard)
@@ -101,11 +104,19 @@ class Nameserver:
         for packet in self.handler(query, False):
             self._udp.sendto(packet, client)
 
+    def send_to_all(self, packet: Callable[[dns.message.Message], bytes]) -> None:
+        """One more datagram to everybody who has asked."""
+        for query, client in self._came:
+            self._udp.sendto(packet(query), client)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         (length,) = struct.unpack(">H", await reader.readexactly(2))
         query = dns.message.from_wire(await reader.readexactly(length))
         self.asked.append(query)
         self.over_tcp += 1
+        if self.tcp_is_silent:
+            await reader.read()
+            return
         for packet in self.handler(query, True):
             writer.write(struct.pack(">H", len(packet)) + packet)
         await writer.drain()

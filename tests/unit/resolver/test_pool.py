@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import time
 from collections.abc import Iterable
 from ipaddress import ip_address
@@ -12,7 +13,7 @@ import dns.message
 import dns.rrset
 import pytest
 
-from dynallow.errors import UpstreamError
+from dynallow.errors import OverloadError, UpstreamError
 from dynallow.policy.names import parse_name
 from dynallow.policy.patterns import parse_pattern
 from dynallow.resolver.upstream import pool as pool_module
@@ -100,6 +101,50 @@ def test_ask_forged_packets_without_tcp_do_not_end_the_waiting(broken: bytes) ->
 
     (response,), _, _ = ask(forged_first)
     assert told(response) == [ip_address("192.0.2.1").packed]
+
+
+@pytest.mark.parametrize("forged", ["id", "cut", "long"])
+def test_ask_forger_and_a_silent_tcp_port_leave_time_for_the_right_datagram(forged: str) -> None:
+    """He must not be able to end the waiting by sending it to a port that never answers."""
+    right_at = 0.05
+
+    def answers(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
+        right = answer(query, records(LINE))
+        packets = {
+            "id": bytes([right[0] ^ 1]) + right[1:],
+            "cut": answer(query, records(OTHER), truncated=True),
+            "long": right + bytes(1300),
+        }
+        return [packets[forged], packets[forged]]
+
+    async def work() -> tuple[Response, float]:
+        async with Nameserver(answers) as server:
+            server.tcp_is_silent = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(right_at, lambda: server.send_to_all(lambda query: answer(query, records(LINE))))
+            began = loop.time()
+            upstreams = Upstreams(Exchange(None), [Server(server.endpoint)], timeout_s=1.0)
+            return await upstreams.ask(DEB, A), loop.time() - began
+
+    response, took_s = asyncio.run(work())
+    assert told(response) == [ip_address("192.0.2.1").packed]
+    assert took_s < 0.9
+
+
+def test_ask_socket_that_cannot_be_had_is_nobodys_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left(to: object, *_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def work() -> Upstreams:
+        async with Nameserver(zone(LINE)) as server:
+            upstreams = Upstreams(Exchange(None), [Server(server.endpoint)])
+            monkeypatch.setattr(upstreams.exchange._datagrams, "_connected", none_left)
+            with pytest.raises(OverloadError, match="Too many open files"):
+                await upstreams.ask(DEB, A)
+            return upstreams
+
+    (server,) = asyncio.run(work()).servers
+    assert (server.failed, server.rest_until) == (0, 0.0)
 
 
 def test_ask_another_question_or_case_is_dropped() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from dynallow.errors import KernelError
 from dynallow.resolver import road as road_module
-from tests.unit.resolver.host import DEB, ONE, TWO, Host, addresses, on_host, policy, until
+from tests.unit.resolver.host import DEB, ONE, TWO, Host, addresses, on_host, policy, question, until
 from tests.unit.resolver.nameserver import Nameserver, zone
 
 
@@ -96,3 +96,34 @@ def test_walk_renewals_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
     two = zone("a.example.org 300 IN A 192.0.2.1", "b.example.org 300 IN A 192.0.2.1")
     on_host(work, two, allowed=policy(web="*.example.org"))
+
+
+def test_hot_question_in_the_last_tenth_is_renewed_too() -> None:
+    """What is asked most is answered from the store of hot replies: it must not be the last to be renewed."""
+
+    async def work(host: Host, server: Nameserver) -> None:
+        await host.ask()
+        key = question()[2:]
+        for passed, hot in ((200.0, True), (69.0, True), (6.0, False)):
+            host.pass_time(passed)
+            assert (host.road.hot.find([key], host.now) != [None]) is hot
+        await host.ask()
+        await until(lambda: len(server.asked) == 2 and not len(host.tasks))
+        assert (await host.ask()).answer[0].ttl == 300
+        assert host.road.hot.find([key], host.now) != [None]
+
+    on_host(work)
+
+
+def test_hot_while_a_renewal_fails_the_question_is_hot_again_until_the_next_try() -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        await host.ask()
+        host.pass_time(275.0)
+        server.handler = zone(rcode="SERVFAIL")
+        for _ in range(2):
+            await host.ask()
+            await until(lambda: not len(host.tasks))
+        assert host.road.hot.find([question()[2:]], host.now + 1.0) != [None]
+        assert host.road.hot.find([question()[2:]], host.now + 6.0) == [None]
+
+    on_host(work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import struct
 from collections.abc import Iterable
 from ipaddress import ip_network
 
@@ -195,6 +196,20 @@ def test_walk_udp_reply_is_kept_hot_and_tcp_is_not() -> None:
         assert host.road.hot.find([question()[2:]], host.now) == [None]
         assert host.road.cache.fresh((parse_name(DEB), 1), host.now) is None
         assert host.road.cache.stale((parse_name(DEB), 1), host.now) is None
+
+    on_host(work)
+
+
+def test_walk_question_with_another_record_behind_it_is_answered_and_not_kept() -> None:
+    """It would be kept under a key of as many bytes as the stranger likes, and never be found again."""
+
+    async def work(host: Host, server: Nameserver) -> None:
+        junk = b"\0" + struct.pack(">HHIH", 65280, 1, 0, 1000) + bytes(1000)
+        for name in (DEB, "denied.example.net"):
+            packet = question(name, edns=False)
+            packet = packet[:10] + b"\0\1" + packet[12:] + junk
+            assert await host.road.walk(packet, udp=True) is not None
+        assert (len(host.road.hot), len(host.road.denials)) == (0, 0)
 
     on_host(work)
 
