@@ -23,8 +23,8 @@ _SOL_NETLINK, _CAP_ACK = 270, 10
 _RECEIVE = 65536
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _DUMP_RETRIES = 5
-# A datagram over the send buffer is EMSGSIZE; 128 elements a message and 512 a transaction
-# (`Leaser`) are at most about 200 KiB with the longest comments, three times that replaced.
+# A datagram over the send buffer is EMSGSIZE; 128 elements, a transaction's most (`Leaser`), are
+# at most about 50 KiB with the longest comments, three times that replaced.
 _SEND_BUFFER = 1 << 20
 
 

@@ -5,8 +5,9 @@ The kernel's sets are the truth; this is what the agent knows of them, and it
 errs on one side only: a deadline here is never later than the kernel's.
 
 Invariant 3 lives here: a lease is only ever lengthened by `plan`/`commit`;
-shortening is `revoke`, an explicit act. `plan` changes nothing, `commit` is
-called after the kernel has said yes, so a refused transaction leaves no trace.
+shortening is `plan_revocation`/`commit_revocation`, an explicit act. `plan` at
+most forgets what has lapsed, `commit` is called after the kernel has said yes,
+so a refused transaction leaves no trace.
 """
 
 from __future__ import annotations

@@ -8,15 +8,12 @@ message (no compression pointer survives).
 
 from __future__ import annotations
 
-import struct
 from typing import Final
 
 from dynallow.errors import WireError
 from dynallow.wire import numbers as n
 from dynallow.wire.names import Name, read_name
 from dynallow.wire.svcb import check_params
-
-_two_words: Final = struct.Struct(">HH").unpack_from
 
 _EXACT: Final = {n.A: 4, n.AAAA: 16}
 

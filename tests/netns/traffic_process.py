@@ -65,7 +65,8 @@ def main() -> None:
     tries = failed = 0
     first: list[list[Any]] = []
     print("ready", flush=True)
-    while not select.select([0], [], [], _PACE_S)[0]:
+    over = False
+    while not over:  # one round at least, however soon it is to end
         for address in addresses:
             tries += 1
             try:
@@ -74,6 +75,7 @@ def main() -> None:
                 failed += 1
                 if len(first) < _SHOWN:
                     first.append([time.time(), address, repr(error)])
+        over = bool(select.select([0], [], [], _PACE_S)[0])
     print(json.dumps({"tries": tries, "failed": failed, "first": first}))
 
 
