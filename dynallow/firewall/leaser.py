@@ -170,10 +170,13 @@ class Leaser:
 
     def _flush_some(self) -> None:
         """Write what fits one transaction; the rest waits for the next turn of the loop."""
-        if self._queue or self._alone:
-            self._settle(self._next_group())
-        if self._queue or self._alone:
-            asyncio.get_running_loop().call_soon(self._flush_some)
+        try:
+            if self._queue or self._alone:
+                self._settle(self._next_group())
+        finally:
+            # Whatever that met: who is still in the queue is not left there.
+            if self._queue or self._alone:
+                asyncio.get_running_loop().call_soon(self._flush_some)
 
     def _next_group(self) -> list[_Waiting]:
         """What comes next in one transaction."""

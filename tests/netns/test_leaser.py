@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from dynallow.errors import DecideAgainError, SetFullError, TableMissingError
+from dynallow.errors import DecideAgainError, KernelError, SetFullError, TableMissingError
 from dynallow.firewall.elements import Batch, Element
 from dynallow.firewall.leaser import Leaser
 from dynallow.firewall.netlink import ElementSocket
@@ -176,6 +176,30 @@ def test_ensure_client_that_gives_up_does_not_stop_the_others(leaser: Leaser) ->
 
 
 # ---------------------------------------------------------------- refusals
+
+
+def test_ensure_fault_of_our_own_in_one_transaction_leaves_nobody_waiting(leaser: Leaser) -> None:
+    """What comes after a transaction that ended in an unexpected error is written all the same."""
+    described = leaser._describe
+
+    def broken(name: bytes) -> str:
+        if name == CDN:
+            raise ZeroDivisionError("by nought")
+        return described(name)
+
+    leaser._describe = broken
+
+    async def two() -> tuple[frozenset[bytes] | BaseException, frozenset[bytes] | BaseException]:
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        bad = [grant(bytes([198, 51, 100, number]), name=CDN) for number in range(128)]
+        answers = (leaser.ensure(bad), leaser.ensure([grant(ONE)]))
+        async with asyncio.timeout(5):
+            return await asyncio.gather(*answers, return_exceptions=True)
+
+    failed, well = run(two)
+    assert isinstance(failed, KernelError)
+    assert well == frozenset()
+    assert len(members("web_v4")) == 1
 
 
 def test_ensure_missing_set_fails_and_leaves_no_trace(leaser: Leaser) -> None:
