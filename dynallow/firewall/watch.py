@@ -27,6 +27,7 @@ _SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
 _NFNLGRP_NFTABLES = 7
 _NFT_MSG_NEWGEN = (10 << 8) | 15
 _GEN_PROC_PID, _GEN_PROC_NAME = 2, 3
+_NFPROTO_INET = 1  # nfgenmsg's family: "ip dynallow" is another's table
 _ATTR_TABLE = 1  # NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_RULE_TABLE, NFTA_SET_TABLE, …: all 1
 _SO_ATTACH_FILTER = 26
 
@@ -113,10 +114,14 @@ class Watch:
                 if self._touched:
                     found.append(f"{name or 'a process'} (pid {pid})")
                 self._touched = False
-            elif attributes.get(_ATTR_TABLE, b"").rstrip(b"\0") == TABLE.encode():
+            elif datagram[offset + 16] == _NFPROTO_INET and _table(attributes) == TABLE.encode():
                 self._touched = True
             offset += (length + 3) & ~3
         return found
+
+
+def _table(attributes: dict[int, bytes]) -> bytes:
+    return attributes.get(_ATTR_TABLE, b"").rstrip(b"\0")
 
 
 def _attributes(data: bytes) -> dict[int, bytes]:

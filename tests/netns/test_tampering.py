@@ -171,7 +171,9 @@ def test_change_to_another_table_is_none_of_ours(served: Lab, agent: Agent) -> N
         "delete table ip dynallow",
     ):
         tamper(served, script)
-    # What follows is noticed, so what came before it has been looked at.
+    # A question is answered after a look at what was changed before it.
+    assert served.host.addresses(HOT, "A")
+    assert "changed table inet dynallow" not in agent.log
     tamper(served, "flush set inet dynallow web_v6")
     wait_until(lambda: heals(agent) > 0, "the table's rebuilding")
     assert heals(agent) == 1
