@@ -63,7 +63,7 @@ def status(
         "listen": [str(endpoint) for endpoint in settings.resolver.listen],
         "upstreams": [
             {
-                "upstream": str(server.endpoint),
+                "upstream": server.name,
                 "healthy": server.rest_until <= now,
                 "asked": server.asked,
                 "failed": server.failed,
