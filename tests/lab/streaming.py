@@ -10,7 +10,7 @@ does with questions, and can be changed while it runs:
     wrong-name answers another question      STATUS    this HTTP status
     html       another content type          refuse    resets the stream as not looked at
     goodbye    GOAWAY after each answer      odd       no HTTP/2 at all
-    endless    a frame of 16 MiB
+    endless    a frame that says 16 MiB
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class _Http(_Connection):
         super().connection_made(transport)
         if self.server.act in ("odd", "endless"):
             odd = self.server.act == "odd"
-            self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" if odd else b"\xff" * (1 << 24))
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" if odd else b"\xff" * (1 << 18))
             return
         self._http.initiate_connection()
         self._flush()

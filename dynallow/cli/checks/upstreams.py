@@ -103,11 +103,11 @@ def _ask_stream(upstream: Upstream) -> int:
     import asyncio
 
     from dynallow.resolver.upstream.exchange import Exchange
-    from dynallow.resolver.upstream.ways import Ways
+    from dynallow.resolver.upstream.ways import stream_to
 
     async def work() -> int:
         exchange = Exchange(None)
-        stream = Ways(exchange).to(upstream)
+        stream = stream_to(upstream, exchange)
         assert stream is not None
         try:
             response = await stream.ask(_ROOT, _NS, asyncio.get_running_loop().time() + _TIMEOUT_S)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -42,7 +41,6 @@ def status(
     table = held is not None
     leases, denied = held or Held({}, (0, 0))
     settings, counts = agent.settings, agent.road.counts
-    now = time.monotonic()
     return {
         "agent": {
             "running": True,
@@ -64,7 +62,7 @@ def status(
         "upstreams": [
             {
                 "upstream": server.name,
-                "healthy": server.rest_until <= now,
+                "healthy": not server.failures_in_row,
                 "asked": server.asked,
                 "failed": server.failed,
                 "latency_ms": None if server.latency_s is None else round(server.latency_s * 1000, 2),

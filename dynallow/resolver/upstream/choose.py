@@ -13,7 +13,7 @@ from dynallow.policy.patterns import Pattern
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Server, Upstreams, Zone
 from dynallow.resolver.upstream.system import system_servers
-from dynallow.resolver.upstream.ways import Ways
+from dynallow.resolver.upstream.ways import stream_to
 from dynallow.settings import Settings, Upstream
 from dynallow.units import Address, Endpoint
 
@@ -60,8 +60,9 @@ class Chosen:
 
     def pool(self, exchange: Exchange, timeout_s: float) -> Upstreams:
         """The pool of these servers; one server in two places is one."""
-        ways = Ways(exchange)
-        servers = {one: Server(one.endpoint, ways.to(one.upstream), str(one)) for one in self.all()}
+        servers = {
+            one: Server(one.endpoint, stream_to(one.upstream, exchange), str(one)) for one in self.all()
+        }
 
         def pick(named: Iterable[Named]) -> Sequence[Server]:
             return [servers[one] for one in named]

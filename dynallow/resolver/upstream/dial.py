@@ -2,8 +2,7 @@
 
 Knows sockets and certificates; must not know questions. Keeps: the address is the
 setting's own, nothing is looked up; over TLS nothing is sent before chain and name
-of the certificate are verified (RFC 8310's strict profile, TLS 1.2 or newer).
-`ssl` is imported only when such an upstream is configured: it takes megabytes.
+of the certificate are verified (`tls.py`).
 """
 
 from __future__ import annotations
@@ -11,41 +10,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
 
 from dynallow.resolver.upstream.asked import turned_away
 from dynallow.resolver.upstream.datagrams import target
 from dynallow.resolver.upstream.line import Line, Owner
+from dynallow.resolver.upstream.tls import Security, why_failed
 from dynallow.units import Endpoint
-
-if TYPE_CHECKING:
-    import ssl
 
 _UNACKNOWLEDGED_MS = 4000  # what the other side's kernel does not confirm for this long is lost
 _GOODBYE_S = 1.0
-
-Alpn = Literal["dot", "h2"]
-
-
-@dataclass(frozen=True, slots=True)
-class Security:
-    """Whom the certificate must name, and what is spoken inside."""
-
-    context: ssl.SSLContext
-    name: str
-    alpn: Alpn
-
-
-def tls_context(alpn: Alpn) -> ssl.SSLContext:
-    """Trusts what the system trusts (OpenSSL's SSL_CERT_FILE and SSL_CERT_DIR name another store)."""
-    import ssl
-
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols([alpn])
-    return context
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,30 +35,27 @@ class Dial:
 
     async def __call__(self, owner: Owner) -> Line:
         """An open connection. Raises OSError, TurnedAwayError where TLS came to nothing."""
-        sock = await self._connected()
-        line = self.make(owner)
         loop = asyncio.get_running_loop()
+        line = self.make(owner)
         if self.security is None:
-            await loop.create_connection(lambda: line, sock=sock)
+            await loop.create_connection(lambda: line, sock=await self._connected())
             return line
-        import ssl
-
+        context = await self.security.trust.context()
+        sock = await self._connected()
         try:
             transport, _ = await loop.create_connection(
                 lambda: line,
                 sock=sock,
-                ssl=self.security.context,
+                ssl=context,
                 server_hostname=self.security.name,
                 ssl_shutdown_timeout=_GOODBYE_S,
             )
-        except ssl.SSLCertVerificationError as error:
-            raise turned_away(f"certificate: {error.verify_message}") from error
         except ssl.SSLError as error:
-            raise turned_away(f"TLS: {(error.reason or 'failed').replace('_', ' ').lower()}") from error
+            raise turned_away(why_failed(error)) from error
         except ConnectionError as error:
             raise turned_away("TLS: the server closed the connection") from error
         chosen = transport.get_extra_info("ssl_object").selected_alpn_protocol()
-        if self.security.alpn == "h2" and chosen != "h2":  # RFC 7858 asks for no ALPN, HTTP/2 does
+        if self.security.trust.alpn == "h2" and chosen != "h2":  # RFC 7858 asks for no ALPN, HTTP/2 does
             line.break_off("no HTTP/2")
             raise turned_away("TLS: the server does not speak HTTP/2")
         return line

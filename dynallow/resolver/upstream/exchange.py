@@ -11,7 +11,7 @@ import socket
 import struct
 from contextlib import suppress
 from typing import TYPE_CHECKING
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from dynallow.errors import WireError
 from dynallow.resolver.upstream.datagrams import Datagrams, Target
@@ -21,6 +21,7 @@ from dynallow.wire.response import Response, parse_in_slices
 
 if TYPE_CHECKING:
     from dynallow.resolver.upstream.streams import Stream
+    from dynallow.settings import Upstream
 
 
 class Exchange:
@@ -32,13 +33,13 @@ class Exchange:
         self.counts = self._datagrams.counts
         self.draw = self._datagrams.draw
         self.tasks = Tasks()
-        self.streams: WeakSet[Stream] = WeakSet()
+        self.streams: WeakValueDictionary[Upstream, Stream] = WeakValueDictionary()
         """Servers that are asked over a connection which is kept, those of former settings while it lasts."""
 
     def close(self) -> None:
         """Ask no more."""
         self._datagrams.close()
-        for stream in list(self.streams):
+        for stream in list(self.streams.values()):
             stream.close()
 
     async def ask(self, server: Target, name: bytes, qtype: int, deadline: float) -> Response:

@@ -1,70 +1,52 @@
 """From an upstream as the settings write it to the stream that it is asked over.
 
-Knows which transport needs what. `ssl` and `h2` are loaded here, for those who
-configured such a server and for nobody else.
+Knows which transport needs what. `h2` (3 MiB, and some start time) is loaded here,
+for those who configured such a server and for nobody else; `ssl` asyncio has loaded.
 """
 
 from __future__ import annotations
 
-from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from functools import partial
 from urllib.parse import urlsplit
 
-from dynallow.resolver.upstream.dial import Dial, Security, tls_context
+from dynallow.resolver.upstream.dial import Dial
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.framed import FramedLine, padded
+from dynallow.resolver.upstream.line import Line, Owner
 from dynallow.resolver.upstream.streams import Stream
+from dynallow.resolver.upstream.tls import Security, trust
 from dynallow.settings import Upstream
 from dynallow.units import Endpoint
 from dynallow.wire.query import build_query
 
-if TYPE_CHECKING:
-    import ssl
+
+def stream_to(upstream: Upstream, exchange: Exchange) -> Stream | None:
+    """How it is asked; None: by datagrams. The same stream for the same server, across reloads too."""
+    endpoint = upstream.endpoint
+    if endpoint is None or upstream.kind in ("system", "udp"):
+        return None
+    stream = exchange.streams.get(upstream)
+    if stream is None:
+        dial = Dial(endpoint, exchange.mark, *_inside(upstream, endpoint, exchange))
+        stream = exchange.streams[upstream] = Stream(dial, exchange.tasks, exchange.counts)
+    return stream
 
 
-class Ways:
-    """The streams of one set of settings; they share what TLS trusts, which each reload reads anew."""
+def _inside(
+    upstream: Upstream, endpoint: Endpoint, exchange: Exchange
+) -> tuple[Callable[[Owner], Line], Security | None]:
+    """What is spoken on the connection, and how it is secured."""
+    if upstream.kind == "tcp":
+        return partial(FramedLine, query=build_query, draw=exchange.draw), None
+    if upstream.kind == "tls":
+        security = Security(trust("dot"), upstream.server_name or str(endpoint.address))
+        return partial(FramedLine, query=_padded_query, draw=exchange.draw), security
+    from dynallow.resolver.upstream.https import HttpLine
 
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange = exchange
-
-    def to(self, upstream: Upstream) -> Stream | None:
-        """The stream; None where plain datagrams go."""
-        endpoint = upstream.endpoint
-        if endpoint is None or upstream.kind in ("system", "udp"):
-            return None
-        if upstream.kind == "https":
-            dial = self._https(upstream, endpoint)
-        else:
-            dial = self._framed(upstream, endpoint)
-        exchange = self._exchange
-        stream = Stream(dial, exchange.tasks, exchange.counts)
-        exchange.streams.add(stream)
-        return stream
-
-    def _framed(self, upstream: Upstream, endpoint: Endpoint) -> Dial:
-        exchange = self._exchange
-        if upstream.kind == "tcp":
-            plain = partial(FramedLine, query=build_query, draw=exchange.draw)
-            return Dial(endpoint, exchange.mark, plain)
-        private = partial(FramedLine, query=_padded_query, draw=exchange.draw)
-        security = Security(self._dot, upstream.server_name or str(endpoint.address), "dot")
-        return Dial(endpoint, exchange.mark, private, security)
-
-    def _https(self, upstream: Upstream, endpoint: Endpoint) -> Dial:
-        from dynallow.resolver.upstream.https import HttpLine
-
-        url = urlsplit(upstream.url)
-        line = partial(HttpLine, authority=url.netloc, path=url.path, query=partial(_padded_query, 0))
-        return Dial(endpoint, self._exchange.mark, line, Security(self._doh, upstream.server_name, "h2"))
-
-    @cached_property
-    def _dot(self) -> ssl.SSLContext:
-        return tls_context("dot")
-
-    @cached_property
-    def _doh(self) -> ssl.SSLContext:
-        return tls_context("h2")
+    url = urlsplit(upstream.url)
+    line = partial(HttpLine, authority=url.netloc, path=url.path, query=partial(_padded_query, 0))
+    return line, Security(trust("h2"), upstream.server_name)
 
 
 def _padded_query(ident: int, name: bytes, qtype: int) -> bytes:
