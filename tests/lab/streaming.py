@@ -10,7 +10,7 @@ does with questions, and can be changed while it runs:
     wrong-name answers another question      STATUS    this HTTP status
     html       another content type          refuse    resets the stream as not looked at
     goodbye    GOAWAY after each answer      odd       no HTTP/2 at all
-    endless    a frame that says 16 MiB
+    endless    a frame that says 16 MiB      pings     200,000 PINGs, and never reads
 """
 
 from __future__ import annotations
@@ -151,6 +151,11 @@ class _Http(_Connection):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if self.server.act == "pings":
+            transport.pause_reading()  # type: ignore[attr-defined]
+            ping = (8).to_bytes(3, "big") + b"\x06" + bytes(13)
+            self.transport.write(bytes(3) + b"\x04" + bytes(5) + ping * 200_000)
+            return
         if self.server.act in ("odd", "endless"):
             odd = self.server.act == "odd"
             self.transport.write(b"HTTP/1.1 400 Bad Request\r\n\r\n" if odd else b"\xff" * (1 << 18))

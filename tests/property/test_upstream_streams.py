@@ -15,7 +15,7 @@ from dynallow.resolver.upstream.datagrams import ExchangeCounts
 from dynallow.resolver.upstream.framed import FramedLine
 from dynallow.resolver.upstream.https import HttpLine
 from dynallow.resolver.upstream.line import Line, Owner
-from dynallow.resolver.upstream.streams import Stream
+from dynallow.resolver.upstream.streams import Opener, Stream
 from dynallow.tasks import Tasks
 from dynallow.wire.query import build_query
 from tests.lab.streaming import answer
@@ -31,6 +31,7 @@ class Wire(asyncio.Transport):
         self.line = line
         self.written = bytearray()
         self.gone = False
+        self.unsent = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
@@ -41,6 +42,9 @@ class Wire(asyncio.Transport):
             asyncio.get_running_loop().call_soon(self.line.connection_lost, None)
 
     close = abort
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
 
     def pause_reading(self) -> None: ...
 
@@ -120,3 +124,19 @@ def test_framed_line_any_bytes_end_every_question(chunks: list[bytes]) -> None:
 def test_http_line_any_bytes_end_every_question(first: bytes, chunks: list[bytes]) -> None:
     for found in feed("http", [first, *chunks]):
         assert isinstance(found, LostError | WireError | OSError), found
+
+
+def test_line_whose_server_does_not_read_is_cut_off() -> None:
+    async def work() -> None:
+        stream = Stream(cast(Opener, None), Tasks(), ExchangeCounts())
+        line = HttpLine(stream, "x.example", "/q", lambda name, qtype: build_query(0, name, qtype))
+        wire = Wire(line)
+        line.connection_made(wire)
+        line.data_received(_SETTINGS)
+        assert line.is_open
+        wire.unsent = 2 << 20
+        line.data_received((8).to_bytes(3, "big") + b"\x06" + bytes(13))  # PING
+        assert wire.gone
+        assert line.why_lost == "it does not read"
+
+    asyncio.run(work())

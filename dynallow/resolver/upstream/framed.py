@@ -25,6 +25,8 @@ _GIVEN_UP_MAX = 256  # a server that owes more answers than this keeps none of i
 class FramedLine(Line):
     """`query` makes the message for an id, a name and a type; `draw` gives ids nobody can foresee."""
 
+    slice_bytes = 4096
+
     def __init__(
         self, owner: Owner, query: Callable[[int, bytes, int], bytes], draw: Callable[[], int]
     ) -> None:
@@ -35,7 +37,7 @@ class FramedLine(Line):
         self._ids: dict[Asked, int] = {}
         self._given_up: set[int] = set()
         """Ids whose answers nobody waits for; they are not used again before these came."""
-        self._received = bytearray()
+        self._kept = bytearray()
 
     def send(self, asked: Asked) -> None:
         if len(self._asked) + len(self._given_up) >= ON_ONE_LINE:
@@ -58,20 +60,20 @@ class FramedLine(Line):
     def waiting(self) -> Iterable[Asked]:
         return self._asked.values()
 
-    def data_received(self, data: bytes) -> None:
-        received = self._received
-        received += data
+    def received(self, data: bytes) -> None:
+        kept = self._kept
+        kept += data
         start = 0
-        while len(received) - start >= 2:
-            end = start + 2 + (received[start] << 8 | received[start + 1])
-            if end > len(received):
+        while len(kept) - start >= 2:
+            end = start + 2 + (kept[start] << 8 | kept[start + 1])
+            if end > len(kept):
                 break
-            self._heed(bytes(received[start + 2 : end]))
+            self._heed(bytes(kept[start + 2 : end]))
             start = end
             if self.why_lost:
                 return
         if start:
-            del received[:start]
+            del kept[:start]
 
     def _heed(self, packet: bytes) -> None:
         ident = packet[0] << 8 | packet[1] if len(packet) >= n.HEADER_SIZE else -1

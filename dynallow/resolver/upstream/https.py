@@ -49,6 +49,8 @@ class _Reply:
 class HttpLine(Line):
     """`authority` and `path` are the URL's; `query` makes the message for a name and a type, id 0."""
 
+    slice_bytes = 1024
+
     def __init__(self, owner: Owner, authority: str, path: str, query: Callable[[bytes, int], bytes]) -> None:
         super().__init__(owner)
         self._query = query
@@ -132,7 +134,7 @@ class HttpLine(Line):
 
     # ------------------------------------------------------------ answers
 
-    def data_received(self, data: bytes) -> None:
+    def received(self, data: bytes) -> None:
         try:
             events = self._http.receive_data(data)
             self._untold = 0 if events else self._untold + len(data)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 from dynallow.resolver.upstream.asked import Asked, Message, lost
 from dynallow.resolver.upstream.datagrams import ExchangeCounts
@@ -18,6 +18,7 @@ from dynallow.resolver.upstream.datagrams import ExchangeCounts
 ON_ONE_LINE = 1024
 """Questions on one connection, those that nobody waits for any more included."""
 _UNREAD_MAX = 1 << 20  # bytes that were received and are not parsed yet: then the server has to wait
+_UNSENT_MAX = 1 << 20  # more than all questions that fit on a line
 _IDLE_S = 20.0  # RFC 7766 section 6.2.3: seconds, not minutes
 
 
@@ -33,14 +34,20 @@ class Owner(Protocol):
 class Line(asyncio.Protocol):
     """One connection; `send` and `give_up` are for its owner alone."""
 
+    slice_bytes: ClassVar[int]
+    """How much is looked at in one go: about a millisecond's work."""
+
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
         self.answers = 0
         self.why_lost = ""
         self._ended = False
         self._unread = 0
+        self._backlog = bytearray()
+        self._digesting = False
+        self._holds: set[str] = set()
+        self._gone = ""
         self._used = 0.0
-        self._paused = False
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -58,6 +65,10 @@ class Line(asyncio.Protocol):
     def waiting(self) -> Iterable[Asked]:
         """Who waits for an answer."""
 
+    @abstractmethod
+    def received(self, data: bytes) -> None:
+        """Some of what the server says."""
+
     # ------------------------------------------------------------ answers
 
     def tell(self, asked: Asked, message: Message) -> None:
@@ -66,27 +77,28 @@ class Line(asyncio.Protocol):
         if asked.told.done():  # he is about to leave
             return
         self._unread += len(message.packet)
-        if self._unread > _UNREAD_MAX and not self._paused and self._transport is not None:
-            self._paused = True
-            self._transport.pause_reading()
+        if self._unread > _UNREAD_MAX:
+            self._hold("unread")
         asked.told.set_result(message)
 
     def leave(self, asked: Asked) -> None:
         """He waits no more, with or without his answer; called once for each that was sent."""
+        self._used = asyncio.get_running_loop().time()
         told = asked.told
         if not told.done() or told.cancelled() or told.exception() is not None:
             self.give_up(asked)
             return
         self._unread -= len(told.result().packet)
-        if self._paused and self._unread <= _UNREAD_MAX and self._transport is not None:
-            self._paused = False
-            self._transport.resume_reading()
+        if self._unread <= _UNREAD_MAX:
+            self._release("unread")
 
     def write(self, data: bytes) -> None:
-        """To the server; bounded, because the questions are."""
-        if self._transport is not None and not self._ended:
-            self._used = asyncio.get_running_loop().time()
-            self._transport.write(data)
+        """To the server. One that makes us answer (HTTP/2's PING) and does not read is cut off."""
+        if self._transport is None or self._ended:
+            return
+        self._transport.write(data)
+        if self._transport.get_write_buffer_size() > _UNSENT_MAX:
+            self.break_off("it does not read")
 
     # ------------------------------------------------------------ life
 
@@ -103,8 +115,44 @@ class Line(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         why = getattr(error, "strerror", None) or (str(error) if error else "")
-        self._end(why or "the server closed the connection")
+        self._gone = why or "the server closed the connection"
         self._transport = None
+        if not self._backlog:  # what it said before counts
+            self._end(self._gone)
+
+    def data_received(self, data: bytes) -> None:
+        self._backlog += data
+        if not self._digesting:
+            self._digest()
+
+    def _digest(self) -> None:
+        """A slice a turn of the loop: TLS hands over 256 KiB at once, which may take a second."""
+        self._digesting = False
+        if self._ended:
+            return
+        piece = bytes(self._backlog[: self.slice_bytes])
+        del self._backlog[: self.slice_bytes]
+        self.received(piece)
+        if self._backlog:
+            self._digesting = True
+            self._hold("backlog")
+            asyncio.get_running_loop().call_soon(self._digest)
+            return
+        self._release("backlog")
+        if self._gone:
+            self._end(self._gone)
+
+    def _hold(self, reason: str) -> None:
+        """The server has to wait."""
+        if not self._holds and self._transport is not None:
+            self._transport.pause_reading()
+        self._holds.add(reason)
+
+    def _release(self, reason: str) -> None:
+        if reason in self._holds:
+            self._holds.discard(reason)
+            if not self._holds and self._transport is not None:
+                self._transport.resume_reading()
 
     def eof_received(self) -> None:
         """The server will say no more: nothing to wait for."""

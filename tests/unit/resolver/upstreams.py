@@ -66,7 +66,7 @@ async def met(condition: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def bed(
     *servers: tuple[str, StreamServer, ssl.SSLContext | None],
-    timeout_s: float = 1.0,
+    timeout_s: float = 3.0,
     name: str = SERVER_NAME,
 ) -> AsyncIterator[Bed]:
     """The servers (kind, server, its TLS) running, in the order in which they are asked."""
