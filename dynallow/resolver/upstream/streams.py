@@ -133,7 +133,7 @@ class Stream:
             async with asyncio.timeout(_OPEN_S):
                 line = await self._opener(self)
             if not line.is_open:
-                raise lost(line.why_lost)
+                raise lost(line.why_lost or "the server closed the connection")
         except TimeoutError:  # not ETIMEDOUT: that is what a question without an answer has
             self._fell_short(OSError(errno.EHOSTUNREACH, f"no connection in {_OPEN_S:.1f} s"))
         except OSError as error:
