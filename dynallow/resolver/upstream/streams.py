@@ -24,6 +24,7 @@ Opener = Callable[[Owner], Awaitable[Line]]
 """Makes a connection for its owner. Raises OSError; `TurnedAwayError` where the server was there."""
 
 _OPEN_S = 2.0
+_TOO_LATE_S = 0.01  # what is left is not worth a connection
 # After the second failure in a row; a server that is back is asked within a second or so.
 _PAUSE_S, _PAUSE_MAX_S = 0.1, 1.0
 
@@ -57,7 +58,9 @@ class Stream:
         """
         try:
             return await self._ask(name, qtype, deadline)
-        except LostError:  # an idle connection is often closed just as it is used again
+        except LostError as error:  # an idle connection is often closed just as it is used again
+            if asyncio.get_running_loop().time() > deadline - _TOO_LATE_S:
+                raise TimeoutError from error
             return await self._ask(name, qtype, deadline)
 
     async def _ask(self, name: bytes, qtype: int, deadline: float) -> Response:
