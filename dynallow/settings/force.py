@@ -7,24 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dynallow.settings.faults import path_text
 from dynallow.settings.model import Settings
-from dynallow.settings.upstream import Upstream
 from dynallow.units import PortRange
 
 DNS_PORTS = (53, 853, 5353, 5355)
 """Ports that only the agent may use, whatever a rule says: DNS, DoT, mDNS, LLMNR."""
 
-_TRANSPORTS_TO_COME = ("tcp", "tls", "https")
-
 
 def not_in_force(settings: Settings) -> tuple[str, ...]:
     """One line for each key given whose feature comes later, or that can have no effect."""
-    resolver = settings.resolver
-    lines = list(_upstreams("resolver.upstreams", resolver.upstreams))
-    for place, zone in enumerate(resolver.zones):
-        lines += _upstreams(path_text(("resolver", "zone", place, "upstreams")), zone.upstreams)
-    if resolver.search_suffixes:
+    lines: list[str] = []
+    if settings.resolver.search_suffixes:
         lines.append("resolver.search-suffixes: not in force yet, names are matched as asked")
     for kind, sections in (("rule", settings.rules), ("destination", settings.destinations)):
         for section in sections:
@@ -46,9 +39,3 @@ def needs_restart(old: Settings, new: Settings) -> tuple[str, ...]:
         ("control.metrics", old.control.metrics, new.control.metrics),
     )
     return tuple(key for key, before, after in pairs if before != after)
-
-
-def _upstreams(path: str, upstreams: tuple[Upstream, ...]) -> Iterator[str]:
-    for place, upstream in enumerate(upstreams):
-        if upstream.kind in _TRANSPORTS_TO_COME:
-            yield f"{path}[{place}]: {upstream.kind}:// upstreams are not in force yet, it is left out"

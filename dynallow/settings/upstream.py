@@ -64,7 +64,10 @@ def _parse_https(text: str) -> Upstream:
         host, port = parts.hostname or "", parts.port or _PORTS["https"]
     except ValueError as error:
         raise ValueError(f'{_EXPECTED}, got "{text}"') from error
-    if not host or parts.username is not None or parts.query or not parts.path.startswith("/"):
+    # The text goes into a request as it is; what `urlsplit` strips must not be left in it.
+    if not (text.isascii() and text.isprintable()) or " " in text or not _is_host(host):
+        raise ValueError(f'{_EXPECTED}, got "{text}"')
+    if parts.username is not None or parts.query or not parts.path.startswith("/"):
         raise ValueError(f'{_EXPECTED}, got "{text}"')
     try:
         address = parse_endpoint(parts.fragment or host, port)
@@ -74,6 +77,13 @@ def _parse_https(text: str) -> Upstream:
             f'got "{text}"'
         ) from None
     return Upstream("https", address, host, text.partition("#")[0], text)
+
+
+def _is_host(text: str) -> bool:
+    try:
+        return bool(parse_endpoint(text, 1))
+    except ValueError:
+        return _HOST.fullmatch(text) is not None
 
 
 def _endpoint(text: str, port: int, whole: str) -> Endpoint:

@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 import tomllib
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,17 @@ _numbers = count(1)
 class Agent:
     """`dynallow run` with a settings file of its own, and `dynallow VERB` against it."""
 
-    def __init__(self, host: Namespace, settings: str, *, user: int | None = None) -> None:
+    def __init__(
+        self,
+        host: Namespace,
+        settings: str,
+        *,
+        user: int | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.host = host
         self.user = user
+        self._env = env
         self.directory = host.directory / f"agent-{next(_numbers)}"
         self.directory.mkdir()
         self.directory.chmod(0o777)  # the control socket is made here, by whoever the agent is
@@ -75,7 +84,7 @@ class Agent:
                 *argv,
             ]
         with self._log.open("a") as log:
-            return self.host.popen(argv, stdout=log, stderr=log)
+            return self.host.popen(argv, stdout=log, stderr=log, env=self._env)
 
     # -- life ---------------------------------------------------------------
 
@@ -141,7 +150,7 @@ class Agent:
             check=False,
             user=user,
             stdin=stdin,
-            env={"DYNALLOW_SOCKET": str(self.socket), "COLUMNS": "160"},
+            env={**(self._env or {}), "DYNALLOW_SOCKET": str(self.socket), "COLUMNS": "160"},
         )
 
     def cli_json(self, *words: str) -> Any:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -101,13 +101,20 @@ class Lab:
         return sniffer
 
     def agent(
-        self, settings: str, *, user: int | None = None, resolv_conf: bool = True, wait: bool = True
+        self,
+        settings: str,
+        *,
+        user: int | None = None,
+        resolv_conf: bool = True,
+        wait: bool = True,
+        env: Mapping[str, str] | None = None,
     ) -> Agent:
         """The real agent on the host with these settings (TOML), ready to answer.
 
-        `user` runs it as that uid with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE only.
+        `user` runs it as that uid with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE only; `env` is added
+        to its environment.
         """
-        agent = Agent(self.host, settings, user=user)
+        agent = Agent(self.host, settings, user=user, env=env)
         self._stack.callback(agent.kill)
         if wait:
             agent.wait_ready()

@@ -56,11 +56,11 @@ class Authority:
         names = ",".join(f"DNS:{name}" for name in _NAMES)
         new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]
         ca = ["-keyout", str(directory / "ca.key"), "-out", str(self.certificate)]
-        _openssl("req", "-x509", *new_key, "-subj", "/CN=dynallow lab", *ca)
+        openssl("req", "-x509", *new_key, "-subj", "/CN=dynallow lab", *ca)
         leaf = ["-keyout", str(self.server_key), "-out", str(self.server_certificate)]
         signer = ["-CA", str(self.certificate), "-CAkey", str(directory / "ca.key")]
         extensions = ["-addext", f"subjectAltName={names}", "-addext", "basicConstraints=critical,CA:FALSE"]
-        _openssl("req", "-x509", *new_key, "-subj", "/CN=lab server", *extensions, *signer, *leaf)
+        openssl("req", "-x509", *new_key, "-subj", "/CN=lab server", *extensions, *signer, *leaf)
 
 
 class WebServer:
@@ -93,7 +93,8 @@ class WebServer:
             self.process.stdout.close()
 
 
-def _openssl(*arguments: str) -> None:
+def openssl(*arguments: str) -> None:
+    """Run it; LabError with its words when it fails."""
     result = subprocess.run(
         ["openssl", *arguments], env={"PATH": PATH}, capture_output=True, text=True, check=False, timeout=30
     )

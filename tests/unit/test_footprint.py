@@ -13,7 +13,17 @@ import pytest
 from tests.unit.cli.command import environment
 
 # Loaded when they are needed: after the first answer, at the first scrape, at the first cut, never.
-_LATER = ("aiohttp", "prometheus_client", "pyroute2", "rich", "dns", "http.client", "httpx", "hypothesis")
+_LATER = (
+    "aiohttp",
+    "prometheus_client",
+    "pyroute2",
+    "rich",
+    "dns",
+    "http.client",
+    "httpx",
+    "hypothesis",
+    "h2",
+)
 
 
 def loaded_by(statement: str) -> set[str]:

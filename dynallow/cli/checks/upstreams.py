@@ -7,7 +7,8 @@ that is what the doctor says rather than calling the servers dead.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from dynallow.cli.checks.finding import Finding
@@ -16,9 +17,10 @@ from dynallow.units import Endpoint
 
 if TYPE_CHECKING:
     from dynallow.firewall.inspect import TableView
-    from dynallow.settings import Loaded
+    from dynallow.settings import Loaded, Upstream
 
 _TIMEOUT_S = 2.0
+_ROOT, _NS = b"\0", 2
 _ASKED_MAX = 8  # two seconds each, one after the other
 
 
@@ -50,34 +52,68 @@ def judge_upstream(upstream: UpstreamReport) -> Finding:
 def _ask_all(loaded: Loaded) -> Iterator[Finding]:
     from dynallow.resolver.upstream.choose import choose
 
-    endpoints = sorted(choose(loaded.settings).endpoints())
-    if not endpoints:
+    servers = choose(loaded.settings).all()
+    if not servers:
         todo = 'set resolver.upstreams, for example to ["192.0.2.53"]'
         yield Finding(
             "upstreams", "fail", "none: resolv.conf names no server but dynallow", "one or more", todo
         )
-    for endpoint in endpoints[:_ASKED_MAX]:
-        yield ask(endpoint)
+    for server in servers[:_ASKED_MAX]:
+        if server.upstream.kind == "udp":
+            yield ask(server.endpoint)
+        else:
+            yield _judge(str(server), partial(_ask_stream, server.upstream))
 
 
 def ask(endpoint: Endpoint) -> Finding:
     """Ask one server for the root's name servers: every resolver answers that."""
+    return _judge(str(endpoint), partial(_ask_datagram, endpoint))
+
+
+def _judge(server: str, asking: Callable[[], int]) -> Finding:
     import dns.exception
-    import dns.message
-    import dns.query
     import dns.rcode
 
-    question = dns.message.make_query(".", "NS")
+    from dynallow.errors import WireError
+
     try:
-        reply = dns.query.udp(
-            question, str(endpoint.address), _TIMEOUT_S, endpoint.port, ignore_unexpected=True
-        )
-    except (OSError, dns.exception.DNSException) as error:
-        why = str(error) or type(error).__name__
+        rcode = asking()
+    except (OSError, WireError, dns.exception.DNSException) as error:
+        why = getattr(error, "strerror", None) or str(error) or f"no answer in {_TIMEOUT_S:.0f} s"
         todo = "see to that server or the way to it, or name another"
-        return Finding("upstreams", "fail", f"{endpoint}: {why}", "an answer", todo)
-    rcode = dns.rcode.to_text(reply.rcode())
-    if reply.rcode() in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
-        return Finding("upstreams", "ok", f"{endpoint} answers")
+        return Finding("upstreams", "fail", f"{server}: {why}", "an answer", todo)
+    if rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        return Finding("upstreams", "ok", f"{server} answers")
     # REFUSED for the root is what servers of a private zone say: they may still be fine.
-    return Finding("upstreams", "warn", f'{endpoint} answers "{rcode}" to ". NS"', "NOERROR")
+    told = dns.rcode.to_text(dns.rcode.Rcode(rcode))
+    return Finding("upstreams", "warn", f'{server} answers "{told}" to ". NS"', "NOERROR")
+
+
+def _ask_datagram(endpoint: Endpoint) -> int:
+    import dns.message
+    import dns.query
+
+    question = dns.message.make_query(".", "NS")
+    address = str(endpoint.address)
+    return dns.query.udp(question, address, _TIMEOUT_S, endpoint.port, ignore_unexpected=True).rcode()
+
+
+def _ask_stream(upstream: Upstream) -> int:
+    """As the agent does, certificate and all."""
+    import asyncio
+
+    from dynallow.resolver.upstream.exchange import Exchange
+    from dynallow.resolver.upstream.ways import stream_to
+
+    async def work() -> int:
+        exchange = Exchange(None)
+        stream = stream_to(upstream, exchange)
+        assert stream is not None
+        try:
+            response = await stream.ask(_ROOT, _NS, asyncio.get_running_loop().time() + _TIMEOUT_S)
+            return response.rcode
+        finally:
+            exchange.close()
+            await exchange.tasks.stop()
+
+    return asyncio.run(work())

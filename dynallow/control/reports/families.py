@@ -42,13 +42,13 @@ def metrics(agent: Source) -> bytes:
             "dynallow_upstream_asked_total",
             "Questions asked of a server.",
             "counter",
-            tuple(({"server": str(s.endpoint)}, float(s.asked)) for s in agent.road.upstreams.all()),
+            tuple(({"server": s.name}, float(s.asked)) for s in agent.road.upstreams.all()),
         ),
         Family(
             "dynallow_upstream_failed_total",
             "Tries at a server that failed.",
             "counter",
-            tuple(({"server": str(s.endpoint)}, float(s.failed)) for s in agent.road.upstreams.all()),
+            tuple(({"server": s.name}, float(s.failed)) for s in agent.road.upstreams.all()),
         ),
         Family(
             "dynallow_leases",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -42,7 +41,6 @@ def status(
     table = held is not None
     leases, denied = held or Held({}, (0, 0))
     settings, counts = agent.settings, agent.road.counts
-    now = time.monotonic()
     return {
         "agent": {
             "running": True,
@@ -63,8 +61,8 @@ def status(
         "listen": [str(endpoint) for endpoint in settings.resolver.listen],
         "upstreams": [
             {
-                "upstream": str(server.endpoint),
-                "healthy": server.rest_until <= now,
+                "upstream": server.name,
+                "healthy": not server.failures_in_row,
                 "asked": server.asked,
                 "failed": server.failed,
                 "latency_ms": None if server.latency_s is None else round(server.latency_s * 1000, 2),

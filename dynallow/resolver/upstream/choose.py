@@ -1,18 +1,19 @@
 """From the settings to the servers that will be asked.
 
-Reads resolv.conf for "system"; transports that are not in force yet are left
-out (the settings' check says so). Knows no sockets.
+Reads resolv.conf for "system". Knows no sockets.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from dynallow.policy.patterns import Pattern
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Server, Upstreams, Zone
 from dynallow.resolver.upstream.system import system_servers
+from dynallow.resolver.upstream.ways import stream_to
 from dynallow.settings import Settings, Upstream
 from dynallow.units import Address, Endpoint
 
@@ -32,23 +33,39 @@ class _Ours:
         )
 
 
+class Named(NamedTuple):
+    """A server with its address; equal where the same server is asked in the same way."""
+
+    endpoint: Endpoint
+    upstream: Upstream
+
+    def __str__(self) -> str:
+        return str(self.endpoint) if self.upstream.kind == "udp" else str(self.upstream)
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """The general servers, and those of each zone with its patterns."""
 
-    servers: tuple[Endpoint, ...]
-    zones: tuple[tuple[tuple[Pattern, ...], tuple[Endpoint, ...]], ...]
+    servers: tuple[Named, ...]
+    zones: tuple[tuple[tuple[Pattern, ...], tuple[Named, ...]], ...]
+
+    def all(self) -> tuple[Named, ...]:
+        """Every server once."""
+        return tuple(dict.fromkeys((*self.servers, *(one for _, servers in self.zones for one in servers))))
 
     def endpoints(self) -> frozenset[Endpoint]:
-        """Every server that the agent may ask: what the chain must let it reach."""
-        return frozenset(self.servers).union(*(servers for _, servers in self.zones))
+        """Where they are: what the chain must let the agent reach."""
+        return frozenset(server.endpoint for server in self.all())
 
     def pool(self, exchange: Exchange, timeout_s: float) -> Upstreams:
         """The pool of these servers; one server in two places is one."""
-        servers = {endpoint: Server(endpoint) for endpoint in sorted(self.endpoints(), key=str)}
+        servers = {
+            one: Server(one.endpoint, stream_to(one.upstream, exchange), str(one)) for one in self.all()
+        }
 
-        def pick(endpoints: Iterable[Endpoint]) -> Sequence[Server]:
-            return [servers[endpoint] for endpoint in endpoints]
+        def pick(named: Iterable[Named]) -> Sequence[Server]:
+            return [servers[one] for one in named]
 
         zones = [Zone(patterns, pick(endpoints)) for patterns, endpoints in self.zones]
         return Upstreams(exchange, pick(self.servers), zones, timeout_s)
@@ -58,14 +75,21 @@ def choose(settings: Settings) -> Chosen:
     """The servers that these settings name."""
     ours = _Ours(settings.resolver.listen)
 
-    def endpoints(upstreams: Iterable[Upstream]) -> tuple[Endpoint, ...]:
-        found: list[Endpoint] = []
+    def named(upstreams: Iterable[Upstream]) -> tuple[Named, ...]:
+        found: list[Named] = []
         for upstream in upstreams:
-            if upstream.kind == "system":
-                found += system_servers(ours)
-            elif upstream.kind == "udp" and upstream.endpoint is not None:
-                found.append(upstream.endpoint)
+            if upstream.endpoint is None:
+                found += map(_datagrams, system_servers(ours))
+            elif upstream.kind == "udp":
+                found.append(_datagrams(upstream.endpoint))
+            else:
+                found.append(Named(upstream.endpoint, upstream))
         return tuple(dict.fromkeys(found))
 
-    zones = tuple((zone.names, endpoints(zone.upstreams)) for zone in settings.resolver.zones)
-    return Chosen(endpoints(settings.resolver.upstreams), zones)
+    zones = tuple((zone.names, named(zone.upstreams)) for zone in settings.resolver.zones)
+    return Chosen(named(settings.resolver.upstreams), zones)
+
+
+def _datagrams(endpoint: Endpoint) -> Named:
+    """However the settings spell it."""
+    return Named(endpoint, Upstream("udp", endpoint, "", "", str(endpoint)))

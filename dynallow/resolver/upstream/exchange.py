@@ -10,11 +10,18 @@ import asyncio
 import socket
 import struct
 from contextlib import suppress
+from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 from dynallow.errors import WireError
 from dynallow.resolver.upstream.datagrams import Datagrams, Target
+from dynallow.tasks import Tasks
 from dynallow.wire.query import build_query
 from dynallow.wire.response import Response, parse_in_slices
+
+if TYPE_CHECKING:
+    from dynallow.resolver.upstream.streams import Stream
+    from dynallow.settings import Upstream
 
 
 class Exchange:
@@ -24,10 +31,16 @@ class Exchange:
         self.mark = mark
         self._datagrams = Datagrams(mark)
         self.counts = self._datagrams.counts
+        self.draw = self._datagrams.draw
+        self.tasks = Tasks()
+        self.streams: WeakValueDictionary[Upstream, Stream] = WeakValueDictionary()
+        """Servers that are asked over a connection which is kept, those of former settings while it lasts."""
 
     def close(self) -> None:
         """Ask no more."""
         self._datagrams.close()
+        for stream in list(self.streams.values()):
+            stream.close()
 
     async def ask(self, server: Target, name: bytes, qtype: int, deadline: float) -> Response:
         """The server's validated response, before the loop's time is `deadline`.

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 
 from dynallow.errors import OverloadError, UpstreamError, WireError
 from dynallow.policy.patterns import Pattern
+from dynallow.resolver.upstream.asked import TurnedAwayError
 from dynallow.resolver.upstream.datagrams import Target, target
 from dynallow.resolver.upstream.exchange import Exchange
+from dynallow.resolver.upstream.streams import Stream
 from dynallow.units import Endpoint
 from dynallow.wire import numbers as n
 from dynallow.wire.response import Response
@@ -37,6 +39,10 @@ class Server:
     """An upstream server and how it has done so far."""
 
     endpoint: Endpoint
+    stream: Stream | None = None
+    """How it is asked; None: by datagrams."""
+    name: str = ""
+    """As the settings write it, where its endpoint does not say all."""
     target: Target = field(init=False, repr=False)
     asked: int = 0
     failed: int = 0
@@ -47,11 +53,12 @@ class Server:
 
     def __post_init__(self) -> None:
         self.target = target(self.endpoint)
+        self.name = self.name or str(self.endpoint)
 
     def succeeded(self, latency_s: float) -> None:
         """Take note of an answer; latency is smoothed over about eight of them."""
         if self.failures_in_row:
-            log.info("upstream %s answers again", self.endpoint)
+            log.info("upstream %s answers again", self.name)
         self.failures_in_row, self.rest_until = 0, 0.0
         self.latency_s = latency_s if self.latency_s is None else self.latency_s * 0.875 + latency_s * 0.125
 
@@ -60,7 +67,7 @@ class Server:
         self.failed += 1
         self.last_error = why
         if not self.failures_in_row:
-            log.warning("upstream %s: %s", self.endpoint, why)
+            log.warning("upstream %s: %s", self.name, why)
         self.rest_until = now + min(_REST_S * 2.0**self.failures_in_row, _REST_MAX_S)
         self.failures_in_row = min(self.failures_in_row + 1, 16)
 
@@ -103,10 +110,15 @@ class Upstreams:
             patience = min(self.timeout_s, _share(end - started, _TRIES - 1 - number))
             server.asked += 1
             try:
-                response = await self.exchange.ask(server.target, name, qtype, started + patience)
+                if server.stream is None:
+                    response = await self.exchange.ask(server.target, name, qtype, started + patience)
+                else:
+                    response = await server.stream.ask(name, qtype, started + patience)
                 fault = _fault(response)
             except TimeoutError:
                 fault = f"no answer in {patience:.1f} s"
+            except TurnedAwayError as error:
+                reached, fault = True, str(error.strerror)
             except OSError as error:
                 if error.errno in _OURS:  # no server's fault
                     raise OverloadError(f"asking upstream: {error.strerror}") from error
@@ -120,7 +132,7 @@ class Upstreams:
                 reached = True
             started = time()
             server.fell_short(started, fault)
-            why = f"{server.endpoint}: {fault}"
+            why = f"{server.name}: {fault}"
         raise UpstreamError(why, reached=reached)
 
     def _order(self, name: bytes, now: float) -> list[Server]:

@@ -136,3 +136,23 @@ def test_pool_of_both_families_shares_a_server_between_zone_and_general() -> Non
     assert len(list(pool.all())) == 3
     assert pool.zones[0].servers[0] is pool.servers[1]
     assert pool.zones[0].patterns[0].matches(parse_name("a.corp.example.com"))
+
+
+def test_pool_asks_tcp_tls_and_https_servers_over_streams_that_outlive_a_reload() -> None:
+    upstreams = [
+        "192.0.2.1",
+        "tcp://192.0.2.1",
+        "tls://192.0.2.1#dns.example",
+        "https://dns.example/q#192.0.2.1",
+    ]
+    chosen = choose(settings(upstreams=[*upstreams, "udp://192.0.2.1:53"]))
+    assert {str(endpoint) for endpoint in chosen.endpoints()} == {
+        "192.0.2.1:53", "192.0.2.1:853", "192.0.2.1:443",
+    }  # fmt: skip
+    exchange = Exchange(None)
+    before, after = chosen.pool(exchange, 2.0), chosen.pool(exchange, 2.0)
+    assert [server.name for server in before.servers] == ["192.0.2.1:53", *upstreams[1:]]
+    assert [server.stream is None for server in before.servers] == [True, False, False, False]
+    assert [server.stream for server in before.servers] == [server.stream for server in after.servers]
+    del before, after
+    assert not exchange.streams
