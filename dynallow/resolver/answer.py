@@ -203,7 +203,8 @@ def keep(records: tuple[Record, ...], qtype: int, granted: Container[bytes]) -> 
 
 def grants(answer: Answer, name: bytes, now: float) -> list[Grant]:
     """What must be in the kernel before `answer` may leave at `now` or later until its end."""
-    ttl_s = math.ceil(max(answer.ends - now, 0.0))
+    left = answer.ends - now
+    ttl_s = math.ceil(left) if left > 0.0 else 0
     ends = answer.rules_end
     return [
         _new(Grant, (rule.name, address, ttl_s, name, ends))

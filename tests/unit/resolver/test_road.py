@@ -310,6 +310,31 @@ def test_walk_private_address_is_removed_unless_the_rule_names_it() -> None:
     on_host(work, zone(f"{DEB} 300 IN A 10.0.0.1"))
 
 
+def test_answer_begun_question_whose_answer_is_cut_is_asked_over_tcp() -> None:
+    """As the listener does it, without a task: what needs one must make itself one."""
+    whole = zone(f"{DEB} 300 IN A 192.0.2.1")
+
+    def cut(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
+        if tcp:
+            return whole(query, tcp)
+        reply = dns.message.make_response(query)
+        reply.flags |= dns.flags.TC
+        return [reply.to_wire()]
+
+    async def work(host: Host, server: Nameserver) -> None:
+        replies = []
+
+        async def ask() -> None:
+            replies.append(await host.ask())
+
+        host.tasks.begin(ask())
+        await until(lambda: replies)
+        assert addresses(replies[0]) == {ONE}
+        assert (len(server.asked), host.tasks.failed) == (2, 0)
+
+    on_host(work, cut)
+
+
 # ---------------------------------------------------------------- sizes, bad input
 
 
