@@ -151,7 +151,10 @@ class Tasks:
                 del self._begun[work]
                 self._failed(error)
             else:
-                self._wait(work, awaited)
+                if type(awaited) is Promise:
+                    awaited.wake = partial(self._wake, work)
+                else:
+                    self._wait(work, awaited)
             finally:
                 _driven = False
 

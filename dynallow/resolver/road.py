@@ -79,7 +79,10 @@ class Asked(NamedTuple):
     @property
     def max_size(self) -> int:
         """The longest reply that reaches whoever asked."""
-        return min(self.question.udp_size, n.UDP_SAFE) if self.udp else n.MESSAGE_MAX
+        if not self.udp:
+            return n.MESSAGE_MAX
+        size = self.question.udp_size
+        return size if size < n.UDP_SAFE else n.UDP_SAFE
 
     @property
     def may_come_again(self) -> bool:

@@ -132,15 +132,23 @@ def _render_records(
     before: that is all the compression a chain needs. Other rdata is written in
     full, as RFC 3597 asks for all but the oldest types.
     """
+    head, like = b"", (b"", 0, 0, 0)
     for owner, rtype, ttl, rdata in records:
         if told is not None:
             ttl = told
         ttls.append(ttl)
+        length = len(rdata)
+        if head and like == (owner, rtype, ttl, length):  # one more of the same set
+            parts.append(head)
+            parts.append(rdata)
+            offsets.append(size + 4)
+            size += 12 + length
+            continue
         at = names.get(owner)
         if at is None:
             if size < _REACH:
                 names[owner] = size
-            parts.append(owner + _fixed(rtype, n.CLASS_IN, ttl, len(rdata)))
+            parts.append(owner + _fixed(rtype, n.CLASS_IN, ttl, length))
             start = size + len(owner) + 10
         else:
             start = size + 12
@@ -149,12 +157,15 @@ def _render_records(
                 offsets.append(size + 4)
                 size = start + 2
                 continue
-            parts.append(_pointer_and_fixed(_POINTER | at, rtype, n.CLASS_IN, ttl, len(rdata)))
+            packed = _pointer_and_fixed(_POINTER | at, rtype, n.CLASS_IN, ttl, length)
+            parts.append(packed)
+            if rtype != n.CNAME:
+                head, like = packed, (owner, rtype, ttl, length)
         if rtype == n.CNAME and start < _REACH:
             names.setdefault(rdata, start)
         parts.append(rdata)
         offsets.append(start - 8)  # TTL and RDLENGTH stand before the data; the id is not counted
-        size = start + len(rdata)
+        size = start + length
     return size
 
 

@@ -183,6 +183,23 @@ def test_walk_cached_answer_is_told_with_the_time_left() -> None:
     on_host(work)
 
 
+def test_walk_chain_tells_the_smallest_ttl_for_every_record() -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        for passed, left in ((0.0, 40), (10.5, 29)):
+            host.pass_time(passed)
+            reply = await host.ask()
+            assert [(rrset.ttl, len(rrset)) for rrset in reply.answer] == [(left, 1), (left, 2)]
+        (hot,) = host.road.hot.find([question()[2:]], host.now + 5.0)
+        assert hot is not None
+        assert {rrset.ttl for rrset in dns.message.from_wire(question()[:2] + hot).answer} == {24}
+
+    def chain(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
+        lines = (f"{DEB} 300 IN CNAME cdn.example.net.", "cdn.example.net 40 IN A 192.0.2.1 | 192.0.2.2")
+        return [answer(query, records(*lines))]
+
+    on_host(work, chain)
+
+
 def test_walk_udp_reply_is_kept_hot_and_tcp_is_not() -> None:
     async def work(host: Host, server: Nameserver) -> None:
         await host.ask(udp=False)
