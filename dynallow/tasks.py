@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
+from functools import partial
 from types import coroutine
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from dynallow.errors import DynallowError
 
@@ -20,12 +21,68 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
+_driven = False
+"""Whether `Tasks` itself runs the step that is being taken, and no task does."""
+
+
+class Promise(Generic[T]):
+    """A value that one piece of work waits for: a future at a third of the price, inside `Tasks.begin`.
+
+    In a task it is awaited by way of a future. No `__init__`: one is made for each wait.
+    """
+
+    wake: Callable[[], object] | None = None
+    """Called once when it is kept or broken, if somebody waits."""
+    _done = False
+    _value: T
+    _error: BaseException | None = None
+
+    def done(self) -> bool:
+        """Whether there is nothing to wait for any more."""
+        return self._done
+
+    def set_result(self, value: T) -> None:
+        """Keep it."""
+        self._value = value
+        self._done = True
+        if self.wake is not None:
+            self.wake()
+
+    def set_exception(self, error: BaseException) -> None:
+        """Break it: whoever waits has this raised."""
+        self._error = error
+        self._done = True
+        if self.wake is not None:
+            self.wake()
+
+    def __await__(self) -> Generator[Any, None, T]:
+        if not self._done:
+            try:
+                if _driven:
+                    yield self
+                else:
+                    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                    self.wake = partial(_release, future)
+                    yield from future
+            finally:
+                self.wake = None  # nobody waits any more, whatever ended it
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+def _release(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
+
 class Tasks:
     """A group of running tasks; `stop` ends them all."""
 
     def __init__(self) -> None:
         self._running: set[asyncio.Task[Any]] = set()
-        self._begun: dict[Coroutine[Any, Any, None], asyncio.Task[None]] = {}
+        self._begun: dict[Coroutine[Any, Any, None], asyncio.Task[None] | None] = {}
+        self._woken: list[Coroutine[Any, Any, None]] = []
         self.failed = 0
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -47,12 +104,14 @@ class Tasks:
             return None
 
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
-        """Run it here and now up to its first wait; only what has to wait becomes a task.
+        """Run it here and now up to its first wait; what waits for a `Promise` goes on without a task.
 
-        Most questions never wait, and a task costs more than answering one
-        (Python 3.12 calls this an eager task). Until the first wait there is no
-        current task: `asyncio.timeout` must not stand before it.
+        Most questions never wait, the others mostly for promises, and a task costs
+        more than answering. `asyncio.timeout` and its like need one: before them must
+        stand `await asyncio.sleep(0)`, with which the rest becomes a task.
         """
+        global _driven
+        outer, _driven = _driven, True
         try:
             awaited = work.send(None)
         except StopIteration:
@@ -60,12 +119,48 @@ class Tasks:
         except Exception as error:
             self._failed(error)
             return
-        # No callback at its end: the rest itself says so, which is one turn of the loop less.
-        self._begun[work] = asyncio.get_running_loop().create_task(self._rest(work, awaited))
+        finally:
+            _driven = outer
+        self._wait(work, awaited)
+
+    def _wait(self, work: Coroutine[Any, Any, None], awaited: Any) -> None:
+        """Let `work` go on when `awaited` is there."""
+        if type(awaited) is Promise:
+            awaited.wake = partial(self._wake, work)
+            self._begun[work] = None
+        else:
+            # No callback at its end: the rest itself says so, which is one turn of the loop less.
+            self._begun[work] = asyncio.get_running_loop().create_task(self._rest(work, awaited))
+
+    def _wake(self, work: Coroutine[Any, Any, None]) -> None:
+        """Let it go on in the next turn of the loop: one callback for all that are woken in this one."""
+        if not self._woken:
+            asyncio.get_running_loop().call_soon(self._go_on)
+        self._woken.append(work)
+
+    def _go_on(self) -> None:
+        global _driven
+        woken, self._woken = self._woken, []
+        for work in woken:
+            _driven = True
+            try:
+                awaited = work.send(None)
+            except StopIteration:
+                del self._begun[work]
+            except Exception as error:
+                del self._begun[work]
+                self._failed(error)
+            else:
+                if type(awaited) is Promise:
+                    awaited.wake = partial(self._wake, work)
+                else:
+                    self._wait(work, awaited)
+            finally:
+                _driven = False
 
     @coroutine
     def _rest(self, work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
-        """What is left of `work` after its first step, which waits for `awaited`."""
+        """What is left of `work`, which waits for `awaited`, as a task."""
         try:
             while True:
                 try:
@@ -98,10 +193,14 @@ class Tasks:
 
     async def stop(self) -> None:
         """Cancel what runs and wait until it has ended."""
-        tasks = [*self._running, *self._begun.values()]
+        for work in [work for work, task in self._begun.items() if task is None]:
+            del self._begun[work]
+            self.attempt(Coroutine.close, work)
+        self._woken.clear()
+        tasks = [*self._running, *filter(None, self._begun.values())]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for work in [work for work, task in self._begun.items() if task.done()]:
+        for work in [work for work, task in self._begun.items() if task is None or task.done()]:
             work.close()  # cancelled before its first turn: it could not be told
             del self._begun[work]

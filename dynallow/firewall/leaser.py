@@ -33,6 +33,7 @@ from dynallow.firewall.refusals import Refusals
 from dynallow.firewall.ruleset import REVOKED, family_of, set_name
 from dynallow.lease.grant import Grant
 from dynallow.lease.ledger import Ledger, Plan, Put, Revocation
+from dynallow.tasks import Promise
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,7 @@ _MAX_PUTS = 128
 _FULL_RETRY_S = 2.0
 _HEAL_PATIENCE_S = 2.0
 
-_Waiting = tuple[Sequence[Put], asyncio.Future[None]]
+_Waiting = tuple[Sequence[Put], Promise[None]]
 
 
 @dataclass(slots=True)
@@ -155,11 +156,10 @@ class Leaser:
         self.ledger.commit(plan.claims)
         return plan
 
-    def _write(self, puts: Sequence[Put]) -> asyncio.Future[None]:
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
+    def _write(self, puts: Sequence[Put]) -> Promise[None]:
+        done: Promise[None] = Promise()
         if not self._queue and not self._alone:
-            loop.call_soon(self._flush_some)
+            asyncio.get_running_loop().call_soon(self._flush_some)
         self._queue.append((puts, done))
         return done
 

@@ -44,9 +44,9 @@ _new = tuple.__new__  # what Record(...) calls in the end, at half the price
 class Answer(NamedTuple):
     """What a client may be told of one (name, type) until `ends`.
 
-    Every TTL in it is the smallest on the chain: a client that keeps a CNAME
-    longer than the address behind it gains nothing, and invariant 2 then
-    holds for each record alike.
+    What is left of `ttl_s`, the smallest TTL on the chain, is told for every
+    record in place of its own: a client that keeps a CNAME longer than the
+    address behind it gains nothing, and invariant 2 then holds for each alike.
     """
 
     rcode: int
@@ -108,8 +108,7 @@ def compose(
     ttl = told_ttl(ttl, scope.limits, left_s)
     ends = now + ttl
     rules_end = None if left_s is None else now + left_s
-    records = _told_for(ttl, links + final if links else final)
-    authority = _told_for(ttl, authority) if authority else ()
+    records = links + final if links else final
     renews = _renews(now, ttl)
     return _new(
         Answer,
@@ -119,16 +118,6 @@ def compose(
 
 def _renews(now: float, ttl_s: int) -> float:
     return now + ttl_s * _RENEWS_AFTER if ttl_s >= _RENEWS_FROM_S else math.inf
-
-
-def _told_for(ttl_s: int, records: tuple[Record, ...]) -> tuple[Record, ...]:
-    """The records with this TTL."""
-    return tuple(
-        [
-            record if record[2] == ttl_s else _new(Record, (record[0], record[1], ttl_s, record[3]))
-            for record in records
-        ]
-    )
 
 
 _ByRule = tuple[tuple[Rule, tuple[bytes, ...]], ...]
@@ -142,7 +131,13 @@ def _scrub(final: tuple[Record, ...], qtype: int, scope: Scope) -> tuple[tuple[R
     if verdict.outcome is not ALLOWED or not rules:
         return final, (), 0
     if qtype in _ADDRESS_TYPES:
-        usable, addresses = final, [record[3] for record in final]
+        usable, addresses = final, tuple([record[3] for record in final])
+        if len(addresses) <= limits.max_addresses_per_name:
+            for address in addresses:
+                if not is_ordinary(address) or address in own:
+                    break
+            else:  # nearly always
+                return final, tuple([(rule, addresses) for rule in rules]), 0
     elif qtype in _HINT_TYPES:
         usable = _usable(final)
         addresses = dict.fromkeys(joined.from_iterable([svcb.hints(record.rdata) for record in usable]))
@@ -203,7 +198,8 @@ def keep(records: tuple[Record, ...], qtype: int, granted: Container[bytes]) -> 
 
 def grants(answer: Answer, name: bytes, now: float) -> list[Grant]:
     """What must be in the kernel before `answer` may leave at `now` or later until its end."""
-    ttl_s = math.ceil(max(answer.ends - now, 0.0))
+    left = answer.ends - now
+    ttl_s = math.ceil(left) if left > 0.0 else 0
     ends = answer.rules_end
     return [
         _new(Grant, (rule.name, address, ttl_s, name, ends))
@@ -230,8 +226,6 @@ def aged(answer: Answer, limits: Limits, now: float) -> Answer:
     left_s = None if answer.rules_end is None else answer.rules_end - now
     ttl = told_ttl(STALE_TTL_S, limits, left_s)
     return answer._replace(
-        records=_told_for(ttl, answer.records),
-        authority=_told_for(ttl, answer.authority),
         ttl_s=ttl,
         ends=now + ttl,
         ede=(3, "stale: no upstream answers"),

@@ -46,10 +46,13 @@ class AnswerCache:
 
     def put(self, key: Key, answer: Answer) -> None:
         """Keep an answer whose leases hold."""
-        self._answers.pop(key, None)
-        self._answers[key] = answer
-        if len(self._answers) > self.size:
-            self._answers.popitem(last=False)
+        answers = self._answers
+        size = len(answers)
+        answers[key] = answer
+        if len(answers) == size:
+            answers.move_to_end(key)
+        elif size >= self.size:
+            answers.popitem(last=False)
             self.evicted += 1
 
     def clear(self) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from dynallow.policy.verdict import Outcome
@@ -23,16 +22,11 @@ DENIALS_MAX: Final = 4096
 _ID: Final = 2
 
 
-@dataclass(slots=True)
-class _Reply:
-    """`body` is the reply less its id, and may be given before `until` (monotonic second)."""
+_Reply = tuple[bytes, float, tuple[Template, int, Answer]]
+"""The reply less its id, the monotonic second before which it may be given; and what it was, with which TTL.
 
-    body: bytes
-    until: float
-    template: Template
-    ttl_s: int
-    ends: float
-    renews: float
+Plain tuples: one is made for every fresh answer, and read for every hot one.
+"""
 
 
 class HotReplies:
@@ -54,28 +48,32 @@ class HotReplies:
             reply = get(key)
             if reply is None:
                 found.append(None)
-            elif now < reply.until:
-                found.append(reply.body)
+            elif now < reply[1]:
+                found.append(reply[0])
             else:
                 found.append(self._lower(key, reply, now))
         return found
 
     def _lower(self, key: bytes, reply: _Reply, now: float) -> bytes | None:
-        told = int(reply.ends - now)
-        if told <= 0 or now >= reply.renews:  # from then on the road is asked, and sees to a new one
+        _body, _until, kept = reply
+        template, first_told, answer = kept
+        told = int(answer.ends - now)
+        if told <= 0 or now >= answer.renews:  # from then on the road is asked, and sees to a new one
             del self._replies[key]
             return None
-        reply.body = patch(reply.template, reply.ttl_s - told)
-        reply.until = min(reply.ends - told, reply.renews)
-        return reply.body
+        body = patch(template, first_told - told)
+        self._replies[key] = (body, min(answer.ends - told, answer.renews), kept)
+        return body
 
-    def put(self, packet: bytes, template: Template, answer: Answer) -> None:
-        """Keep a reply for as long as its answer may be told."""
-        key, ttl_s, ends = packet[_ID:], answer.ttl_s, answer.ends
-        self._replies.pop(key, None)
-        self._replies[key] = _Reply(template.body, ends - ttl_s, template, ttl_s, ends, answer.renews)
-        if len(self._replies) > self.size:
-            self._replies.popitem(last=False)
+    def put(self, packet: bytes, template: Template, answer: Answer, told: int) -> None:
+        """Keep a reply that tells this TTL, for as long as its answer may be told."""
+        key, replies = packet[_ID:], self._replies
+        size = len(replies)
+        replies[key] = (template.body, answer.ends - told, (template, told, answer))
+        if len(replies) == size:
+            replies.move_to_end(key)
+        elif size >= self.size:
+            replies.popitem(last=False)
 
     def clear(self) -> None:
         """Forget everything."""

@@ -34,14 +34,15 @@ from dynallow.resolver import local
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
 from dynallow.resolver.cache import AnswerCache, Key
 from dynallow.resolver.counts import Counts
-from dynallow.resolver.flight import Flight
+from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import Denials, HotReplies
 from dynallow.resolver.leaser import Leaser
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Question, QuestionError, parse_question
-from dynallow.wire.render import patch, render
+from dynallow.wire.render import render
+from dynallow.wire.response import Response
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ MAX_RENEWALS = 512
 """Not so many flights that renewals take the places of those for whom somebody waits."""
 _RENEW_AGAIN_S = 5.0
 _BARE_OPT = 11
+_new = tuple.__new__  # what Scope(...) calls in the end, at half the price
 _EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
 
 
@@ -77,7 +79,10 @@ class Asked(NamedTuple):
     @property
     def max_size(self) -> int:
         """The longest reply that reaches whoever asked."""
-        return min(self.question.udp_size, n.UDP_SAFE) if self.udp else n.MESSAGE_MAX
+        if not self.udp:
+            return n.MESSAGE_MAX
+        size = self.question.udp_size
+        return size if size < n.UDP_SAFE else n.UDP_SAFE
 
     @property
     def may_come_again(self) -> bool:
@@ -108,7 +113,7 @@ class Road:
     """Looks whether the sets are still what they were; calls `forget` if not."""
     generation: int = 0
     tcp_connections: int = 0
-    _flights: dict[Key, Flight] = field(default_factory=dict)
+    _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
 
     async def walk(self, packet: bytes, *, udp: bool) -> bytes | None:
@@ -132,10 +137,11 @@ class Road:
     async def answer(self, asked: Asked) -> bytes:
         """The reply to a question that may pass, when every lease behind it holds."""
         question = asked.question
+        key = (question.name, question.qtype)
         for _ in range(_ROUNDS):
             generation = self.generation
             try:
-                answer = await self._obtain((question.name, question.qtype), asked.verdict)
+                answer = self._kept(key, asked.verdict) or await self._obtain(key, asked.verdict)
             except DecideAgainError:
                 pass
             except (KernelError, UpstreamError, OverloadError) as error:
@@ -166,24 +172,27 @@ class Road:
     def _may_pass(self, asked: Asked) -> bool:
         return asked.verdict.outcome is ALLOWED or self.terms.observe
 
-    async def _obtain(self, key: Key, verdict: Verdict) -> Answer:
-        """An answer whose leases hold: cached, a twin's, or fresh."""
+    def _kept(self, key: Key, verdict: Verdict) -> Answer | None:
+        """The cached answer, whose leases hold; asked for anew when it is about to lapse."""
         now = self.clock()
         answer = self.cache.fresh(key, now)
         if answer is not None:
             self.counts.cached += 1
             if now >= answer.renews:
                 self._renew(key, verdict, answer, now)
-            return answer
+        return answer
+
+    async def _obtain(self, key: Key, verdict: Verdict) -> Answer:
+        """A fresh answer: the one that a twin waits for, or one of our own."""
         if self._waiting >= MAX_WAITING:
             self.counts.overload += 1
             raise OverloadError("too many questions wait for an answer")
         self._waiting += 1
         try:
-            flight = self._flights.get(key)
-            if flight is not None:
+            twins = self._flights.get(key)
+            if twins is not None:
                 self.counts.joined += 1
-                return await flight.join()
+                return await join(twins)
             self.counts.fresh += 1
             return await self._fly(key, verdict)
         finally:
@@ -201,63 +210,63 @@ class Road:
             await self._fly(key, verdict)
 
     async def _fly(self, key: Key, verdict: Verdict) -> Answer:
-        """A fresh answer, for all who ask for it meanwhile."""
-        flight = self._flights[key] = Flight()
-        try:
-            answer = await self._fresh(key, verdict)
-        except BaseException as error:
-            flight.fail(error)
-            raise
-        else:
-            flight.land(answer)
-            return answer
-        finally:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-
-    async def _fresh(self, key: Key, verdict: Verdict) -> Answer:
-        """Ask upstream, lease what came, keep it. The one way into the cache."""
+        """Ask upstream, lease what came, keep it; for all who ask meanwhile. The one way into the cache."""
         generation = self.generation
-        name, qtype = key
+        twins: Twins = []
+        self._flights[key] = twins
         try:
-            answer = await self._ask(name, qtype, verdict)
-        except UpstreamError:
-            expired = self.cache.stale(key, self.clock())
-            if expired is None or expired.ends > self.clock():  # nothing, or a renewal: it is still good
-                raise
-            self.counts.stale += 1
-            answer = aged(expired, self.terms.limits, self.clock())
-        self._must_be(generation)  # no lease may be made by rules that are gone
-        answer = await self._lease(answer, name, qtype)
-        self._must_be(generation)
-        if answer.ttl_s > 0:
-            self.cache.put(key, answer)
+            try:
+                response = await self.upstreams.ask(*key)
+                answer = self._compose(response, key, verdict)
+            except UpstreamError as error:
+                answer = self._stale(key, error)
+            self._must_be(generation)  # no lease may be made by rules that are gone
+            wanted = grants(answer, key[0], self.clock())
+            if wanted:
+                refused = await self.leaser.ensure(wanted)
+                self._must_be(generation)
+                if refused:
+                    answer = self._trim(answer, key[1], refused)
+            if answer.ttl_s > 0:
+                self.cache.put(key, answer)
+        except BaseException as error:
+            fail(twins, error)
+            raise
+        finally:
+            if self._flights.get(key) is twins:
+                del self._flights[key]
+        land(twins, answer)
         return answer
 
-    async def _ask(self, name: bytes, qtype: int, verdict: Verdict) -> Answer:
+    def _compose(self, response: Response, key: Key, verdict: Verdict) -> Answer:
         """What an upstream says, as far as it may be told."""
-        scope = Scope(verdict, self.terms.limits, self.own, self.terms.observe)
-        response = await self.upstreams.ask(name, qtype)
+        scope = _new(Scope, (verdict, self.terms.limits, self.own, self.terms.observe))
         left_s = None if verdict.until is None else verdict.until - self.wall()
         try:
-            answer = compose(response, name, qtype, scope, now=self.clock(), left_s=left_s)
+            answer = compose(response, *key, scope, now=self.clock(), left_s=left_s)
         except WireError as error:
             raise UpstreamError(f"upstream's answer is unusable: {error}", reached=True) from error
-        self.counts.scrubbed += answer.scrubbed
+        if answer.scrubbed:
+            self.counts.scrubbed += answer.scrubbed
         return answer
+
+    def _stale(self, key: Key, error: UpstreamError) -> Answer:
+        """The expired answer, for want of a fresh one; raises the error that there is none of these."""
+        now = self.clock()
+        expired = self.cache.stale(key, now)
+        if expired is None or expired.ends > now:  # nothing, or a renewal: it is still good
+            raise error
+        self.counts.stale += 1
+        return aged(expired, self.terms.limits, now)
 
     def _must_be(self, generation: int) -> None:
         if generation != self.generation:
             raise DecideAgainError("the rules changed while this question waited")
 
-    async def _lease(self, answer: Answer, name: bytes, qtype: int) -> Answer:
-        """Have every address acknowledged; leave out what no budget is left for."""
-        wanted = grants(answer, name, self.clock())
-        if not wanted:
-            return answer
-        refused = await self.leaser.ensure(wanted)
+    def _trim(self, answer: Answer, qtype: int, refused: frozenset[bytes]) -> Answer:
+        """The answer less what no budget is left for."""
         self.counts.trimmed += len(refused)
-        if not refused or self.terms.observe:
+        if self.terms.observe:
             return answer
         trimmed = without(answer, qtype, refused)
         if trimmed is None:
@@ -265,22 +274,23 @@ class Road:
         return trimmed
 
     def _tell(self, asked: Asked, answer: Answer) -> bytes:
-        packet, question, udp = asked.packet, asked.question, asked.udp
+        packet, question, udp, _verdict = asked
+        left = answer.left(self.clock())
         reply = render(
             question.section,
             flags=question.flags,
             rcode=answer.rcode,
             records=answer.records,
             authority=answer.authority,
+            ttl_s=left,
             edns=question.edns is not None,
             do=question.do,
             ede=answer.ede,
             max_size=asked.max_size,
         )
-        left = answer.left(self.clock())
         if udp and left > 0 and asked.may_come_again:
-            self.hot.put(packet, reply, answer)
-        return packet[:2] + patch(reply, answer.ttl_s - left)
+            self.hot.put(packet, reply, answer, left)
+        return packet[:2] + reply.body
 
     def _deny(self, asked: Asked) -> bytes:
         verdict = asked.verdict

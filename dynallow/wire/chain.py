@@ -11,6 +11,7 @@ ignored. A DNAME comes with the CNAMEs that it stands for (RFC 6672 section
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -53,6 +54,34 @@ def walk(response: Response, name: Name, qtype: int) -> Chain:
     answer = response.answer
     if len(answer) == 1 and answer[0][0] == name and answer[0][1] == qtype:
         return _new(Chain, ((), answer, name, answer[0][2]))
+    return _in_order(answer, name, qtype) or _in_any_order(answer, name, qtype)
+
+
+def _in_order(answer: tuple[Record, ...], name: Name, qtype: int) -> Chain | None:
+    """The chain of an answer that is nothing but it, link by link, then its end: as nearly all are.
+
+    None when there is anything else: what that means is for the thorough walk to say.
+    """
+    path, least = [name], _NO_TTL
+    for owner, rtype, ttl, target in answer:
+        if rtype != CNAME or owner != path[-1]:
+            break
+        path.append(target)
+        if ttl < least:
+            least = ttl
+    count = len(path) - 1
+    final, end = answer[count:], path[-1]
+    if qtype == CNAME or not final or count > LINKS_MAX or len(set(path)) <= count:
+        return None
+    for owner, rtype, _ttl, _address in final:
+        if rtype != qtype or owner != end:
+            return None
+    final = _merge(final)
+    ttl = final[0][2]
+    return _new(Chain, (answer[:count], final, end, ttl if ttl < least else least))
+
+
+def _in_any_order(answer: tuple[Record, ...], name: Name, qtype: int) -> Chain:
     aliases: dict[Name, Record] = {}
     torn: set[Name] = set()
     for record in answer:
@@ -81,17 +110,18 @@ def walk(response: Response, name: Name, qtype: int) -> Chain:
             raise WireError("CNAME beside the data asked for")
     if not rrset:
         return _new(Chain, (tuple(links), (), end, least if links else 0))
-    final = _merge(rrset[:RECORDS_MAX])
+    final = _merge(rrset)
     if qtype == CNAME and len(final) > 1:
         raise WireError("two CNAMEs at one owner")
     ttl = final[0][2]
     return _new(Chain, (tuple(links), final, end, ttl if ttl < least else least))
 
 
-def _merge(rrset: list[Record]) -> tuple[Record, ...]:
+def _merge(rrset: Sequence[Record]) -> tuple[Record, ...]:
     """The RRset without duplicates, each record with the smallest TTL (RFC 2181 section 5)."""
     if len(rrset) == 1:
         return (rrset[0],)
+    rrset = rrset[:RECORDS_MAX]
     ttls = set(map(_ttl, rrset))
     if len(ttls) == 1 and len(set(map(_rdata, rrset))) == len(rrset):
         return tuple(rrset)

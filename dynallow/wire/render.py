@@ -44,15 +44,12 @@ class Template(NamedTuple):
     """A reply without its two id bytes; offsets count from there.
 
     `ttls` are the TTLs at age 0, one for each offset. OPT's field of that
-    name holds flags and is none of them. `second` is what one second takes
-    off the body when that is read as one big number: a 1 in the lowest byte
-    of each TTL (`patch` says why).
+    name holds flags and is none of them.
     """
 
     body: bytes
     ttl_offsets: tuple[int, ...]
     ttls: tuple[int, ...]
-    second: int
 
 
 def render(
@@ -62,6 +59,7 @@ def render(
     rcode: int,
     records: Sequence[Record] = (),
     authority: Sequence[Record] = (),
+    ttl_s: int | None = None,
     edns: bool = False,
     do: bool = False,
     ede: tuple[int, str] | None = None,
@@ -72,6 +70,7 @@ def render(
     `section` is empty when the question could not be read. `edns` says whether
     the question had an OPT record: only then does the reply (RFC 6891 section
     7), and only then can it carry `ede` (code, text) or an rcode above 15.
+    `ttl_s` is told for every record in place of its own TTL.
     """
     flags = flags & _ECHOED | n.QR | n.RA | rcode & 0xF
     opt = render_opt(rcode, do, ede) if edns else b""
@@ -84,20 +83,19 @@ def render(
     offsets: list[int] = []
     ttls: list[int] = []
     size = n.HEADER_SIZE + len(section)
-    size = _render_records(parts, offsets, ttls, names, size, records)
+    size = _render_records(parts, offsets, ttls, names, size, records, ttl_s)
     if authority:
-        size = _render_records(parts, offsets, ttls, names, size, authority)
+        size = _render_records(parts, offsets, ttls, names, size, authority, ttl_s)
     if opt and ede is not None and size + len(opt) > max_size:
         opt = render_opt(rcode, do, None)  # the answer matters more than its footnote
     questions = 1 if section else 0
     additionals = 1 if opt else 0
     if size + len(opt) > max_size:
         opt = render_opt(rcode, do, ede) if edns else b""
-        return Template(_head(flags | n.TC, questions, 0, 0, additionals) + section + opt, (), (), 0)
+        return Template(_head(flags | n.TC, questions, 0, 0, additionals) + section + opt, (), ())
     parts[0] = _head(flags, questions, len(records), len(authority), additionals)
     parts.append(opt)
-    body = b"".join(parts)
-    return Template(body, tuple(offsets), tuple(ttls), _second(len(body), offsets))
+    return _new(Template, (b"".join(parts), tuple(offsets), tuple(ttls)))
 
 
 def beside_question(rtype: int, ttl: int, rdata: bytes) -> bytes:
@@ -114,19 +112,9 @@ def render_denial(section: bytes, flags: int, rcode: int, soa: bytes, opt: bytes
     flags = flags & _ECHOED | n.QR | n.RA | rcode & 0xF
     body = _head(flags, 1, 0, 1 if soa else 0, 1 if opt else 0) + section + soa + opt
     if not soa:
-        return Template(body, (), (), 0)
+        return Template(body, (), ())
     at = _SECTION + len(section) + 6  # behind pointer, type and class
-    return _new(Template, (body, (at,), _read_ttl(soa, 6), 1 << (len(body) - at - 4) * 8))
-
-
-def _second(size: int, offsets: list[int]) -> int:
-    """`Template.second` for a body of `size` bytes."""
-    if len(offsets) == 1:
-        return 1 << (size - offsets[0] - 4) * 8
-    ones = bytearray(size)
-    for offset in offsets:
-        ones[offset + 3] = 1
-    return int.from_bytes(ones, "big")
+    return _new(Template, (body, (at,), _read_ttl(soa, 6)))
 
 
 def _render_records(
@@ -136,6 +124,7 @@ def _render_records(
     names: dict[Name, int],
     size: int,
     records: Sequence[Record],
+    told: int | None,
 ) -> int:
     """Append `records` to `parts`, their TTLs and the places of these to the lists; returns the new size.
 
@@ -143,13 +132,23 @@ def _render_records(
     before: that is all the compression a chain needs. Other rdata is written in
     full, as RFC 3597 asks for all but the oldest types.
     """
+    head, like = b"", (b"", 0, 0, 0)
     for owner, rtype, ttl, rdata in records:
+        if told is not None:
+            ttl = told
         ttls.append(ttl)
+        length = len(rdata)
+        if head and like == (owner, rtype, ttl, length):  # one more of the same set
+            parts.append(head)
+            parts.append(rdata)
+            offsets.append(size + 4)
+            size += 12 + length
+            continue
         at = names.get(owner)
         if at is None:
             if size < _REACH:
                 names[owner] = size
-            parts.append(owner + _fixed(rtype, n.CLASS_IN, ttl, len(rdata)))
+            parts.append(owner + _fixed(rtype, n.CLASS_IN, ttl, length))
             start = size + len(owner) + 10
         else:
             start = size + 12
@@ -158,12 +157,15 @@ def _render_records(
                 offsets.append(size + 4)
                 size = start + 2
                 continue
-            parts.append(_pointer_and_fixed(_POINTER | at, rtype, n.CLASS_IN, ttl, len(rdata)))
+            packed = _pointer_and_fixed(_POINTER | at, rtype, n.CLASS_IN, ttl, length)
+            parts.append(packed)
+            if rtype != n.CNAME:
+                head, like = packed, (owner, rtype, ttl, length)
         if rtype == n.CNAME and start < _REACH:
             names.setdefault(rdata, start)
         parts.append(rdata)
         offsets.append(start - 8)  # TTL and RDLENGTH stand before the data; the id is not counted
-        size = start + len(rdata)
+        size = start + length
     return size
 
 
@@ -197,15 +199,11 @@ def patch(template: Template, age_s: int, section: bytes = b"") -> bytes:
     `section` replaces the question section by one that differs in case only
     (clients that mix it, "0x20", compare the echo).
     """
-    body, offsets, ttls, second = template
+    body, offsets, ttls = template
     if section:
         body = body[:_SECTION] + section + body[_SECTION + len(section) :]
     if not age_s or not ttls:
         return body
-    if age_s <= min(ttls):
-        # All TTLs at once, in three steps that are C: no field borrows from
-        # its neighbour while none is smaller than what is taken away.
-        return (int.from_bytes(body, "big") - age_s * second).to_bytes(len(body), "big")
     patched = bytearray(body)
     for offset, ttl in zip(offsets, ttls, strict=True):
         _ttl(patched, offset, ttl - age_s if ttl > age_s else 0)

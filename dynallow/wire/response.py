@@ -24,6 +24,7 @@ _fixed: Final = struct.Struct(">HHIH").unpack_from
 _pointer_and_fixed: Final = struct.Struct(">HHHIH").unpack_from
 _TTL_MAX: Final = 0x7FFFFFFF
 _ROOT_OPT: Final = b"\0\0\x29"  # root owner, type 41
+_BARE_OPT: Final = 11  # bytes of an OPT record without options
 _new: Final = tuple.__new__  # what Record(...) calls in the end, at half the price
 
 # How much is read at a time, in records with an address and a known owner, each of which
@@ -109,7 +110,13 @@ def parse_in_slices(packet: bytes, *, id: int, name: Name, qtype: int) -> Iterat
             pos, authorities = _read_records(packet, pos, authorities, known, authority)
             if authorities:
                 yield None
-        if additionals:
+        if additionals == 1 and size - pos == _BARE_OPT and packet.startswith(_ROOT_OPT, pos):
+            # Nearly every response's end, read at a glance; the last two bytes are its RDLENGTH.
+            if packet[-2:] != b"\0\0":
+                raise WireError("record runs past the end of the message")
+            rcode |= packet[pos + 5] << 4
+            pos = size
+        elif additionals:
             opt: list[int] = []
             while additionals:
                 pos, additionals = _read_additional(packet, pos, additionals, known, opt)
@@ -145,12 +152,26 @@ def _read_records(
     """
     size = len(packet)
     left, room = count, _SLICE
-    while left:
+    owner: Name | None
+    head, owner, rtype, ttl, length = b"", b"", 0, 0, 0
+    while left and room >= 0:
         left -= 1
         room -= 1
+        if head:
+            if packet.startswith(head, pos):
+                # One more address of the same set: owner, type, class, TTL and length are the last one's.
+                start = pos + 12
+                pos = start + length
+                if pos > size:
+                    raise WireError("record runs past the end of the message")
+                records.append(_new(Record, (owner, rtype, ttl, packet[start:pos])))
+                continue
+            head = b""
         if packet[pos] >= 0xC0:
             pointer, rtype, rclass, ttl, length = _pointer_and_fixed(packet, pos)
             start = pos + 12
+            if left and rclass == n.CLASS_IN and (rtype == n.A or rtype == n.AAAA):
+                head = packet[pos:start]
             owner = known.get(pointer & 0x3FFF)
             if owner is None:
                 owner, _end = read_name(packet, pos, known)
@@ -181,8 +202,6 @@ def _read_records(
             if ttl > _TTL_MAX:
                 ttl = 0  # RFC 2181 section 8
             records.append(_new(Record, (owner, rtype, ttl, rdata)))
-        if room < 0:
-            break
     return pos, left
 
 

@@ -10,7 +10,7 @@ import logging
 import pytest
 
 from dynallow.errors import KernelError
-from dynallow.tasks import Tasks
+from dynallow.tasks import Promise, Tasks
 
 
 def test_start_task_that_nobody_else_holds_runs_to_its_end() -> None:
@@ -184,3 +184,118 @@ def test_stop_ends_what_was_begun_also_before_its_first_turn() -> None:
     left, running = asyncio.run(work())
     gc.collect()
     assert (sorted(left), running) == (["a", "b"], 0)
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_promise_kept_or_broken_is_told_to_who_waits_begun_or_in_a_task(begun: bool) -> None:
+    async def work() -> None:
+        tasks, seen = Tasks(), []
+        promises: list[Promise[str]] = [Promise(), Promise(), Promise()]
+        promises[2].set_result("before anybody waited")
+
+        async def wait() -> None:
+            seen.append(await promises[0])
+            with contextlib.suppress(KernelError):
+                await promises[1]
+                seen.append("unbroken")
+            seen.append(await promises[2])
+
+        if begun:
+            tasks.begin(wait())
+        else:
+            tasks.start(wait())
+            await asyncio.sleep(0)
+        assert (seen, len(tasks), len(asyncio.all_tasks())) == ([], 1, 1 if begun else 2)
+        promises[0].set_result("kept")
+        assert not seen, "not in the step of whoever keeps it"
+        await _turns()
+        assert seen == ["kept"]
+        promises[1].set_exception(KernelError("broken"))
+        await _turns()
+        assert seen == ["kept", "before anybody waited"]
+        assert (len(tasks), tasks.failed) == (0, 0)
+
+    asyncio.run(work())
+
+
+def test_begin_work_that_waits_for_a_promise_and_then_for_another_thing_becomes_a_task() -> None:
+    async def work() -> None:
+        tasks, seen = Tasks(), []
+        first: Promise[str] = Promise()
+        last: Promise[str] = Promise()
+
+        async def wait() -> None:
+            seen.append(await first)
+            await asyncio.sleep(0)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.001):
+                    await asyncio.Event().wait()
+            seen.append("timed out")
+            seen.append(await last)
+
+        tasks.begin(wait())
+        first.set_result("first")
+        while len(seen) < 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        last.set_result("last")
+        await _turns()
+        assert seen == ["first", "timed out", "last"]
+        assert (len(tasks), tasks.failed) == (0, 0)
+
+    asyncio.run(work())
+
+
+def test_begin_many_woken_in_one_turn_go_on_each_and_one_failure_is_its_own(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work() -> None:
+        tasks, seen = Tasks(), []
+        promises: list[Promise[int]] = [Promise() for _ in range(5)]
+
+        async def wait(promise: Promise[int]) -> None:
+            seen.append(1 // await promise)
+
+        for promise in promises:
+            tasks.begin(wait(promise))
+        for number, promise in enumerate(promises):
+            promise.set_result(number)
+        await _turns()
+        assert seen == [1, 0, 0, 0]
+        assert (len(tasks), tasks.failed) == (0, 1)
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(work())
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize("woken", [False, True])
+def test_stop_ends_what_waits_for_a_promise_and_a_late_word_is_heard_by_nobody(woken: bool) -> None:
+    async def work() -> None:
+        tasks, left = Tasks(), []
+        promises: list[Promise[None]] = [Promise(), Promise()]
+
+        async def busy(promise: Promise[None], name: str) -> None:
+            try:
+                await promise
+                left.append("told")
+            finally:
+                left.append(name)
+
+        tasks.begin(busy(promises[0], "begun"))
+        started = tasks.start(busy(promises[1], "started"))
+        await asyncio.sleep(0)
+        if woken:
+            promises[0].set_result(None)
+        await tasks.stop()
+        assert (left, len(tasks), started.cancelled()) == (["begun", "started"], 0, True)
+        for promise in promises[woken:]:
+            promise.set_result(None)
+        await _turns()
+        assert (left, tasks.failed) == (["begun", "started"], 0)
+
+    asyncio.run(work())
+
+
+async def _turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from dynallow.errors import WireError
+from dynallow.tasks import Promise
 from dynallow.units import Endpoint
 from dynallow.wire import numbers as n
 from dynallow.wire.query import build_query
@@ -70,7 +71,7 @@ class Waiting:
     name: bytes
     qtype: int
     deadline: float
-    told: asyncio.Future[Response | None]
+    told: Promise[Response | None]
     """The answer; None when the question should be asked over TCP. TimeoutError at the deadline."""
     sent_to_tcp: bool = False
     """Once is enough: a forger must not be able to start it again and again."""
@@ -105,8 +106,7 @@ class Datagrams:
         sock = self._connected(to)
         try:
             sock.send(build_query(ident, name, qtype))
-            told = asyncio.get_running_loop().create_future()
-            waiting = Waiting(sock, ident, name, qtype, deadline, told)
+            waiting = Waiting(sock, ident, name, qtype, deadline, Promise())
             self._watch(waiting)
         except OSError:
             sock.close()
@@ -115,7 +115,7 @@ class Datagrams:
 
     def wait_on(self, waiting: Waiting) -> None:
         """TCP did not help: the right datagram may still come."""
-        waiting.told = asyncio.get_running_loop().create_future()
+        waiting.told = Promise()
         self._watch(waiting)
 
     def done(self, waiting: Waiting) -> None:

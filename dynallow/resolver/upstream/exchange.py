@@ -65,6 +65,7 @@ class Exchange:
         loop = asyncio.get_running_loop()
         ident = self._datagrams.draw()
         query = build_query(ident, name, qtype)
+        await asyncio.sleep(0)  # a timeout needs a task, and what waited for a promise has none yet
         async with asyncio.timeout_at(deadline):
             with self._stream(server) as sock:
                 await loop.sock_connect(sock, server.sockaddr)

@@ -47,7 +47,7 @@ def told_ttl(packet: bytes) -> int:
 def test_hot_reply_at_any_time_is_told_no_longer_than_it_lives(times: list[float]) -> None:
     """Also when the clock of one look-up is before that of the last: bursts share one reading."""
     hot = HotReplies(10)
-    hot.put(PACKET, reply(answer()), answer())
+    hot.put(PACKET, reply(answer()), answer(), answer().ttl_s)
     plain = dns.message.from_wire(PACKET[:2] + reply(answer()).body)
     gone = False
     for now in times:
@@ -67,14 +67,14 @@ def test_hot_reply_at_any_time_is_told_no_longer_than_it_lives(times: list[float
 
 def test_hot_reply_in_its_last_second_is_not_given() -> None:
     hot = HotReplies(10)
-    hot.put(PACKET, reply(answer()), answer())
+    hot.put(PACKET, reply(answer()), answer(), answer().ttl_s)
     assert get(hot, PACKET, 99.01) is None
     assert len(hot) == 0
 
 
 def test_hot_reply_carries_the_askers_id_and_is_the_same_otherwise() -> None:
     hot = HotReplies(10)
-    hot.put(PACKET, reply(answer()), answer())
+    hot.put(PACKET, reply(answer()), answer(), answer().ttl_s)
     other = b"\xab\xcd" + PACKET[2:]
     first, second = get(hot, PACKET, 70.0), get(hot, other, 70.0)
     assert first is not None
@@ -97,7 +97,7 @@ def test_hot_reply_carries_the_askers_id_and_is_the_same_otherwise() -> None:
 )
 def test_hot_reply_other_bytes_are_another_question(other: bytes) -> None:
     hot = HotReplies(10)
-    hot.put(PACKET, reply(answer()), answer())
+    hot.put(PACKET, reply(answer()), answer(), answer().ttl_s)
     assert get(hot, other, 70.0) is None
 
 
@@ -105,29 +105,29 @@ def test_hot_replies_over_the_size_let_the_oldest_go() -> None:
     hot = HotReplies(2)
     packets = [PACKET[:-1] + bytes([number]) for number in range(3)]
     for packet in packets:
-        hot.put(packet, reply(answer()), answer())
+        hot.put(packet, reply(answer()), answer(), answer().ttl_s)
     assert [get(hot, packet, 70.0) is not None for packet in packets] == [False, True, True]
 
 
 def test_hot_replies_same_question_again_pushes_nobody_out() -> None:
     hot = HotReplies(2)
     other = PACKET[:-1] + b"\x07"
-    hot.put(other, reply(answer()), answer())
+    hot.put(other, reply(answer()), answer(), answer().ttl_s)
     for _ in range(5):
-        hot.put(PACKET, reply(answer()), answer())
+        hot.put(PACKET, reply(answer()), answer(), answer().ttl_s)
     assert get(hot, other, 70.0) is not None
 
 
 def test_hot_replies_with_no_room_at_all_keep_nothing() -> None:
     """`cache-size = 0` is a valid setting."""
     hot = HotReplies(0)
-    hot.put(PACKET, reply(answer()), answer())
+    hot.put(PACKET, reply(answer()), answer(), answer().ttl_s)
     assert len(hot) == 0
 
 
 def test_hot_replies_cleared_are_gone() -> None:
     hot = HotReplies(2)
-    hot.put(PACKET, reply(answer()), answer())
+    hot.put(PACKET, reply(answer()), answer(), answer().ttl_s)
     hot.clear()
     assert get(hot, PACKET, 70.0) is None
 
@@ -138,7 +138,7 @@ def test_hot_reply_as_time_passes_tells_all_that_is_left_and_never_more_than_bef
 ) -> None:
     hot = HotReplies(10)
     told = answer(start + ttl, ttl)
-    hot.put(PACKET, reply(told), told)
+    hot.put(PACKET, reply(told), told, told.ttl_s)
     last = ttl
     for now in itertools.accumulate(steps, initial=start):
         got = get(hot, PACKET, now)
@@ -152,7 +152,7 @@ def test_hot_reply_as_time_passes_tells_all_that_is_left_and_never_more_than_bef
 def test_hot_reply_just_put_is_told_as_long_as_is_left() -> None:
     """Also when the answer came from the cache, and is older than its reply."""
     hot = HotReplies(10)
-    hot.put(PACKET, reply(answer()), answer())
+    hot.put(PACKET, reply(answer()), answer(), answer().ttl_s)
     got = get(hot, PACKET, 85.5)
     assert got is not None
     assert told_ttl(got) == 14
@@ -161,7 +161,7 @@ def test_hot_reply_just_put_is_told_as_long_as_is_left() -> None:
 def test_find_many_gives_each_its_own_or_none() -> None:
     hot = HotReplies(10)
     other = PACKET[:-1] + b"\x07"
-    hot.put(PACKET, reply(answer()), answer())
+    hot.put(PACKET, reply(answer()), answer(), answer().ttl_s)
     found = hot.find([other[2:], PACKET[2:], b"", PACKET[2:]], 70.0)
     assert [body is not None for body in found] == [False, True, False, True]
     assert hot.find([], 70.0) == []
@@ -169,7 +169,7 @@ def test_find_many_gives_each_its_own_or_none() -> None:
 
 # ---------------------------------------------------------------- denials
 
-DENIAL = Template(b"\x81\x83 denied", (), (), 0)
+DENIAL = Template(b"\x81\x83 denied", (), ())
 
 
 def test_denial_lives_as_long_as_its_own_ttl() -> None:

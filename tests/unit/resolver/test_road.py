@@ -183,6 +183,23 @@ def test_walk_cached_answer_is_told_with_the_time_left() -> None:
     on_host(work)
 
 
+def test_walk_chain_tells_the_smallest_ttl_for_every_record() -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        for passed, left in ((0.0, 40), (10.5, 29)):
+            host.pass_time(passed)
+            reply = await host.ask()
+            assert [(rrset.ttl, len(rrset)) for rrset in reply.answer] == [(left, 1), (left, 2)]
+        (hot,) = host.road.hot.find([question()[2:]], host.now + 5.0)
+        assert hot is not None
+        assert {rrset.ttl for rrset in dns.message.from_wire(question()[:2] + hot).answer} == {24}
+
+    def chain(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
+        lines = (f"{DEB} 300 IN CNAME cdn.example.net.", "cdn.example.net 40 IN A 192.0.2.1 | 192.0.2.2")
+        return [answer(query, records(*lines))]
+
+    on_host(work, chain)
+
+
 def test_walk_udp_reply_is_kept_hot_and_tcp_is_not() -> None:
     async def work(host: Host, server: Nameserver) -> None:
         await host.ask(udp=False)
@@ -308,6 +325,31 @@ def test_walk_private_address_is_removed_unless_the_rule_names_it() -> None:
         assert len(addresses(await host.ask())) == 1
 
     on_host(work, zone(f"{DEB} 300 IN A 10.0.0.1"))
+
+
+def test_answer_begun_question_whose_answer_is_cut_is_asked_over_tcp() -> None:
+    """As the listener does it, without a task: what needs one must make itself one."""
+    whole = zone(f"{DEB} 300 IN A 192.0.2.1")
+
+    def cut(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
+        if tcp:
+            return whole(query, tcp)
+        reply = dns.message.make_response(query)
+        reply.flags |= dns.flags.TC
+        return [reply.to_wire()]
+
+    async def work(host: Host, server: Nameserver) -> None:
+        replies = []
+
+        async def ask() -> None:
+            replies.append(await host.ask())
+
+        host.tasks.begin(ask())
+        await until(lambda: replies)
+        assert addresses(replies[0]) == {ONE}
+        assert (len(server.asked), host.tasks.failed) == (2, 0)
+
+    on_host(work, cut)
 
 
 # ---------------------------------------------------------------- sizes, bad input

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from dynallow.errors import WireError
-from dynallow.wire.chain import LINKS_MAX, Chain, negative, walk
+from dynallow.wire.chain import LINKS_MAX, Chain, _in_any_order, _in_order, negative, walk
 from dynallow.wire.response import Record, Response
 from tests.unit.wire.messages import AAAA, CDN, CNAME, DEB, EDGE, EVIL, NS, ONE, ORG, ROOT, SOA, TWO, A, soa
 
@@ -38,6 +40,25 @@ def test_walk_records_in_any_order_give_the_same_chain() -> None:
     final = (address(EDGE, ONE),)
     for order in itertools.permutations(links + final):
         assert walk(answer(*order), DEB, A) == Chain(links, final, EDGE, 60)
+
+
+@given(
+    st.lists(
+        st.builds(
+            Record,
+            st.sampled_from((DEB, CDN, EDGE)),
+            st.sampled_from((A, CNAME)),
+            st.integers(0, 3),
+            st.sampled_from((DEB, CDN, EDGE, ONE, TWO)),
+        ),
+        max_size=6,
+    )
+)
+def test_walk_quick_look_says_what_the_thorough_walk_says_or_nothing(records: list[Record]) -> None:
+    answer = tuple(records)
+    quick = _in_order(answer, DEB, A)
+    if quick is not None:
+        assert quick == _in_any_order(answer, DEB, A)
 
 
 def test_walk_off_chain_records_grant_nothing() -> None:
