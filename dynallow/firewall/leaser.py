@@ -27,12 +27,13 @@ from functools import cache
 
 from dynallow.errors import DecideAgainError, KernelError, SetFullError
 from dynallow.firewall.build import REVOKED_S
-from dynallow.firewall.elements import COMMENT_MAX, Batch, Element
+from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, element, lasting
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.refusals import Refusals
 from dynallow.firewall.ruleset import REVOKED, family_of, set_name
 from dynallow.lease.grant import Grant
-from dynallow.lease.ledger import Ledger, Plan, Put, Revocation
+from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.lease.plan import Put
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,10 @@ class Leaser:
         self._alone: deque[_Waiting] = deque()
         """Answers whose group was refused, to be written one by one."""
         self._failing = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """The loop that waits for what is in the queue."""
         self._refusals = Refusals()
+        self._suspended = False
         self._whole = asyncio.Event()
         self._whole.set()
         self._epoch = 0  # a revocation starts a new one: grants of an old policy must not be planned again
@@ -97,14 +101,21 @@ class Leaser:
         """
         epoch = self._epoch
         for last in (False, True):
-            if not self._whole.is_set():
+            if self._suspended:
                 await self._wait_until_whole()
             self._must_be(epoch)
-            plan = self._plan(grants)
-            if not plan.puts:
-                return plan.refused
+            plan = self.ledger.plan(grants, self._clock())
+            puts, claims, refused = plan
+            if claims:
+                self.ledger.commit(claims)
+            if not puts:
+                return refused
             try:
-                await self._write_all(plan.puts, epoch)
+                if len(puts) <= _MAX_PUTS:
+                    self.ledger.reserve(puts)
+                    await self._write(puts)
+                else:
+                    await self._write_in_parts(puts, epoch)
             except SetFullError:
                 # Elements that lapsed are collected within a second or so (DESIGN 8.1)
                 if last:
@@ -112,11 +123,14 @@ class Leaser:
                 await asyncio.sleep(_FULL_RETRY_S)
             else:
                 self._must_be(epoch)
-                return plan.refused
+                return refused
         raise AssertionError("the second round returns or raises")
 
-    async def _write_all(self, puts: Sequence[Put], epoch: int) -> None:
-        """Write puts in parts. Room is kept for all of them; a part's is given back when it is settled."""
+    async def _write_in_parts(self, puts: Sequence[Put], epoch: int) -> None:
+        """Write what is too much for one transaction.
+
+        Room is kept for all of it; a part's is given back when that is settled.
+        """
         done = 0
         self.ledger.reserve(puts)
         try:
@@ -135,11 +149,13 @@ class Leaser:
 
     def suspend(self) -> None:
         """The table is not what the ledger thinks: nothing holds until `resume`."""
+        self._suspended = True
         self._whole.clear()
 
     def resume(self) -> None:
         """The table is whole again, with every lease in it."""
         self._refusals.clear()
+        self._suspended = False
         self._whole.set()
 
     async def _wait_until_whole(self) -> None:
@@ -150,16 +166,12 @@ class Leaser:
         except TimeoutError:
             raise KernelError("the table was taken away and is not back yet") from None
 
-    def _plan(self, grants: Sequence[Grant]) -> Plan:
-        plan = self.ledger.plan(grants, self._clock())
-        self.ledger.commit(plan.claims)
-        return plan
-
     def _write(self, puts: Sequence[Put]) -> asyncio.Future[None]:
-        loop = asyncio.get_running_loop()
-        done = loop.create_future()
+        """Have them written with this turn's others; their room, kept by the caller, is given back then."""
         if not self._queue and not self._alone:
-            loop.call_soon(self._flush_some)
+            self._loop = asyncio.get_running_loop()
+            self._loop.call_soon(self._flush_some)
+        done: asyncio.Future[None] = asyncio.Future(loop=self._loop)
         self._queue.append((puts, done))
         return done
 
@@ -228,41 +240,27 @@ class Leaser:
         """One transaction, and the ledger in the same step."""
         now = self._clock()
         batch = Batch()
-        comments: dict[bytes, bytes] = {}
-        for rule, address, deadline, name, _, unrevoke in self._latest(puts):
-            text = comments.get(name)
-            if text is None:
-                text = comments[name] = comment(self._describe(name))
-            family = family_of(address)
-            timeout_ms = math.ceil(max(deadline - now, 0.0) * 1000) + _MARGIN_MS
-            element = Element(set_name(rule, family), address, timeout_ms, text)
-            if unrevoke:
-                batch.remove(set_name(REVOKED, family), address)
-            if self.in_place:
-                batch.add(element)
-            else:
-                batch.replace(element)
+        shared: dict[tuple[bytes, float], bytes] = {}
+        for rule, latest in self.ledger.latest(puts).items():
+            names = {4: set_name(rule, 4), 16: set_name(rule, 6)}
+            packed: dict[int, list[bytes]] = {4: [], 16: []}
+            for _, address, deadline, name, _, unrevoke in latest.values():
+                lasts = shared.get((name, deadline))
+                if lasts is None:
+                    timeout_ms = math.ceil(max(deadline - now, 0.0) * 1000) + _MARGIN_MS
+                    lasts = shared[name, deadline] = lasting(timeout_ms, comment(self._describe(name)))
+                if unrevoke:
+                    batch.remove(set_name(REVOKED, family_of(address)), address)
+                size = len(address)
+                if not self.in_place:
+                    batch.remove(names[size], address)
+                packed[size].append(element(address, lasts))
+            for size, elements in packed.items():
+                batch.add_all(names[size], elements)
         self._elements.commit(batch)
         self.counts.transactions += 1
         self.counts.elements += len(puts)
         self.ledger.commit(puts)
-
-    def _latest(self, puts: Sequence[Put]) -> list[Put]:
-        """Each element once and never shorter than it is held (invariant 3), neighbours of one set together.
-
-        These were planned apart, and others may have been written since: the
-        kernel keeps what it is told last, whichever is longer.
-        """
-        found: dict[tuple[str, int, bytes], Put] = {}
-        for put in puts:
-            key = (put.rule, len(put.address), put.address)
-            other = found.get(key)
-            held = self.ledger.deadline(put.rule, put.address) if other is None else other.deadline
-            if held > put.deadline or other is not None:
-                unrevoke = put.unrevoke or (other is not None and other.unrevoke)
-                put = put._replace(deadline=max(held, put.deadline), unrevoke=unrevoke)
-            found[key] = put
-        return [found[key] for key in sorted(found)] if len(found) > 1 else list(found.values())
 
     def _note(self, error: KernelError) -> None:
         """Count, and say it once until a transaction succeeds again."""

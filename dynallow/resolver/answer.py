@@ -206,9 +206,9 @@ def grants(answer: Answer, name: bytes, now: float) -> list[Grant]:
     ttl_s = math.ceil(max(answer.ends - now, 0.0))
     ends = answer.rules_end
     return [
-        _new(Grant, (rule.name, address, ttl_s, name, ends))
+        _new(Grant, (rule.name, addresses, ttl_s, name, ends))
         for rule, addresses in answer.by_rule
-        for address in addresses
+        if addresses
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from dynallow.lease.grant import Grant, Limits
-from dynallow.lease.ledger import Ledger, Plan
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.plan import Plan
 
 WEB, APT = "web", "apt"
 ONE, TWO, THREE = (ip_address(f"192.0.2.{number}").packed for number in (1, 2, 3))
@@ -20,7 +21,7 @@ def ledger(**limits: int) -> Ledger:
 
 
 def grant(number: int, address: bytes = ONE, ttl: int = 300, *, rule: str = WEB) -> Grant:
-    return Grant(rule, address, ttl, name(number))
+    return Grant(rule, (address,), ttl, name(number))
 
 
 def hold(table: Ledger, *grants: Grant, now: float = 0.0) -> frozenset[bytes]:

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from dynallow.lease.grant import Grant, Limits
-from dynallow.lease.ledger import Ledger, Put, Revocation
+from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.lease.plan import Put
 
 WEB, APT = "web", "apt"
 DEB, CDN = b"\x03deb\x07example\x03org\0", b"\x03cdn\x07example\x03net\0"
@@ -23,7 +24,7 @@ def ledger(**limits: float) -> Ledger:
 def grant(
     address: bytes = ONE, ttl: int = 300, *, rule: str = WEB, name: bytes = DEB, ends: float | None = None
 ) -> Grant:
-    return Grant(rule, address, ttl, name, ends)
+    return Grant(rule, (address,), ttl, name, ends)
 
 
 def hold(table: Ledger, *grants: Grant, now: float = 0.0) -> frozenset[bytes]:
@@ -195,7 +196,8 @@ def test_plan_more_new_addresses_than_the_cap_in_one_answer_refuses_the_rest() -
 
 def test_plan_same_address_twice_in_one_answer_counts_once() -> None:
     """Two HTTPS records with the same hint, as big CDNs send them."""
-    plan = ledger(max_addresses_per_name=1, max_per_rule=1).plan([grant(ONE), grant(ONE)], 0.0)
+    twice = grant(ONE)._replace(addresses=(ONE, ONE))
+    plan = ledger(max_addresses_per_name=1, max_per_rule=1).plan([twice], 0.0)
     assert plan.refused == frozenset()
     assert {put.address for put in plan.puts} == {ONE}
 
