@@ -73,9 +73,17 @@ _MOST = 128
 # What stands before the key (by the address's size), the timeout and the expiration.
 _KEY_HEADS = {size: _ATTR.pack(8 + size, _ELEM_KEY | _NESTED) + _ATTR.pack(4 + size, 1) for size in (4, 16)}
 _TIMEOUT_HEAD, _EXPIRATION_HEAD = _ATTR.pack(12, _ELEM_TIMEOUT), _ATTR.pack(12, _ELEM_EXPIRATION)
-_USERDATA = struct.Struct("=HHBB")
-# By the comment's length modulo 4: the byte that ends it, and what brings the attribute to whole words.
-_ENDS = tuple(bytes(1 + -(_USERDATA.size + length + 1) % 4) for length in range(4))
+
+
+def _around_comment(length: int) -> tuple[bytes, bytes]:
+    """What stands before a comment, and what ends it and brings the attribute to whole words."""
+    if not length:
+        return b"", b""
+    head = struct.pack("=HHBB", 7 + length, _ELEM_USERDATA, _UDATA_COMMENT, length + 1)
+    return head, bytes(1 + -(7 + length) % 4)
+
+
+_AROUND_COMMENT = tuple(map(_around_comment, range(COMMENT_MAX + 1)))
 
 
 def lasting(timeout_ms: int, comment: bytes) -> bytes:
@@ -85,18 +93,20 @@ def lasting(timeout_ms: int, comment: bytes) -> bytes:
     a re-add is a silent no-op, without a timeout the element turns permanent (measured on 6.18).
     """
     left = timeout_ms.to_bytes(8, "big")
-    shared = _TIMEOUT_HEAD + left + _EXPIRATION_HEAD + left
-    if not comment:
-        return shared
-    size = len(comment) + 1
-    head = _USERDATA.pack(_USERDATA.size + size, _ELEM_USERDATA, _UDATA_COMMENT, size)
-    return shared + head + comment + _ENDS[len(comment) & 3]
+    head, end = _AROUND_COMMENT[len(comment)]
+    return b"".join((_TIMEOUT_HEAD, left, _EXPIRATION_HEAD, left, head, comment, end))
+
+
+# By the address's size and the words of what is shared: the element's own header and its key's.
+_HEADS = {
+    size: [_ATTR.pack(4 + len(head) + size + 4 * words, 1 | _NESTED) + head for words in range(80)]
+    for size, head in _KEY_HEADS.items()
+}
 
 
 def element(address: bytes, shared: bytes) -> bytes:
     """One NFTA_LIST_ELEM, for `Batch.add_all`; `shared` is what `lasting` packed."""
-    key = _KEY_HEADS[len(address)] + address
-    return _ATTR.pack(4 + len(key) + len(shared), 1 | _NESTED) + key + shared
+    return _HEADS[len(address)][len(shared) >> 2] + address + shared
 
 
 def _bare(address: bytes) -> bytes:

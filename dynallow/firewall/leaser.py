@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import ceil
 
 from dynallow.errors import DecideAgainError, KernelError, SetFullError
 from dynallow.firewall.build import REVOKED_S
@@ -33,7 +33,7 @@ from dynallow.firewall.refusals import Refusals
 from dynallow.firewall.ruleset import REVOKED, family_of, set_name
 from dynallow.lease.grant import Grant
 from dynallow.lease.ledger import Ledger, Revocation
-from dynallow.lease.plan import Put
+from dynallow.lease.plan import Put, Room, room_of
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ _MAX_PUTS = 128
 _FULL_RETRY_S = 2.0
 _HEAL_PATIENCE_S = 2.0
 
-_Waiting = tuple[Sequence[Put], asyncio.Future[None]]
+_Waiting = tuple[Sequence[Put], Sequence[Room], asyncio.Future[None]]
+"""What is to be written, the room that it needs, and who waits for it."""
 
 
 @dataclass(slots=True)
@@ -104,16 +105,15 @@ class Leaser:
             if self._suspended:
                 await self._wait_until_whole()
             self._must_be(epoch)
-            plan = self.ledger.plan(grants, self._clock())
-            puts, claims, refused = plan
+            puts, claims, refused, room = self.ledger.plan(grants, self._clock())
             if claims:
                 self.ledger.commit(claims)
             if not puts:
                 return refused
             try:
                 if len(puts) <= _MAX_PUTS:
-                    self.ledger.reserve(puts)
-                    await self._write(puts)
+                    self.ledger.reserve(room)
+                    await self._write(puts, room)
                 else:
                     await self._write_in_parts(puts, epoch)
             except SetFullError:
@@ -132,15 +132,15 @@ class Leaser:
         Room is kept for all of it; a part's is given back when that is settled.
         """
         done = 0
-        self.ledger.reserve(puts)
+        self.ledger.reserve(room_of(puts))
         try:
             while done < len(puts):
                 self._must_be(epoch)
                 part = puts[done : done + _MAX_PUTS]
                 done += len(part)
-                await self._write(part)
+                await self._write(part, room_of(part))
         finally:
-            self.ledger.release(puts[done:])
+            self.ledger.release(room_of(puts[done:]))
 
     def _must_be(self, epoch: int) -> None:
         """Grants of a policy that is gone must not be planned, nor taken to hold."""
@@ -166,13 +166,13 @@ class Leaser:
         except TimeoutError:
             raise KernelError("the table was taken away and is not back yet") from None
 
-    def _write(self, puts: Sequence[Put]) -> asyncio.Future[None]:
-        """Have them written with this turn's others; their room, kept by the caller, is given back then."""
+    def _write(self, puts: Sequence[Put], room: Sequence[Room]) -> asyncio.Future[None]:
+        """Have them written with this turn's others; their room, which is reserved, is given back then."""
         if not self._queue and not self._alone:
             self._loop = asyncio.get_running_loop()
             self._loop.call_soon(self._flush_some)
         done: asyncio.Future[None] = asyncio.Future(loop=self._loop)
-        self._queue.append((puts, done))
+        self._queue.append((puts, room, done))
         return done
 
     def flush(self) -> None:
@@ -195,7 +195,7 @@ class Leaser:
         if self._alone:
             return [self._alone.popleft()]
         size = count = 0
-        for puts, _ in self._queue:
+        for puts, _, _ in self._queue:
             size += len(puts)
             if count and size > _MAX_PUTS:
                 break
@@ -207,7 +207,7 @@ class Leaser:
         """Write a group, and tell all who wait; whatever happens, nobody is left waiting."""
         failure: KernelError | None = KernelError("writing to a set failed")
         try:
-            self._try([put for puts, _ in group for put in puts])
+            self._try([put for puts, _, _ in group for put in puts])
             failure = None
         except KernelError as error:
             if len(group) > 1:
@@ -217,8 +217,8 @@ class Leaser:
                 group = []
             failure = error
         finally:
-            for puts, done in group:
-                self.ledger.release(puts)
+            for _, room, done in group:
+                self.ledger.release(room)
                 if not done.done():
                     if failure is None:
                         done.set_result(None)
@@ -247,7 +247,7 @@ class Leaser:
             for _, address, deadline, name, _, unrevoke in latest.values():
                 lasts = shared.get((name, deadline))
                 if lasts is None:
-                    timeout_ms = math.ceil(max(deadline - now, 0.0) * 1000) + _MARGIN_MS
+                    timeout_ms = _MARGIN_MS + (ceil((deadline - now) * 1000) if deadline > now else 0)
                     lasts = shared[name, deadline] = lasting(timeout_ms, comment(self._describe(name)))
                 if unrevoke:
                     batch.remove(set_name(REVOKED, family_of(address)), address)
@@ -332,7 +332,7 @@ class Leaser:
         for start in range(0, len(blocked), _MAX_PUTS):
             batch = Batch()
             for address, until in blocked[start : start + _MAX_PUTS]:
-                timeout_ms = math.ceil((until - now) * 1000)
+                timeout_ms = ceil((until - now) * 1000)
                 batch.replace(Element(set_name(REVOKED, family_of(address)), address, timeout_ms, b""))
             self._elements.commit(batch)
         puts = [

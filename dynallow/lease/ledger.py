@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from dynallow.lease.grant import Grant, Limits, lifetime
-from dynallow.lease.plan import Places, Plan, Put, count_places
+from dynallow.lease.plan import Plan, Put, Room, room_of
 
 # A cached answer is handed out again and again while its TTL runs down. Its lease was
 # made with the whole grace, so it stays ahead by that; rounding alone must not make each
@@ -61,7 +61,7 @@ class Ledger:
         self._revoked: dict[bytes, float] = {}
         self._swept_full: dict[tuple[str, str | None], float] = {}
         # What is planned and not yet acknowledged: plans made in one turn must not share a budget.
-        self._reserved: Places = {}
+        self._reserved: dict[str | tuple[str, bytes], int] = {}
 
     # ------------------------------------------------------------ granting
 
@@ -75,8 +75,8 @@ class Ledger:
         puts: list[Put] = []
         claims: list[Put] = []
         refused: set[bytes] = set()
+        room: list[Room] = []
         limits, revoked, reserved = self.limits, self._revoked, self._reserved
-        planned: Places = {}
         for rule, addresses, ttl_s, name, ends in grants:
             leases, names = self._leases.get(rule), self._names.get(rule)
             if leases is None or names is None:  # the rule may have gone while its answer was on the way
@@ -92,24 +92,24 @@ class Ledger:
             both = (rule, name)
             rule_room = limits.max_per_rule - reserved.get(rule, 0)
             name_room = limits.max_addresses_per_name - reserved.get(both, 0)
-            if planned:
-                rule_room -= planned.get(rule, 0)
-                name_room -= planned.get(both, 0)
+            for other_rule, other, count in room:
+                rule_room -= count if other_rule == rule else 0
+                name_room -= count if other == both else 0
             wanted = addresses if len(addresses) == 1 else tuple(dict.fromkeys(addresses))
-            count = len(wanted)
+            fresh = len(wanted)
             if (
                 not claim
                 and not revoked
-                and count <= name_room
-                and count <= rule_room - len(leases)
+                and fresh <= name_room
+                and fresh <= rule_room - len(leases)
                 and leases.keys().isdisjoint(wanted)
             ):
                 # Nearly always: all of it is new, and there is room for all of it.
-                puts += [_new(Put, (rule, address, deadline, name, True, False)) for address in wanted]
-                planned[rule] = planned.get(rule, 0) + count
-                planned[both] = planned.get(both, 0) + count
+                for address in wanted:
+                    puts.append(_new(Put, (rule, address, deadline, name, True, False)))
+                room.append((rule, both, fresh))
                 continue
-            rule_takes = name_takes = 0
+            rule_takes = name_takes = fresh = 0
             swept = False
             for address in wanted:
                 lease = leases.get(address)
@@ -134,18 +134,21 @@ class Ledger:
                             refused.add(address)
                             continue
                     rule_takes += 1
-                    puts.append(_new(Put, (rule, address, deadline, name, True, unrevoke)))
+                    fresh += 1
+                    puts.append(Put(rule, address, deadline, name, True, unrevoke))
                 elif holds:
                     claims.append(Put(rule, address, min(deadline, lease.deadline), name, False, False))
                 else:
-                    fresh = lease.deadline <= now
-                    puts.append(Put(rule, address, max(deadline, lease.deadline), name, fresh, unrevoke))
-            planned[rule] = planned.get(rule, 0) + rule_takes
-            planned[both] = planned.get(both, 0) + name_takes
+                    lapsed = lease.deadline <= now
+                    fresh += lapsed
+                    puts.append(Put(rule, address, max(deadline, lease.deadline), name, lapsed, unrevoke))
+            if fresh:
+                room.append((rule, both, fresh))
         if refused:
             puts = [put for put in puts if put.address not in refused]
             claims = [put for put in claims if put.address not in refused]
-        return _new(Plan, (tuple(puts), tuple(claims), frozenset(refused) if refused else _NONE))
+            return Plan(tuple(puts), tuple(claims), frozenset(refused), room_of(puts))
+        return _new(Plan, (tuple(puts), tuple(claims), _NONE, tuple(room)))
 
     def _deadlines(self, ttl_s: int, ends: float | None, now: float) -> tuple[float, float]:
         """Until when a new lease lives, and until when one that is there must live to be left alone."""
@@ -199,13 +202,22 @@ class Ledger:
             if unrevoke:
                 self._revoked.pop(address, None)
 
-    def reserve(self, puts: Iterable[Put]) -> None:
+    def reserve(self, room: Iterable[Room]) -> None:
         """Keep room for puts that are on their way to the kernel."""
-        count_places(self._reserved, puts, 1)
+        reserved = self._reserved
+        for rule, name, count in room:
+            reserved[rule] = reserved.get(rule, 0) + count
+            reserved[name] = reserved.get(name, 0) + count
 
-    def release(self, puts: Iterable[Put]) -> None:
+    def release(self, room: Iterable[Room]) -> None:
         """They have arrived, or never will."""
-        count_places(self._reserved, puts, -1)
+        reserved = self._reserved
+        for rule, name, count in room:
+            reserved[rule] -= count
+            if reserved[name] > count:
+                reserved[name] -= count
+            else:
+                del reserved[name]
 
     # ------------------------------------------------------------ looking
 

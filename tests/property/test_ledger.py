@@ -100,7 +100,7 @@ class LedgerMachine(RuleBasedStateMachine):
             for grant in wanted
         ]
         again = self.ledger.plan([grant for grant in told if grant.addresses], self.now)
-        assert again == ((), (), frozenset()), "what was committed does not hold"
+        assert again == ((), (), frozenset(), ()), "what was committed does not hold"
 
     @rule(wanted=grants)
     def refused_by_the_kernel(self, wanted: list[Grant]) -> None:

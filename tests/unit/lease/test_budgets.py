@@ -81,7 +81,7 @@ def test_plan_rule_full_of_names_makes_room_once_one_has_lapsed() -> None:
 def planned(table: Ledger, *grants: Grant) -> Plan:
     """Plan and reserve, as while the kernel has not answered yet."""
     plan = table.plan(grants, 0.0)
-    table.reserve(plan.puts)
+    table.reserve(plan.room)
     return plan
 
 
@@ -105,7 +105,7 @@ def test_release_after_the_commit_counts_each_lease_once() -> None:
     table = ledger(max_per_rule=2)
     first = planned(table, grant(0, ONE))
     table.commit(first.puts)
-    table.release(first.puts)
+    table.release(first.room)
     assert planned(table, grant(1, TWO)).refused == frozenset()
     assert planned(table, grant(2, THREE)).refused == {THREE}
 
@@ -114,7 +114,7 @@ def test_release_of_what_the_kernel_refused_gives_the_room_back() -> None:
     table = ledger(max_per_rule=1)
     first = planned(table, grant(0, ONE))
     assert planned(table, grant(1, TWO)).refused == {TWO}
-    table.release(first.puts)
+    table.release(first.room)
     assert planned(table, grant(1, TWO)).refused == frozenset()
 
 

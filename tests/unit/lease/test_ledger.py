@@ -69,8 +69,8 @@ def test_plan_changes_nothing_by_itself() -> None:
 def test_plan_lease_that_lives_long_enough_asks_for_nothing() -> None:
     table = ledger()
     hold(table, grant(ttl=300))
-    assert table.plan([grant(ttl=300)], 0.0) == ((), (), frozenset())
-    assert table.plan([grant(ttl=10)], 0.0) == ((), (), frozenset())
+    assert table.plan([grant(ttl=300)], 0.0) == ((), (), frozenset(), ())
+    assert table.plan([grant(ttl=10)], 0.0) == ((), (), frozenset(), ())
 
 
 def test_plan_longer_ttl_asks_for_the_later_deadline() -> None:
@@ -162,7 +162,7 @@ def test_plan_rule_that_ends_bounds_the_deadline() -> None:
 def test_plan_rule_that_has_ended_holds_at_once_so_that_nobody_waits_for_ever() -> None:
     table = ledger()
     hold(table, grant(ttl=0, ends=99.0), now=100.0)
-    assert table.plan([grant(ttl=0, ends=99.0)], 100.0) == ((), (), frozenset())
+    assert table.plan([grant(ttl=0, ends=99.0)], 100.0) == ((), (), frozenset(), ())
     assert not deadlines(table, 100.0)
 
 
@@ -221,7 +221,7 @@ def test_plan_address_over_one_rules_cap_is_refused_for_every_rule() -> None:
     table = ledger(max_per_rule=1)
     hold(table, grant(TWO, rule=APT))
     plan = table.plan([grant(ONE, rule=WEB), grant(ONE, rule=APT)], 0.0)
-    assert plan == ((), (), frozenset({ONE}))
+    assert plan == ((), (), frozenset({ONE}), ())
 
 
 def test_plan_refused_address_leaves_neither_claim_nor_lease() -> None:
@@ -235,7 +235,7 @@ def test_plan_refused_address_leaves_neither_claim_nor_lease() -> None:
 
 
 def test_plan_unknown_rule_is_refused() -> None:
-    assert ledger().plan([grant(rule="gone")], 0.0) == ((), (), frozenset({ONE}))
+    assert ledger().plan([grant(rule="gone")], 0.0) == ((), (), frozenset({ONE}), ())
 
 
 def test_commit_rule_that_went_meanwhile_is_ignored() -> None:
@@ -271,7 +271,7 @@ def test_adopt_counts_as_a_lease_with_the_remaining_time() -> None:
     table = ledger()
     table.adopt(WEB, ONE, 500.0, DEB)
     assert deadlines(table) == {(WEB, ONE): 500.0}
-    assert table.plan([grant(ttl=400)], 0.0) == ((), (), frozenset())
+    assert table.plan([grant(ttl=400)], 0.0) == ((), (), frozenset(), ())
     assert table.plan([grant(ttl=500)], 0.0).puts[0].fresh is False
 
 
