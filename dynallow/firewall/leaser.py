@@ -86,7 +86,6 @@ class Leaser:
         self._loop: asyncio.AbstractEventLoop | None = None
         """The loop that waits for what is in the queue."""
         self._refusals = Refusals()
-        self._suspended = False
         self._whole = asyncio.Event()
         self._whole.set()
         self._epoch = 0  # a revocation starts a new one: grants of an old policy must not be planned again
@@ -102,7 +101,7 @@ class Leaser:
         """
         epoch = self._epoch
         for last in (False, True):
-            if self._suspended:
+            if not self._whole.is_set():
                 await self._wait_until_whole()
             self._must_be(epoch)
             puts, claims, refused, room = self.ledger.plan(grants, self._clock())
@@ -149,13 +148,11 @@ class Leaser:
 
     def suspend(self) -> None:
         """The table is not what the ledger thinks: nothing holds until `resume`."""
-        self._suspended = True
         self._whole.clear()
 
     def resume(self) -> None:
         """The table is whole again, with every lease in it."""
         self._refusals.clear()
-        self._suspended = False
         self._whole.set()
 
     async def _wait_until_whole(self) -> None:

@@ -70,7 +70,8 @@ class Ledger:
 
         Every lease that already outlives its grant is left alone. An address
         that does not fit the budget of one of its rules is refused for all of
-        them: a client may only be told what every rule's set holds.
+        them: a client may only be told what every rule's set holds. Counted
+        exactly as long as a rule and a name stand in one grant.
         """
         puts: list[Put] = []
         claims: list[Put] = []
@@ -109,18 +110,19 @@ class Ledger:
                     puts.append(_new(Put, (rule, address, deadline, name, True, False)))
                 room.append((rule, both, fresh))
                 continue
+            # What has lapsed makes room before anything is counted: afterwards it could be counted twice.
+            if len(claim) + fresh > name_room:
+                self._sweep_name(rule, name, now)
+                claim = names.get(name) or _UNCLAIMED
+            if len(leases) + fresh > rule_room:
+                self._sweep_when_full(rule, leases, now)
             rule_takes = name_takes = fresh = 0
-            swept = False
             for address in wanted:
                 lease = leases.get(address)
                 unrevoke = address in revoked
                 holds = lease is not None and lease.deadline >= needed and not unrevoke
                 claimed_until = claim.get(address)
                 if claimed_until is None:
-                    if len(claim) + name_takes >= name_room and not swept:
-                        swept = True
-                        self._sweep_name(rule, name, now)
-                        claim = names.get(name) or _UNCLAIMED
                     if len(claim) + name_takes >= name_room:
                         refused.add(address)
                         continue
@@ -129,10 +131,8 @@ class Ledger:
                     continue
                 if lease is None:
                     if len(leases) + rule_takes >= rule_room:
-                        self._sweep_when_full(rule, leases, now)
-                        if len(leases) + rule_takes >= rule_room:
-                            refused.add(address)
-                            continue
+                        refused.add(address)
+                        continue
                     rule_takes += 1
                     fresh += 1
                     puts.append(Put(rule, address, deadline, name, True, unrevoke))

@@ -6,6 +6,8 @@ others are committed, as a transaction does, and may be thrown away, as a refuse
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from itertools import product
 
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from dynallow.lease.grant import Grant, Limits
 from dynallow.lease.ledger import Ledger
-from dynallow.lease.plan import Plan, Put
+from dynallow.lease.plan import Plan, Put, Room, room_of
 
 RULES = ("web", "apt", "git")
 NAMES = tuple(b"\x01" + bytes([letter]) + b"\0" for letter in b"abc")
@@ -31,9 +33,16 @@ grants = st.lists(
         ends=st.none(),
     ),
     max_size=6,
+    unique_by=lambda grant: (grant.rule, grant.name),
 )
 names = st.sets(st.sampled_from(NAMES))
 some_rules = st.sets(st.sampled_from(RULES))
+
+
+def places(room: Sequence[Room]) -> Counter[tuple[str, bytes]]:
+    """How many places are taken for each name within a rule."""
+    assert all(rule == both[0] for rule, both, _ in room)
+    return sum((Counter({both: count}) for _, both, count in room), Counter())
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -71,6 +80,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.live() == before
         told = {put.address for put in plan.puts + plan.claims}
         assert not told & plan.refused
+        assert places(plan.room) == places(room_of(plan.puts)), "of new leases, no other"
         for put in plan.puts:
             assert put.deadline >= before.get((put.rule, put.address), 0.0), "shortened"
             assert put.deadline <= max(self.now + LIMITS.max_s, before.get((put.rule, put.address), 0.0)), (

@@ -194,6 +194,26 @@ def test_plan_more_new_addresses_than_the_cap_in_one_answer_refuses_the_rest() -
     assert {put.address for put in plan.puts} == {ONE, TWO}
 
 
+def test_latest_of_puts_planned_apart_is_the_longer_and_unblocks_if_one_does() -> None:
+    long = Put(WEB, ONE, 900.0, DEB, fresh=True, unrevoke=False)
+    short = Put(WEB, ONE, 300.0, CDN, fresh=True, unrevoke=True)
+    other = Put(APT, ONE, 300.0, CDN, fresh=True, unrevoke=False)
+    for puts in ([long, short, other], [other, short, long]):
+        found = ledger().latest(puts)
+        assert {rule: [*by_address] for rule, by_address in found.items()} == {WEB: [ONE], APT: [ONE]}
+        assert found[WEB][ONE].deadline == 900.0
+        assert found[WEB][ONE].unrevoke
+        assert found[APT][ONE] == other
+
+
+def test_latest_is_never_shorter_than_what_was_committed_since_it_was_planned() -> None:
+    table = ledger()
+    short = table.plan([grant(ttl=10)], 0.0).puts
+    hold(table, grant(ttl=900, name=CDN))
+    assert table.latest(short)[WEB][ONE].deadline == 960.0
+    assert table.latest([Put("gone", ONE, 5.0, DEB, fresh=True, unrevoke=False)])["gone"][ONE].deadline == 5.0
+
+
 def test_plan_same_address_twice_in_one_answer_counts_once() -> None:
     """Two HTTPS records with the same hint, as big CDNs send them."""
     twice = grant(ONE)._replace(addresses=(ONE, ONE))
