@@ -12,7 +12,7 @@ BATCH_BEGIN, messages, BATCH_END; the kernel applies all of it or nothing.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -68,33 +68,45 @@ def _attr(kind: int, value: bytes) -> bytes:
     return _ATTR.pack(4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
+_MOST = 128
+"""Elements in one message: a nested attribute's length is 16 bits; 128 of at most 330 bytes stay below."""
 # What stands before the key (by the address's size), the timeout and the expiration.
 _KEY_HEADS = {size: _ATTR.pack(8 + size, _ELEM_KEY | _NESTED) + _ATTR.pack(4 + size, 1) for size in (4, 16)}
 _TIMEOUT_HEAD, _EXPIRATION_HEAD = _ATTR.pack(12, _ELEM_TIMEOUT), _ATTR.pack(12, _ELEM_EXPIRATION)
-_USERDATA = struct.Struct("=HHBB")
-# By the comment's length modulo 4: the byte that ends it, and what brings the attribute to whole words.
-_ENDS = tuple(bytes(1 + -(_USERDATA.size + length + 1) % 4) for length in range(4))
 
 
-def _element(element: Element) -> bytes:
-    """One NFTA_LIST_ELEM. Timeout and expiration always go together.
+def _around_comment(length: int) -> tuple[bytes, bytes]:
+    """What stands before a comment, and what ends it and brings the attribute to whole words."""
+    if not length:
+        return b"", b""
+    head = struct.pack("=HHBB", 7 + length, _ELEM_USERDATA, _UDATA_COMMENT, length + 1)
+    return head, bytes(1 + -(7 + length) % 4)
 
-    With the same timeout and no expiration a re-add is a silent no-op, without
-    a timeout the element turns permanent (measured on 6.18).
+
+_AROUND_COMMENT = tuple(map(_around_comment, range(COMMENT_MAX + 1)))
+
+
+def lasting(timeout_ms: int, comment: bytes) -> bytes:
+    """What the addresses of one answer share: how long they stay, and why.
+
+    Timeout and expiration always go together: with the same timeout and no expiration
+    a re-add is a silent no-op, without a timeout the element turns permanent (measured on 6.18).
     """
-    _, address, timeout_ms, comment = element
     left = timeout_ms.to_bytes(8, "big")
-    body = _KEY_HEADS[len(address)] + address + _TIMEOUT_HEAD + left + _EXPIRATION_HEAD + left
-    if comment:
-        body += _userdata(comment)
-    return _ATTR.pack(4 + len(body), 1 | _NESTED) + body
+    head, end = _AROUND_COMMENT[len(comment)]
+    return b"".join((_TIMEOUT_HEAD, left, _EXPIRATION_HEAD, left, head, comment, end))
 
 
-@lru_cache(maxsize=64)  # the addresses of one answer have one comment
-def _userdata(comment: bytes) -> bytes:
-    size = len(comment) + 1
-    head = _USERDATA.pack(_USERDATA.size + size, _ELEM_USERDATA, _UDATA_COMMENT, size)
-    return head + comment + _ENDS[len(comment) & 3]
+# By the address's size and the words of what is shared: the element's own header and its key's.
+_HEADS = {
+    size: [_ATTR.pack(4 + len(head) + size + 4 * words, 1 | _NESTED) + head for words in range(80)]
+    for size, head in _KEY_HEADS.items()
+}
+
+
+def element(address: bytes, shared: bytes) -> bytes:
+    """One NFTA_LIST_ELEM, for `Batch.add_all`; `shared` is what `lasting` packed."""
+    return _HEADS[len(address)][len(shared) >> 2] + address + shared
 
 
 def _bare(address: bytes) -> bytes:
@@ -114,17 +126,22 @@ class Batch:
         # (message type, flags, set, elements): neighbours of one kind share a message
         self._messages: list[tuple[int, int, str, list[bytes]]] = []
 
-    def _append(self, kind: int, flags: int, set_name: str, element: bytes) -> None:
+    def _append(self, kind: int, flags: int, set_name: str, packed: bytes) -> None:
         last = self._messages[-1] if self._messages else None
-        # A nested attribute's length is 16 bits; 128 elements of at most 330 bytes stay below.
-        if last is not None and last[0] == kind and last[2] == set_name and len(last[3]) < 128:
-            last[3].append(element)
+        if last is not None and last[0] == kind and last[2] == set_name and len(last[3]) < _MOST:
+            last[3].append(packed)
         else:
-            self._messages.append((kind, flags, set_name, [element]))
+            self._messages.append((kind, flags, set_name, [packed]))
 
-    def add(self, element: Element) -> None:
+    def add_all(self, set_name: str, elements: Sequence[bytes]) -> None:
+        """Add or update elements of one set, packed by `element`."""
+        for start in range(0, len(elements), _MOST):
+            self._messages.append((_NEWSETELEM, _F_CREATE, set_name, list(elements[start : start + _MOST])))
+
+    def add(self, added: Element) -> None:
         """Add, or update in place where the kernel can (6.12 and later)."""
-        self._append(_NEWSETELEM, _F_CREATE, element.set_name, _element(element))
+        set_name, address, timeout_ms, comment = added
+        self._append(_NEWSETELEM, _F_CREATE, set_name, element(address, lasting(timeout_ms, comment)))
 
     def remove(self, set_name: str, address: bytes) -> None:
         """Take away, whether or not it is there.
@@ -134,13 +151,13 @@ class Batch:
         self.add(Element(set_name, address, 60_000, b""))
         self._append(_DELSETELEM, 0, set_name, _bare(address))
 
-    def replace(self, element: Element) -> None:
+    def replace(self, added: Element) -> None:
         """Add, delete, add: sets the deadline anew on every kernel, in every state.
 
         Inside one transaction no packet sees the gap (0 misses in 811,474).
         """
-        self.remove(element.set_name, element.address)
-        self.add(element)
+        self.remove(added.set_name, added.address)
+        self.add(added)
 
     def pack(self, sequence: int) -> bytes:
         """The datagram; the acknowledgement will carry `sequence`."""

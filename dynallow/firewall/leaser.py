@@ -18,21 +18,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from math import ceil
 
 from dynallow.errors import DecideAgainError, KernelError, SetFullError
 from dynallow.firewall.build import REVOKED_S
-from dynallow.firewall.elements import COMMENT_MAX, Batch, Element
+from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, element, lasting
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.refusals import Refusals
 from dynallow.firewall.ruleset import REVOKED, family_of, set_name
 from dynallow.lease.grant import Grant
-from dynallow.lease.ledger import Ledger, Plan, Put, Revocation
+from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.lease.plan import Put, Room, room_of
 from dynallow.tasks import Promise
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ _MAX_PUTS = 128
 _FULL_RETRY_S = 2.0
 _HEAL_PATIENCE_S = 2.0
 
-_Waiting = tuple[Sequence[Put], Promise[None]]
+_Waiting = tuple[Sequence[Put], Sequence[Room], Promise[None]]
+"""What is to be written, the room that it needs, and who waits for it."""
 
 
 @dataclass(slots=True)
@@ -82,6 +84,7 @@ class Leaser:
         self._alone: deque[_Waiting] = deque()
         """Answers whose group was refused, to be written one by one."""
         self._failing = False
+        """The loop that waits for what is in the queue."""
         self._refusals = Refusals()
         self._whole = asyncio.Event()
         self._whole.set()
@@ -101,11 +104,17 @@ class Leaser:
             if not self._whole.is_set():
                 await self._wait_until_whole()
             self._must_be(epoch)
-            plan = self._plan(grants)
-            if not plan.puts:
-                return plan.refused
+            puts, claims, refused, room = self.ledger.plan(grants, self._clock())
+            if claims:
+                self.ledger.commit(claims)
+            if not puts:
+                return refused
             try:
-                await self._write_all(plan.puts, epoch)
+                if len(puts) <= _MAX_PUTS:
+                    self.ledger.reserve(room)
+                    await self._write(puts, room)
+                else:
+                    await self._write_in_parts(puts, epoch)
             except SetFullError:
                 # Elements that lapsed are collected within a second or so (DESIGN 8.1)
                 if last:
@@ -113,21 +122,24 @@ class Leaser:
                 await asyncio.sleep(_FULL_RETRY_S)
             else:
                 self._must_be(epoch)
-                return plan.refused
+                return refused
         raise AssertionError("the second round returns or raises")
 
-    async def _write_all(self, puts: Sequence[Put], epoch: int) -> None:
-        """Write puts in parts. Room is kept for all of them; a part's is given back when it is settled."""
+    async def _write_in_parts(self, puts: Sequence[Put], epoch: int) -> None:
+        """Write what is too much for one transaction.
+
+        Room is kept for all of it; a part's is given back when that is settled.
+        """
         done = 0
-        self.ledger.reserve(puts)
+        self.ledger.reserve(room_of(puts))
         try:
             while done < len(puts):
                 self._must_be(epoch)
                 part = puts[done : done + _MAX_PUTS]
                 done += len(part)
-                await self._write(part)
+                await self._write(part, room_of(part))
         finally:
-            self.ledger.release(puts[done:])
+            self.ledger.release(room_of(puts[done:]))
 
     def _must_be(self, epoch: int) -> None:
         """Grants of a policy that is gone must not be planned, nor taken to hold."""
@@ -151,16 +163,12 @@ class Leaser:
         except TimeoutError:
             raise KernelError("the table was taken away and is not back yet") from None
 
-    def _plan(self, grants: Sequence[Grant]) -> Plan:
-        plan = self.ledger.plan(grants, self._clock())
-        self.ledger.commit(plan.claims)
-        return plan
-
-    def _write(self, puts: Sequence[Put]) -> Promise[None]:
-        done: Promise[None] = Promise()
+    def _write(self, puts: Sequence[Put], room: Sequence[Room]) -> Promise[None]:
+        """Have them written with this turn's others; their room, which is reserved, is given back then."""
         if not self._queue and not self._alone:
             asyncio.get_running_loop().call_soon(self._flush_some)
-        self._queue.append((puts, done))
+        done: Promise[None] = Promise()
+        self._queue.append((puts, room, done))
         return done
 
     def flush(self) -> None:
@@ -183,7 +191,7 @@ class Leaser:
         if self._alone:
             return [self._alone.popleft()]
         size = count = 0
-        for puts, _ in self._queue:
+        for puts, _, _ in self._queue:
             size += len(puts)
             if count and size > _MAX_PUTS:
                 break
@@ -195,7 +203,7 @@ class Leaser:
         """Write a group, and tell all who wait; whatever happens, nobody is left waiting."""
         failure: KernelError | None = KernelError("writing to a set failed")
         try:
-            self._try([put for puts, _ in group for put in puts])
+            self._try([put for puts, _, _ in group for put in puts])
             failure = None
         except KernelError as error:
             if len(group) > 1:
@@ -205,8 +213,8 @@ class Leaser:
                 group = []
             failure = error
         finally:
-            for puts, done in group:
-                self.ledger.release(puts)
+            for _, room, done in group:
+                self.ledger.release(room)
                 if not done.done():
                     if failure is None:
                         done.set_result(None)
@@ -228,41 +236,27 @@ class Leaser:
         """One transaction, and the ledger in the same step."""
         now = self._clock()
         batch = Batch()
-        comments: dict[bytes, bytes] = {}
-        for rule, address, deadline, name, _, unrevoke in self._latest(puts):
-            text = comments.get(name)
-            if text is None:
-                text = comments[name] = comment(self._describe(name))
-            family = family_of(address)
-            timeout_ms = math.ceil(max(deadline - now, 0.0) * 1000) + _MARGIN_MS
-            element = Element(set_name(rule, family), address, timeout_ms, text)
-            if unrevoke:
-                batch.remove(set_name(REVOKED, family), address)
-            if self.in_place:
-                batch.add(element)
-            else:
-                batch.replace(element)
+        shared: dict[tuple[bytes, float], bytes] = {}
+        for rule, latest in self.ledger.latest(puts).items():
+            names = {4: set_name(rule, 4), 16: set_name(rule, 6)}
+            packed: dict[int, list[bytes]] = {4: [], 16: []}
+            for _, address, deadline, name, _, unrevoke in latest.values():
+                lasts = shared.get((name, deadline))
+                if lasts is None:
+                    timeout_ms = _MARGIN_MS + (ceil((deadline - now) * 1000) if deadline > now else 0)
+                    lasts = shared[name, deadline] = lasting(timeout_ms, comment(self._describe(name)))
+                if unrevoke:
+                    batch.remove(set_name(REVOKED, family_of(address)), address)
+                size = len(address)
+                if not self.in_place:
+                    batch.remove(names[size], address)
+                packed[size].append(element(address, lasts))
+            for size, elements in packed.items():
+                batch.add_all(names[size], elements)
         self._elements.commit(batch)
         self.counts.transactions += 1
         self.counts.elements += len(puts)
         self.ledger.commit(puts)
-
-    def _latest(self, puts: Sequence[Put]) -> list[Put]:
-        """Each element once and never shorter than it is held (invariant 3), neighbours of one set together.
-
-        These were planned apart, and others may have been written since: the
-        kernel keeps what it is told last, whichever is longer.
-        """
-        found: dict[tuple[str, int, bytes], Put] = {}
-        for put in puts:
-            key = (put.rule, len(put.address), put.address)
-            other = found.get(key)
-            held = self.ledger.deadline(put.rule, put.address) if other is None else other.deadline
-            if held > put.deadline or other is not None:
-                unrevoke = put.unrevoke or (other is not None and other.unrevoke)
-                put = put._replace(deadline=max(held, put.deadline), unrevoke=unrevoke)
-            found[key] = put
-        return [found[key] for key in sorted(found)] if len(found) > 1 else list(found.values())
 
     def _note(self, error: KernelError) -> None:
         """Count, and say it once until a transaction succeeds again."""
@@ -334,7 +328,7 @@ class Leaser:
         for start in range(0, len(blocked), _MAX_PUTS):
             batch = Batch()
             for address, until in blocked[start : start + _MAX_PUTS]:
-                timeout_ms = math.ceil((until - now) * 1000)
+                timeout_ms = ceil((until - now) * 1000)
                 batch.replace(Element(set_name(REVOKED, family_of(address)), address, timeout_ms, b""))
             self._elements.commit(batch)
         puts = [

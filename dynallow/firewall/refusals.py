@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dynallow.errors import KernelError, SetFullError
-from dynallow.lease.ledger import Put
+from dynallow.lease.plan import Put
 
 # After a refusal nothing like it is tried for this long, so that failing costs the loop at most a tenth.
 _REST_S = 0.08

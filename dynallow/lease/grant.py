@@ -11,19 +11,19 @@ from typing import NamedTuple
 
 
 class Grant(NamedTuple):
-    """One address that one rule is to allow, because a client will be told it.
+    """The addresses of one name that one rule is to allow, because a client will be told them.
 
-    A NamedTuple: several are made for every fresh answer, and a frozen
+    A NamedTuple: one is made for every fresh answer and rule, and a frozen
     dataclass costs three times as much to make.
     """
 
     rule: str
-    address: bytes
-    """Packed, 4 or 16 bytes."""
+    addresses: tuple[bytes, ...]
+    """Packed, 4 or 16 bytes each."""
     ttl_s: int
     """The TTL that the client will be told."""
     name: bytes
-    """The asked name (lower-case wire form) that earned the address."""
+    """The asked name (lower-case wire form) that earned the addresses."""
     ends: float | None = None
     """Monotonic second at which the rule itself expires; no lease outlives it."""
 
@@ -54,4 +54,7 @@ def told_ttl(ttl_s: int, limits: Limits, left_s: float | None = None) -> int:
 
 def lifetime(told_s: int, limits: Limits) -> float:
     """Seconds that a lease lives when a client was just told `told_s`."""
-    return min(max(told_s + limits.grace_s, limits.min_s), limits.max_s)
+    wanted = told_s + limits.grace_s
+    if wanted < limits.min_s:
+        wanted = limits.min_s
+    return wanted if wanted < limits.max_s else limits.max_s

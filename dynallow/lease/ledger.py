@@ -13,10 +13,10 @@ so a refused transaction leaves no trace.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from dynallow.lease.grant import Grant, Limits, lifetime
+from dynallow.lease.plan import Plan, Put, Room, room_of
 
 # A cached answer is handed out again and again while its TTL runs down. Its lease was
 # made with the whole grace, so it stays ahead by that; rounding alone must not make each
@@ -24,39 +24,15 @@ from dynallow.lease.grant import Grant, Limits, lifetime
 _GRACE_SLACK_S = 2.0
 _SLICE = 200
 _NONE: frozenset[bytes] = frozenset()
+_UNCLAIMED: dict[bytes, float] = {}
 _new = tuple.__new__  # what Put(...) calls in the end, at half the price
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(NamedTuple):
     """An address in a rule's set: until when (monotonic seconds), and who earned it."""
 
     deadline: float
     name: bytes
-
-
-class Put(NamedTuple):
-    """One element that the kernel must hold until `deadline` (monotonic seconds)."""
-
-    rule: str
-    address: bytes
-    deadline: float
-    name: bytes
-    fresh: bool
-    """No live lease stood for it when it was planned: the name is its first earner."""
-    unrevoke: bool
-    """The address stands in the revoked set and must leave it in the same transaction."""
-
-
-class Plan(NamedTuple):
-    """What the kernel must be told so that some grants hold."""
-
-    puts: tuple[Put, ...]
-    """For the kernel; `Ledger.commit` once it has acknowledged them."""
-    claims: tuple[Put, ...]
-    """The lease is long enough, only the name is new to it; `Ledger.commit` at once."""
-    refused: frozenset[bytes]
-    """Addresses over a budget: they must be left out of the answer."""
 
 
 class Revocation(NamedTuple):
@@ -85,7 +61,7 @@ class Ledger:
         self._revoked: dict[bytes, float] = {}
         self._swept_full: dict[tuple[str, str | None], float] = {}
         # What is planned and not yet acknowledged: plans made in one turn must not share a budget.
-        self._reserved: dict[tuple[str, bytes | None], int] = {}
+        self._reserved: dict[str | tuple[str, bytes], int] = {}
 
     # ------------------------------------------------------------ granting
 
@@ -94,36 +70,59 @@ class Ledger:
 
         Every lease that already outlives its grant is left alone. An address
         that does not fit the budget of one of its rules is refused for all of
-        them: a client may only be told what every rule's set holds.
+        them: a client may only be told what every rule's set holds. Counted
+        exactly as long as a rule and a name stand in one grant.
         """
         puts: list[Put] = []
         claims: list[Put] = []
         refused: set[bytes] = set()
-        alike: dict[tuple[str, int, bytes, float | None], dict[bytes, None]] = {}
-        for rule, address, ttl_s, name, ends in grants:
-            alike.setdefault((rule, ttl_s, name, ends), {})[address] = None
-        planned: dict[tuple[str, bytes | None], int] = {}
-        for (rule, ttl_s, name, ends), addresses in alike.items():
+        room: list[Room] = []
+        limits, revoked, reserved = self.limits, self._revoked, self._reserved
+        for rule, addresses, ttl_s, name, ends in grants:
             leases, names = self._leases.get(rule), self._names.get(rule)
-            # The rule may have gone while its answer was on the way.
-            if leases is None or names is None or (name not in names and self._crowded(rule, now)):
+            if leases is None or names is None:  # the rule may have gone while its answer was on the way
                 refused.update(addresses)
                 continue
+            claim = names.get(name)
+            if claim is None:
+                if len(names) >= limits.max_per_rule and self._crowded(rule, now):
+                    refused.update(addresses)
+                    continue
+                claim = _UNCLAIMED
             deadline, needed = self._deadlines(ttl_s, ends, now)
-            claim, swept = names.get(name) or {}, False
-            rule_room = self.limits.max_per_rule - self._on_its_way(rule, None, planned)
-            name_room = self.limits.max_addresses_per_name - self._on_its_way(rule, name, planned)
-            rule_takes = name_takes = 0
-            for address in addresses:
+            both = (rule, name)
+            rule_room = limits.max_per_rule - reserved.get(rule, 0)
+            name_room = limits.max_addresses_per_name - reserved.get(both, 0)
+            for other_rule, other, count in room:
+                rule_room -= count if other_rule == rule else 0
+                name_room -= count if other == both else 0
+            wanted = addresses if len(addresses) == 1 else tuple(dict.fromkeys(addresses))
+            fresh = len(wanted)
+            if (
+                not claim
+                and not revoked
+                and fresh <= name_room
+                and fresh <= rule_room - len(leases)
+                and leases.keys().isdisjoint(wanted)
+            ):
+                # Nearly always: all of it is new, and there is room for all of it.
+                for address in wanted:
+                    puts.append(_new(Put, (rule, address, deadline, name, True, False)))
+                room.append((rule, both, fresh))
+                continue
+            # What has lapsed makes room before anything is counted: afterwards it could be counted twice.
+            if len(claim) + fresh > name_room:
+                self._sweep_name(rule, name, now)
+                claim = names.get(name) or _UNCLAIMED
+            if len(leases) + fresh > rule_room:
+                self._sweep_when_full(rule, leases, now)
+            rule_takes = name_takes = fresh = 0
+            for address in wanted:
                 lease = leases.get(address)
-                unrevoke = address in self._revoked
+                unrevoke = address in revoked
                 holds = lease is not None and lease.deadline >= needed and not unrevoke
                 claimed_until = claim.get(address)
                 if claimed_until is None:
-                    if len(claim) + name_takes >= name_room and not swept:
-                        swept = True
-                        self._sweep_name(rule, name, now)
-                        claim = names.get(name) or {}
                     if len(claim) + name_takes >= name_room:
                         refused.add(address)
                         continue
@@ -132,24 +131,24 @@ class Ledger:
                     continue
                 if lease is None:
                     if len(leases) + rule_takes >= rule_room:
-                        self._sweep_when_full(rule, leases, now)
-                    if len(leases) + rule_takes >= rule_room:
                         refused.add(address)
                         continue
                     rule_takes += 1
-                    puts.append(_new(Put, (rule, address, deadline, name, True, unrevoke)))
+                    fresh += 1
+                    puts.append(Put(rule, address, deadline, name, True, unrevoke))
                 elif holds:
                     claims.append(Put(rule, address, min(deadline, lease.deadline), name, False, False))
                 else:
-                    fresh = lease.deadline <= now
-                    puts.append(Put(rule, address, max(deadline, lease.deadline), name, fresh, unrevoke))
-            if len(alike) > 1:
-                planned[rule, None] = planned.get((rule, None), 0) + rule_takes
-                planned[rule, name] = planned.get((rule, name), 0) + name_takes
+                    lapsed = lease.deadline <= now
+                    fresh += lapsed
+                    puts.append(Put(rule, address, max(deadline, lease.deadline), name, lapsed, unrevoke))
+            if fresh:
+                room.append((rule, both, fresh))
         if refused:
             puts = [put for put in puts if put.address not in refused]
             claims = [put for put in claims if put.address not in refused]
-        return Plan(tuple(puts), tuple(claims), frozenset(refused) if refused else _NONE)
+            return Plan(tuple(puts), tuple(claims), frozenset(refused), room_of(puts))
+        return _new(Plan, (tuple(puts), tuple(claims), _NONE, tuple(room)))
 
     def _deadlines(self, ttl_s: int, ends: float | None, now: float) -> tuple[float, float]:
         """Until when a new lease lives, and until when one that is there must live to be left alone."""
@@ -157,57 +156,68 @@ class Ledger:
         if ends is not None and ends < deadline:
             deadline = ends
         grace_s = self.limits.grace_s
-        return deadline, min(now + ttl_s + grace_s - min(_GRACE_SLACK_S, grace_s), deadline)
+        needed = now + ttl_s + (grace_s - _GRACE_SLACK_S if grace_s > _GRACE_SLACK_S else 0.0)
+        return deadline, needed if needed < deadline else deadline
 
-    def _on_its_way(self, rule: str, name: bytes | None, planned: dict[tuple[str, bytes | None], int]) -> int:
-        """New leases that were planned and are not in the ledger yet: they take room as well."""
-        return self._reserved.get((rule, name), 0) + planned.get((rule, name), 0)
+    def latest(self, puts: Iterable[Put]) -> dict[str, dict[bytes, Put]]:
+        """What the kernel is to be told, by rule and address: each once, never shorter than it is held.
+
+        The puts were planned apart, and others may have been committed since: the
+        kernel keeps what it is told last, whichever is longer (invariant 3).
+        """
+        found: dict[str, dict[bytes, Put]] = {}
+        for put in puts:
+            rule, address, deadline, _, _, unrevoke = put
+            there = found.get(rule)
+            if there is None:
+                there = found[rule] = {}
+            other = there.get(address)
+            if other is not None:
+                longest = max(other.deadline, deadline)
+                put = put._replace(deadline=longest, unrevoke=unrevoke or other.unrevoke)
+            else:
+                leases = self._leases.get(rule)
+                lease = leases.get(address) if leases is not None else None
+                if lease is not None and lease.deadline > deadline:
+                    put = put._replace(deadline=lease.deadline)
+            there[address] = put
+        return found
 
     def commit(self, puts: Iterable[Put]) -> None:
         """Take note of what the kernel has acknowledged."""
         for rule, address, deadline, name, fresh, unrevoke in puts:
-            leases = self._leases.get(rule)
-            if leases is None:  # the rule went away with a reload; its set is gone too
+            leases, names = self._leases.get(rule), self._names.get(rule)
+            if leases is None or names is None:  # the rule went with a reload; its set is gone too
                 continue
             lease = leases.get(address)
             if lease is None:
-                leases[address] = Lease(deadline, name)
+                leases[address] = _new(Lease, (deadline, name))
             elif deadline > lease.deadline:
-                lease.deadline = deadline
-                if fresh:
-                    lease.name = name
-            claims = self._names[rule].get(name)
+                leases[address] = Lease(deadline, name if fresh else lease.name)
+            claims = names.get(name)
             if claims is None:
-                self._names[rule][name] = {address: deadline}
+                names[name] = {address: deadline}
             elif deadline > claims.get(address, 0.0):
                 claims[address] = deadline
             if unrevoke:
                 self._revoked.pop(address, None)
 
-    def reserve(self, puts: Iterable[Put]) -> None:
+    def reserve(self, room: Iterable[Room]) -> None:
         """Keep room for puts that are on their way to the kernel."""
-        self._count(puts, 1)
-
-    def release(self, puts: Iterable[Put]) -> None:
-        """They have arrived, or never will."""
-        self._count(puts, -1)
-
-    def _count(self, puts: Iterable[Put], step: int) -> None:
         reserved = self._reserved
-        for put in puts:
-            if put.fresh:
-                for key in ((put.rule, None), (put.rule, put.name)):
-                    count = reserved.get(key, 0) + step
-                    if count:
-                        reserved[key] = count
-                    else:
-                        del reserved[key]
+        for rule, name, count in room:
+            reserved[rule] = reserved.get(rule, 0) + count
+            reserved[name] = reserved.get(name, 0) + count
 
-    def deadline(self, rule: str, address: bytes) -> float:
-        """Until when the kernel was told to hold the address (monotonic seconds); 0 for not at all."""
-        leases = self._leases.get(rule)
-        lease = leases.get(address) if leases is not None else None
-        return lease.deadline if lease is not None else 0.0
+    def release(self, room: Iterable[Room]) -> None:
+        """They have arrived, or never will."""
+        reserved = self._reserved
+        for rule, name, count in room:
+            reserved[rule] -= count
+            if reserved[name] > count:
+                reserved[name] -= count
+            else:
+                del reserved[name]
 
     # ------------------------------------------------------------ looking
 

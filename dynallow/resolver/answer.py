@@ -202,9 +202,9 @@ def grants(answer: Answer, name: bytes, now: float) -> list[Grant]:
     ttl_s = math.ceil(left) if left > 0.0 else 0
     ends = answer.rules_end
     return [
-        _new(Grant, (rule.name, address, ttl_s, name, ends))
+        _new(Grant, (rule.name, addresses, ttl_s, name, ends))
         for rule, addresses in answer.by_rule
-        for address in addresses
+        if addresses
     ]
 
 

@@ -12,7 +12,8 @@ import struct
 from collections.abc import Callable
 
 from dynallow.lease.grant import Grant, Limits
-from dynallow.lease.ledger import Ledger, Put
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.plan import Put
 from dynallow.wire.numbers import CNAME, HEADER_SIZE, HTTPS, MESSAGE_MAX, OPT, QR, TXT, A
 from dynallow.wire.response import Record
 
@@ -162,11 +163,8 @@ def records(count: int) -> tuple[Record, ...]:
 
 def grants(count: int, rules: int) -> list[Grant]:
     """What an answer with so many addresses grants when so many rules list its name."""
-    return [
-        Grant(f"rule-{rule}", address(number), _TTL_S, NAME)
-        for rule in range(rules)
-        for number in range(count)
-    ]
+    addresses = tuple(map(address, range(count)))
+    return [Grant(f"rule-{rule}", addresses, _TTL_S, NAME) for rule in range(rules)]
 
 
 def ledger(leases: int, until: float) -> Ledger:

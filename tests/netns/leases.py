@@ -54,7 +54,7 @@ def make(
 
 
 def grant(address: bytes = ONE, ttl: int = 300, *, rule: str = "web", name: bytes = DEB) -> Grant:
-    return Grant(rule, address, ttl, name)
+    return Grant(rule, (address,), ttl, name)
 
 
 def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

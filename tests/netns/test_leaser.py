@@ -241,7 +241,7 @@ def test_ensure_full_set_fails_only_who_does_not_fit(elements: ElementSocket) ->
     *well, badly = run(all_at_once)
     assert well == [frozenset()] * 7
     assert isinstance(badly, SetFullError)
-    assert set(members("web_v4")) == {one.address for (one,) in fits}
+    assert set(members("web_v4")) == {one.addresses[0] for (one,) in fits}
     assert leaser.counts.full >= 1
 
 

@@ -6,6 +6,8 @@ others are committed, as a transaction does, and may be thrown away, as a refuse
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from itertools import product
 
 from hypothesis import given, settings
@@ -13,7 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from dynallow.lease.grant import Grant, Limits
-from dynallow.lease.ledger import Ledger, Plan, Put
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.plan import Plan, Put, Room, room_of
 
 RULES = ("web", "apt", "git")
 NAMES = tuple(b"\x01" + bytes([letter]) + b"\0" for letter in b"abc")
@@ -24,15 +27,22 @@ grants = st.lists(
     st.builds(
         Grant,
         rule=st.sampled_from([*RULES, "gone"]),
-        address=st.sampled_from(ADDRESSES),
+        addresses=st.lists(st.sampled_from(ADDRESSES), min_size=1, max_size=4).map(tuple),
         ttl_s=st.integers(0, 990),
         name=st.sampled_from(NAMES),
         ends=st.none(),
     ),
     max_size=6,
+    unique_by=lambda grant: (grant.rule, grant.name),
 )
 names = st.sets(st.sampled_from(NAMES))
 some_rules = st.sets(st.sampled_from(RULES))
+
+
+def places(room: Sequence[Room]) -> Counter[tuple[str, bytes]]:
+    """How many places are taken for each name within a rule."""
+    assert all(rule == both[0] for rule, both, _ in room)
+    return sum((Counter({both: count}) for _, both, count in room), Counter())
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -70,6 +80,7 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.live() == before
         told = {put.address for put in plan.puts + plan.claims}
         assert not told & plan.refused
+        assert places(plan.room) == places(room_of(plan.puts)), "of new leases, no other"
         for put in plan.puts:
             assert put.deadline >= before.get((put.rule, put.address), 0.0), "shortened"
             assert put.deadline <= max(self.now + LIMITS.max_s, before.get((put.rule, put.address), 0.0)), (
@@ -77,14 +88,14 @@ class LedgerMachine(RuleBasedStateMachine):
             )
             assert put.unrevoke == (put.address in self.revoked)
         for grant in wanted:
-            if grant.address in plan.refused:
-                continue
-            planned = [p.deadline for p in plan.puts if (p.rule, p.address) == grant[:2]]
-            holds = max([*planned, before.get(grant[:2], 0.0)])
-            assert holds >= self.now + grant.ttl_s, "a client would be told a TTL beyond the lease"
-            if grant.address in self.revoked:
-                assert planned, "the address would stay revoked"
-        assert {grant.address for grant in wanted if grant.rule == "gone"} <= plan.refused
+            for address in set(grant.addresses) - plan.refused:
+                key = (grant.rule, address)
+                planned = [p.deadline for p in plan.puts if (p.rule, p.address) == key]
+                holds = max([*planned, before.get(key, 0.0)])
+                assert holds >= self.now + grant.ttl_s, "a client would be told a TTL beyond the lease"
+                if address in self.revoked:
+                    assert planned, "the address would stay revoked"
+        assert {a for grant in wanted if grant.rule == "gone" for a in grant.addresses} <= plan.refused
         return plan
 
     # -- what may happen ---------------------------------------------------
@@ -94,8 +105,12 @@ class LedgerMachine(RuleBasedStateMachine):
         plan = self.plan(wanted)
         self.commit(plan.claims)
         self.commit(plan.puts)
-        again = self.ledger.plan([g for g in wanted if g.address not in plan.refused], self.now)
-        assert again == ((), (), frozenset()), "what was committed does not hold"
+        told = [
+            grant._replace(addresses=tuple(a for a in grant.addresses if a not in plan.refused))
+            for grant in wanted
+        ]
+        again = self.ledger.plan([grant for grant in told if grant.addresses], self.now)
+        assert again == ((), (), frozenset(), ()), "what was committed does not hold"
 
     @rule(wanted=grants)
     def refused_by_the_kernel(self, wanted: list[Grant]) -> None:
@@ -187,7 +202,7 @@ def test_ledger_rule_that_ends_leases_nothing_beyond_it(
     ledger, now = Ledger(LIMITS, RULES), 100.0
     ends = now + ends_in
     for ttl, name, wait in asked:
-        plan = ledger.plan([Grant("web", ADDRESSES[0], ttl, name, ends)], now)
+        plan = ledger.plan([Grant("web", ADDRESSES[:1], ttl, name, ends)], now)
         ledger.commit(plan.claims)
         ledger.commit(plan.puts)
         assert all(lease.deadline <= ends for _, _, lease in ledger.leases(now))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 import os
 import select
 import socket
@@ -34,7 +35,7 @@ _FIRST_PORT = 1024
 _EVENTS = 64
 _DRAWN = 1024  # random numbers taken from the kernel at a time: one call for hundreds of questions
 _TICK_S = 0.02
-_FLAGS = socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+_KIND = socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 
 
 class Target(NamedTuple):
@@ -87,6 +88,7 @@ class Datagrams:
         self._numbers: list[int] = []
         self._poll: select.epoll | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._due = math.inf  # when the timer goes off
 
     def close(self) -> None:
         """Let go of the loop; who still waits is told of it by his own end."""
@@ -131,7 +133,8 @@ class Datagrams:
 
     def _connected(self, to: Target) -> socket.SocketType:
         """A fresh connected socket at a port nobody can foresee (RFC 5452 section 9.2)."""
-        sock = socket.SocketType(to.family, socket.SOCK_DGRAM | _FLAGS)
+        family, sockaddr, anywhere = to
+        sock = socket.SocketType(family, _KIND)
         try:
             if self.mark is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self.mark)
@@ -139,12 +142,12 @@ class Datagrams:
                 while (port := self.draw()) < _FIRST_PORT:
                     pass
                 try:
-                    sock.bind((to.anywhere, port))
+                    sock.bind((anywhere, port))
                     break
                 except OSError as error:
                     if error.errno != errno.EADDRINUSE:
                         raise
-            sock.connect(to.sockaddr)
+            sock.connect(sockaddr)
         except OSError:
             sock.close()
             raise
@@ -159,7 +162,7 @@ class Datagrams:
         number = waiting.sock.fileno()
         self._poll.register(number, select.EPOLLIN)
         self._waiting[number] = waiting
-        if self._timer is None or waiting.deadline < self._timer.when():
+        if waiting.deadline < self._due:
             self._set_timer(waiting.deadline)
 
     def _read(self) -> None:
@@ -190,7 +193,9 @@ class Datagrams:
         try:
             response = parse_response(packet, id=waiting.ident, name=waiting.name, qtype=waiting.qtype)
             if not response.truncated:
-                self._tell(number, waiting, response)
+                del self._waiting[number]
+                if not waiting.told.done():  # else he was cancelled
+                    waiting.told.set_result(response)
                 return
         except MismatchError:
             self.counts.mismatched += 1
@@ -203,17 +208,17 @@ class Datagrams:
             waiting.sent_to_tcp = True
             self._tell(number, waiting, None)
 
-    def _tell(self, number: int, waiting: Waiting, what: Response | OSError | None) -> None:
-        """Wake who waits; what comes later stays in the socket until somebody waits again."""
+    def _tell(self, number: int, waiting: Waiting, what: OSError | None) -> None:
+        """Wake who waits without an answer; what comes later stays in the socket until he waits again."""
         del self._waiting[number]
         if what is None and self._poll is not None:
             self._poll.unregister(number)  # it is still needed; any other is closed in a moment
-        if waiting.told.done():  # he was cancelled
+        if waiting.told.done():
             return
-        if isinstance(what, OSError):
-            waiting.told.set_exception(what)
+        if what is None:
+            waiting.told.set_result(None)
         else:
-            waiting.told.set_result(what)
+            waiting.told.set_exception(what)
 
     # ------------------------------------------------------------ time
 
@@ -221,10 +226,11 @@ class Datagrams:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+        self._due = deadline
 
     def _expire(self) -> None:
         """Tell those whose time is over; the timer goes on only while somebody waits."""
-        self._timer = None
+        self._timer, self._due = None, math.inf
         now = asyncio.get_running_loop().time()
         for number, waiting in list(self._waiting.items()):
             if waiting.deadline <= now:

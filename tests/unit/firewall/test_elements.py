@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,8 @@ from dynallow.firewall.elements import (
     _member,
     _usual_member,
     acknowledgements,
+    element,
+    lasting,
     parse_dump,
 )
 from dynallow.firewall.leaser import comment
@@ -61,6 +64,21 @@ def test_batch_many_elements_of_the_longest_kind_stay_within_a_nested_attribute(
         (length,) = struct.unpack_from("=I", datagram, at)
         assert length < 1 << 16
         at += length
+
+
+@pytest.mark.parametrize("size", [4, 16])
+@pytest.mark.parametrize("length", [0, 1, 2, 3, 4, COMMENT_MAX])
+def test_batch_elements_packed_with_what_they_share_are_those_added_one_by_one(
+    size: int, length: int
+) -> None:
+    addresses = [number.to_bytes(size, "big") for number in range(300)]
+    text = b"x" * length
+    singly, together = Batch(), Batch()
+    for address in addresses:
+        singly.add(Element("web", address, 70_250, text))
+    shared = lasting(70_250, text)
+    together.add_all("web", [element(address, shared) for address in addresses])
+    assert together.pack(7) == singly.pack(7)
 
 
 @given(st.binary(max_size=300))

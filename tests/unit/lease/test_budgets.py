@@ -5,10 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from dynallow.lease.grant import Grant, Limits
-from dynallow.lease.ledger import Ledger, Plan
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.plan import Plan
 
 WEB, APT = "web", "apt"
-ONE, TWO, THREE = (ip_address(f"192.0.2.{number}").packed for number in (1, 2, 3))
+ONE, TWO, THREE, FOUR = (ip_address(f"192.0.2.{number}").packed for number in (1, 2, 3, 4))
 
 
 def name(number: int) -> bytes:
@@ -20,7 +21,7 @@ def ledger(**limits: int) -> Ledger:
 
 
 def grant(number: int, address: bytes = ONE, ttl: int = 300, *, rule: str = WEB) -> Grant:
-    return Grant(rule, address, ttl, name(number))
+    return Grant(rule, (address,), ttl, name(number))
 
 
 def hold(table: Ledger, *grants: Grant, now: float = 0.0) -> frozenset[bytes]:
@@ -80,7 +81,7 @@ def test_plan_rule_full_of_names_makes_room_once_one_has_lapsed() -> None:
 def planned(table: Ledger, *grants: Grant) -> Plan:
     """Plan and reserve, as while the kernel has not answered yet."""
     plan = table.plan(grants, 0.0)
-    table.reserve(plan.puts)
+    table.reserve(plan.room)
     return plan
 
 
@@ -104,7 +105,7 @@ def test_release_after_the_commit_counts_each_lease_once() -> None:
     table = ledger(max_per_rule=2)
     first = planned(table, grant(0, ONE))
     table.commit(first.puts)
-    table.release(first.puts)
+    table.release(first.room)
     assert planned(table, grant(1, TWO)).refused == frozenset()
     assert planned(table, grant(2, THREE)).refused == {THREE}
 
@@ -113,8 +114,38 @@ def test_release_of_what_the_kernel_refused_gives_the_room_back() -> None:
     table = ledger(max_per_rule=1)
     first = planned(table, grant(0, ONE))
     assert planned(table, grant(1, TWO)).refused == {TWO}
-    table.release(first.puts)
+    table.release(first.room)
     assert planned(table, grant(1, TWO)).refused == frozenset()
+
+
+def test_plans_before_a_commit_share_the_budget_down_to_the_last_place() -> None:
+    """Also where some of an answer fits and the rest of it does not."""
+    table = ledger(max_per_rule=3)
+    first = planned(table, grant(0)._replace(addresses=(ONE, TWO)))
+    second = planned(table, grant(1)._replace(addresses=(THREE, FOUR)))
+    assert [sorted(plan.refused) for plan in (first, second)] == [[], [FOUR]]
+    assert planned(table, grant(2, FOUR)).refused == {FOUR}
+    table.release(second.room)
+    assert planned(table, grant(2, FOUR)).refused == frozenset()
+    assert planned(table, grant(3, THREE)).refused == {THREE}
+
+
+def test_plan_of_lapsed_and_new_addresses_keeps_the_caps() -> None:
+    """What has lapsed is no room twice: once as it is granted again, and once as it is forgotten."""
+    table = ledger(max_addresses_per_name=2, max_per_rule=2)
+    hold(table, grant(0, ttl=1)._replace(addresses=(ONE, TWO)))
+    refused = hold(table, grant(0)._replace(addresses=(ONE, THREE, TWO)), now=500.0)
+    assert refused == {TWO}
+    assert table.count(WEB) == 2
+    assert len(table.of(name(0), 500.0)) == 2
+
+
+def test_plan_of_one_answer_in_two_grants_shares_the_budget() -> None:
+    table = ledger(max_per_rule=1)
+    plan = table.plan([grant(0, ONE), grant(0, TWO), grant(0, TWO, rule=APT)], 0.0)
+    assert plan.refused == {TWO}
+    assert [put.address for put in plan.puts] == [ONE]
+    assert plan.room == ((WEB, (WEB, name(0)), 1),)
 
 
 def test_reserve_of_a_lease_that_is_only_lengthened_takes_no_room() -> None:

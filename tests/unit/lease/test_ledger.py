@@ -8,7 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from dynallow.lease.grant import Grant, Limits
-from dynallow.lease.ledger import Ledger, Put, Revocation
+from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.lease.plan import Put
 
 WEB, APT = "web", "apt"
 DEB, CDN = b"\x03deb\x07example\x03org\0", b"\x03cdn\x07example\x03net\0"
@@ -23,7 +24,7 @@ def ledger(**limits: float) -> Ledger:
 def grant(
     address: bytes = ONE, ttl: int = 300, *, rule: str = WEB, name: bytes = DEB, ends: float | None = None
 ) -> Grant:
-    return Grant(rule, address, ttl, name, ends)
+    return Grant(rule, (address,), ttl, name, ends)
 
 
 def hold(table: Ledger, *grants: Grant, now: float = 0.0) -> frozenset[bytes]:
@@ -68,8 +69,8 @@ def test_plan_changes_nothing_by_itself() -> None:
 def test_plan_lease_that_lives_long_enough_asks_for_nothing() -> None:
     table = ledger()
     hold(table, grant(ttl=300))
-    assert table.plan([grant(ttl=300)], 0.0) == ((), (), frozenset())
-    assert table.plan([grant(ttl=10)], 0.0) == ((), (), frozenset())
+    assert table.plan([grant(ttl=300)], 0.0) == ((), (), frozenset(), ())
+    assert table.plan([grant(ttl=10)], 0.0) == ((), (), frozenset(), ())
 
 
 def test_plan_longer_ttl_asks_for_the_later_deadline() -> None:
@@ -161,7 +162,7 @@ def test_plan_rule_that_ends_bounds_the_deadline() -> None:
 def test_plan_rule_that_has_ended_holds_at_once_so_that_nobody_waits_for_ever() -> None:
     table = ledger()
     hold(table, grant(ttl=0, ends=99.0), now=100.0)
-    assert table.plan([grant(ttl=0, ends=99.0)], 100.0) == ((), (), frozenset())
+    assert table.plan([grant(ttl=0, ends=99.0)], 100.0) == ((), (), frozenset(), ())
     assert not deadlines(table, 100.0)
 
 
@@ -193,9 +194,30 @@ def test_plan_more_new_addresses_than_the_cap_in_one_answer_refuses_the_rest() -
     assert {put.address for put in plan.puts} == {ONE, TWO}
 
 
+def test_latest_of_puts_planned_apart_is_the_longer_and_unblocks_if_one_does() -> None:
+    long = Put(WEB, ONE, 900.0, DEB, fresh=True, unrevoke=False)
+    short = Put(WEB, ONE, 300.0, CDN, fresh=True, unrevoke=True)
+    other = Put(APT, ONE, 300.0, CDN, fresh=True, unrevoke=False)
+    for puts in ([long, short, other], [other, short, long]):
+        found = ledger().latest(puts)
+        assert {rule: [*by_address] for rule, by_address in found.items()} == {WEB: [ONE], APT: [ONE]}
+        assert found[WEB][ONE].deadline == 900.0
+        assert found[WEB][ONE].unrevoke
+        assert found[APT][ONE] == other
+
+
+def test_latest_is_never_shorter_than_what_was_committed_since_it_was_planned() -> None:
+    table = ledger()
+    short = table.plan([grant(ttl=10)], 0.0).puts
+    hold(table, grant(ttl=900, name=CDN))
+    assert table.latest(short)[WEB][ONE].deadline == 960.0
+    assert table.latest([Put("gone", ONE, 5.0, DEB, fresh=True, unrevoke=False)])["gone"][ONE].deadline == 5.0
+
+
 def test_plan_same_address_twice_in_one_answer_counts_once() -> None:
     """Two HTTPS records with the same hint, as big CDNs send them."""
-    plan = ledger(max_addresses_per_name=1, max_per_rule=1).plan([grant(ONE), grant(ONE)], 0.0)
+    twice = grant(ONE)._replace(addresses=(ONE, ONE))
+    plan = ledger(max_addresses_per_name=1, max_per_rule=1).plan([twice], 0.0)
     assert plan.refused == frozenset()
     assert {put.address for put in plan.puts} == {ONE}
 
@@ -219,7 +241,7 @@ def test_plan_address_over_one_rules_cap_is_refused_for_every_rule() -> None:
     table = ledger(max_per_rule=1)
     hold(table, grant(TWO, rule=APT))
     plan = table.plan([grant(ONE, rule=WEB), grant(ONE, rule=APT)], 0.0)
-    assert plan == ((), (), frozenset({ONE}))
+    assert plan == ((), (), frozenset({ONE}), ())
 
 
 def test_plan_refused_address_leaves_neither_claim_nor_lease() -> None:
@@ -233,7 +255,7 @@ def test_plan_refused_address_leaves_neither_claim_nor_lease() -> None:
 
 
 def test_plan_unknown_rule_is_refused() -> None:
-    assert ledger().plan([grant(rule="gone")], 0.0) == ((), (), frozenset({ONE}))
+    assert ledger().plan([grant(rule="gone")], 0.0) == ((), (), frozenset({ONE}), ())
 
 
 def test_commit_rule_that_went_meanwhile_is_ignored() -> None:
@@ -269,7 +291,7 @@ def test_adopt_counts_as_a_lease_with_the_remaining_time() -> None:
     table = ledger()
     table.adopt(WEB, ONE, 500.0, DEB)
     assert deadlines(table) == {(WEB, ONE): 500.0}
-    assert table.plan([grant(ttl=400)], 0.0) == ((), (), frozenset())
+    assert table.plan([grant(ttl=400)], 0.0) == ((), (), frozenset(), ())
     assert table.plan([grant(ttl=500)], 0.0).puts[0].fresh is False
 
 

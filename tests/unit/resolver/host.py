@@ -62,7 +62,7 @@ class Gate:
             await self.open.wait()
         if self.error is not None:
             raise self.error
-        return self.refuse & {grant.address for grant in grants}
+        return self.refuse & {address for grant in grants for address in grant.addresses}
 
 
 class Host:

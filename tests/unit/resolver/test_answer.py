@@ -76,7 +76,7 @@ def test_compose_ttl_of_a_week_is_bounded_by_the_longest_lease() -> None:
 def test_compose_rule_that_expires_bounds_the_ttl_and_the_grants() -> None:
     told = answer(f"{DEB} 300 IN A {FOUR}", left_s=9.7)
     assert (told.ttl_s, told.ends, told.rules_end) == (9, 1009.0, 1009.7)
-    assert grants(told, NAME, 1000.0) == [Grant("web", packed(FOUR)[0], 9, NAME, 1009.7)]
+    assert grants(told, NAME, 1000.0) == [Grant("web", tuple(packed(FOUR)), 9, NAME, 1009.7)]
 
 
 def test_left_floors_to_whole_seconds_and_never_below_zero() -> None:

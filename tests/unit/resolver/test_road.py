@@ -49,7 +49,7 @@ def test_walk_reply_leaves_only_after_the_kernel_has_acknowledged() -> None:
         host.gate.open.set()
         reply = await asking
         assert addresses(reply) == {ONE, TWO}
-        assert host.gate.calls == [[Grant("web", one, 300, parse_name(DEB), None) for one in (ONE, TWO)]]
+        assert host.gate.calls == [[Grant("web", (ONE, TWO), 300, parse_name(DEB), None)]]
 
     on_host(work)
 
@@ -74,8 +74,9 @@ def test_walk_every_rule_that_lists_the_name_gets_the_grant() -> None:
     async def work(host: Host, server: Nameserver) -> None:
         await host.ask()
         (asked,) = host.gate.calls
-        assert {(grant.rule, grant.address) for grant in asked} == {
-            (rule, address) for rule in ("web", "apt") for address in (ONE, TWO)
+        assert {(grant.rule, grant.addresses) for grant in asked} == {
+            ("web", (ONE, TWO)),
+            ("apt", (ONE, TWO)),
         }
 
     on_host(work, allowed=policy(web=DEB, apt="*.example.org", other="other.example.org"))

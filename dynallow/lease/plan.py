@@ -1,0 +1,46 @@
+"""What the kernel must be told so that grants hold, and the room that this takes until it has answered.
+
+Pure data; `Ledger` makes it and decides by it. Must not know of sets or sockets.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Put(NamedTuple):
+    """One element that the kernel must hold until `deadline` (monotonic seconds)."""
+
+    rule: str
+    address: bytes
+    deadline: float
+    name: bytes
+    fresh: bool
+    """No live lease stood for it when it was planned: the name is its first earner."""
+    unrevoke: bool
+    """The address stands in the revoked set and must leave it in the same transaction."""
+
+
+Room = tuple[str, tuple[str, bytes], int]
+"""(rule, rule and name, how many): the places that a name's new leases take until they are in the ledger."""
+
+
+class Plan(NamedTuple):
+    """What the kernel must be told so that some grants hold."""
+
+    puts: tuple[Put, ...]
+    """For the kernel; `Ledger.commit` once it has acknowledged them."""
+    claims: tuple[Put, ...]
+    """The lease is long enough, only the name is new to it; `Ledger.commit` at once."""
+    refused: frozenset[bytes]
+    """Addresses over a budget: they must be left out of the answer."""
+    room: tuple[Room, ...]
+    """What `puts` need; `Ledger.reserve` it until they are committed or given up."""
+
+
+def room_of(puts: Iterable[Put]) -> tuple[Room, ...]:
+    """The room that some puts need: of a rule and a name for each that is fresh."""
+    fresh = Counter((put.rule, put.name) for put in puts if put.fresh)
+    return tuple((key[0], key, count) for key, count in fresh.items())
