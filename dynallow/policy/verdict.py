@@ -29,6 +29,7 @@ class Verdict(NamedTuple):
     reason: why not; empty when allowed, and when no rule lists the name (`why_not` says so then)
     names_below: an allowed name lies below the denied one (NODATA, not NXDOMAIN: RFC 8020)
     until: when the first of `rules` expires, epoch seconds
+    kin: the same is said of every name with the same parent, whatever the first label, the type and the time
     """
 
     outcome: Outcome
@@ -36,6 +37,7 @@ class Verdict(NamedTuple):
     reason: str = ""
     names_below: bool = False
     until: float | None = None
+    kin: bool = False
 
     def why_not(self, name: Name) -> str:
         """The reason for denying `name`, for EDE and the user."""
@@ -44,6 +46,7 @@ class Verdict(NamedTuple):
 
 # One for all: nothing is made for a name that a stranger thinks up, unless somebody asks why.
 UNLISTED = Verdict(DENIED)
+UNLISTED_KIN = Verdict(DENIED, kin=True)
 UNLISTED_ABOVE = Verdict(DENIED, names_below=True)
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -34,8 +34,9 @@ from dynallow.resolver import local
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
 from dynallow.resolver.cache import AnswerCache, Key
 from dynallow.resolver.counts import Counts
+from dynallow.resolver.denials import Denials
 from dynallow.resolver.flight import Flight
-from dynallow.resolver.hot import Denials, HotReplies
+from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.leaser import Leaser
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
@@ -115,6 +116,13 @@ class Road:
         """The reply to a client's packet; None for silence."""
         met = self.meet(packet, udp)
         return await self.answer(met) if isinstance(met, Asked) else met
+
+    def repeat(self, questions: Sequence[bytes], replies: list[bytes | None]) -> None:
+        """Put what `meet` would say of their denied kin in the places of questions that have no reply yet.
+
+        Of UDP questions; they and the replies are less their ids.
+        """
+        self.counts.denied += self.denials.fill(questions, replies)
 
     def meet(self, packet: bytes, udp: bool = True) -> Asked | bytes | None:
         """What needs no waiting: the reply to the malformed, unserved or denied; else what to answer."""
@@ -283,11 +291,11 @@ class Road:
         return packet[:2] + patch(reply, answer.ttl_s - left)
 
     def _deny(self, asked: Asked) -> bytes:
-        verdict = asked.verdict
-        reply = local.denial(asked.question, verdict, self.terms.denied, asked.max_size)
-        if asked.udp and asked.may_come_again:
-            self.denials.put(asked.packet, reply, verdict.outcome, self.clock())
-        return asked.packet[:2] + reply.body
+        packet, question, udp, verdict = asked
+        reply = local.denial(question, verdict, self.terms.denied, asked.max_size)
+        if verdict.kin and udp:
+            self.denials.put(packet, question, reply.body)
+        return packet[:2] + reply.body
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
