@@ -117,12 +117,17 @@ class Road:
         met = self.meet(packet, udp)
         return await self.answer(met) if isinstance(met, Asked) else met
 
-    def repeat(self, questions: Sequence[bytes], replies: list[bytes | None]) -> None:
-        """Put what `meet` would say of their denied kin in the places of questions that have no reply yet.
+    def repeat(
+        self, questions: Sequence[bytes], replies: list[bytes | None], slots: list[int], now: float
+    ) -> list[int]:
+        """Put what `meet` would say again in those of `slots` where it is known; returns the others.
 
         Of UDP questions; they and the replies are less their ids.
         """
-        self.counts.denied += self.denials.fill(questions, replies)
+        others, filtered = self.denials.fill(questions, replies, slots, now)
+        self.counts.filtered += filtered
+        self.counts.denied += len(slots) - len(others) - filtered
+        return others
 
     def meet(self, packet: bytes, udp: bool = True) -> Asked | bytes | None:
         """What needs no waiting: the reply to the malformed, unserved or denied; else what to answer."""
@@ -293,8 +298,8 @@ class Road:
     def _deny(self, asked: Asked) -> bytes:
         packet, question, udp, verdict = asked
         reply = local.denial(question, verdict, self.terms.denied, asked.max_size)
-        if verdict.kin and udp:
-            self.denials.put(packet, question, reply.body)
+        if udp:
+            self.denials.put(packet, question, verdict, reply.body)
         return packet[:2] + reply.body
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:

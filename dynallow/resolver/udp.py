@@ -54,12 +54,10 @@ class UdpListener:
             road.counts.hot += len(replies)
             datagrams.reply(replies)
             return
-        road.counts.hot += len(replies) - replies.count(None)
-        road.repeat(questions, replies)
+        unanswered = [slot for slot, reply in enumerate(replies) if reply is None]
+        road.counts.hot += len(replies) - len(unanswered)
         passing = []
-        for slot, reply in enumerate(replies):
-            if reply is not None:
-                continue
+        for slot in road.repeat(questions, replies, unanswered, now):
             met = road.tasks.attempt(road.meet, datagrams.datagram(slot))
             if isinstance(met, Asked):
                 passing.append((met, datagrams.sender(slot)))
