@@ -18,7 +18,7 @@ from dynallow.policy.patterns import Pattern
 from dynallow.policy.rrtypes import DEFAULT_TYPES, SRV, is_data_type, type_text
 from dynallow.policy.rules import Network, Rule
 from dynallow.policy.tracing import trace
-from dynallow.policy.verdict import UNLISTED, UNLISTED_ABOVE, UNLISTED_KIN, Outcome, RuleTrace, Verdict
+from dynallow.policy.verdict import UNLISTED, UNLISTED_ABOVE, UNLISTED_BELOW, Outcome, RuleTrace, Verdict
 from dynallow.units import PortRange
 
 _UNDERSCORE = ord("_")
@@ -43,7 +43,7 @@ class Policy:
         """Whether `name` may be asked for with `qtype` at wall-clock time `wall` (epoch seconds)."""
         found, bare = self.listed.look_up(name)
         if bare > 0 and not found and self.listed.is_bare(name[bare:]):
-            return UNLISTED_KIN  # nearly every name that a stranger thinks up
+            return UNLISTED_BELOW[bare]  # nearly every name that a stranger thinks up
         if qtype == SRV and (service_of := service_parent(name)):
             found = union(found, self.listed.match(service_of))
         if not found:

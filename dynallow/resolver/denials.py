@@ -2,35 +2,33 @@
 
 A flood of denied names is random labels below a few domains, and of nearly every domain
 the policy says the same whatever stands before it (`Verdict.kin`). Two questions there
-that differ in id and first label alone, and not in its length, have replies that differ
-in just that: so one reply is taken apart around its first label and serves them all.
+of one length that differ in id and in those labels alone have replies that differ in just
+that: so one reply is taken apart around the name, and serves them all.
 
 Knows questions and replies as bytes, without their ids; must not know why something is
-denied. Invariants: what is given is byte for byte what the road would give; nothing is
-kept longer than a client may keep it; what a stranger can leave here is bounded, and not
-where the allowed names stand (10); whatever changes the rules empties it in the same
-step. Time is an argument (monotonic seconds).
+denied. Invariants: what is given is byte for byte what the road would give; what may
+change with time is kept no longer than a client may keep it; what a stranger can leave
+here is bounded, and not where the allowed names stand (10); whatever changes the rules
+empties it in the same step. Time is an argument (monotonic seconds).
 """
 
 from __future__ import annotations
 
-import string
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from dynallow.policy.names import to_text
+from dynallow.policy.names import ROOT, to_text
 from dynallow.policy.verdict import FILTERED, Verdict
 from dynallow.resolver.local import DENIAL_TTL_S
+from dynallow.wire.names import LABEL_MAX
 from dynallow.wire.numbers import HEADER_SIZE
 from dynallow.wire.question import Question
 
 KEPT_MAX: Final = 4096
 _ID: Final = 2
-_SIZE: Final = HEADER_SIZE - _ID  # where the first label's length stands
-_LABEL: Final = _SIZE + 1
+_NAME: Final = HEADER_SIZE - _ID
 _OPT_SIZE: Final = 11  # of one without options
-# In a reason's text all others are escaped, which changes its length.
-_UNESCAPED: Final = string.ascii_letters.encode() + string.digits.encode() + b"_-"
+_STEPS: Final = range(6)  # labels before the part that is looked for: more would cost more than the road
 
 
 class _Kin(NamedTuple):
@@ -39,20 +37,19 @@ class _Kin(NamedTuple):
     asked: bytes
     head: bytes
     tail: bytes
-    """What follows the question section; with EDNS only as far as to where the reason names the label."""
-    named: bytes
+    """What follows the question section; with EDNS only as far as to where the reason says the name."""
+    named: str
     """With EDNS the rest of the name in the reason, which ends the reply; else empty."""
 
 
 class Denials:
-    """Replies by their questions, and their parts by the first label's length and all that follows it."""
+    """Replies by their questions, and their parts by the question's length and what its name ends in."""
 
     def __init__(self, size: int = KEPT_MAX) -> None:
         self.size = size
         self._denied: dict[bytes, bytes] = {}
         self._filtered: dict[bytes, bytes] = {}
-        # A table for each value of the length byte; those of no label's length stay empty.
-        self._kin: tuple[dict[bytes, _Kin], ...] = tuple({} for _ in range(256))
+        self._kin: dict[int, dict[bytes, _Kin]] = {}
         self._parts = 0
         self._until = 0.0
 
@@ -67,7 +64,8 @@ class Denials:
         Returns the other slots, and in how many the type is filtered, not the name denied.
         """
         if now >= self._until:
-            self.clear()
+            self._denied.clear()
+            self._filtered.clear()
             self._until = now + DENIAL_TTL_S
         denied, filtered = self._denied, self._filtered
         others: list[int] = []
@@ -85,20 +83,32 @@ class Denials:
 
     def _by_kin(self, question: bytes) -> bytes | None:
         """The reply put together, and kept."""
+        table = self._kin.get(len(question))
+        if table is None:
+            return None
+        start = _NAME
+        kin = None
         try:
-            size = question[_SIZE]
-            asked, head, tail, named = self._kin[size][question[_LABEL + size :]]
-        except LookupError:
+            for _ in _STEPS:
+                size = question[start]
+                if not 0 < size <= LABEL_MAX:
+                    return None
+                start += size + 1
+                kin = table.get(question[start:])
+                if kin is not None:
+                    break
+        except IndexError:
             return None
-        if question[:_SIZE] != asked:
+        if kin is None or question[:_NAME] != kin.asked:
             return None
+        _, head, tail, named = kin
         if not named:
-            reply = head + question[_SIZE:] + tail
+            reply = head + question[_NAME:] + tail
         else:
-            label = question[_LABEL : _LABEL + size].lower()
-            if label.translate(None, _UNESCAPED):
-                return None
-            reply = b"".join((head, question[_SIZE:-_OPT_SIZE], tail, label, named))
+            text = to_text(question[_NAME:start].lower() + ROOT)
+            if len(text) != start - _NAME - 1:
+                return None  # escapes: the text is longer
+            reply = head + question[_NAME:-_OPT_SIZE] + tail + (text + named).encode()
         if len(self._denied) >= self.size:
             self._denied.clear()
         self._denied[question] = reply
@@ -111,32 +121,34 @@ class Denials:
             return  # options differ from question to question (cookies), other records are anybody's idea
         if len(self) >= self.size:
             self.clear()
-        if verdict.outcome is FILTERED:
-            self._filtered[packet[_ID:]] = body
-            return
-        self._denied[packet[_ID:]] = body
         if verdict.kin:
-            self._put_kin(packet, question, body)
+            self._put_kin(packet, question, verdict.kin, body)
+        elif verdict.outcome is FILTERED:
+            self._filtered[packet[_ID:]] = body
+        else:
+            self._denied[packet[_ID:]] = body
 
-    def _put_kin(self, packet: bytes, question: Question, body: bytes) -> None:
+    def _put_kin(self, packet: bytes, question: Question, kin: int, body: bytes) -> None:
         name = question.name
-        size = name[0]
-        tail, named = body[_SIZE + len(question.section) :], b""
+        tail, named = body[_NAME + len(question.section) :], ""
+        start = 0
+        for _ in _STEPS:
+            start += name[start] + 1
+            if start == kin:
+                break
         if question.edns is not None:
-            label = name[1 : size + 1]
-            named = b"." + to_text(name[size + 1 :]).encode()
-            if label.translate(None, _UNESCAPED) or not tail.endswith(label + named):
-                return  # it is escaped, or the text was cut
-            tail = tail[: -size - len(named)]
-        kin = self._kin[size]
-        before = len(kin)
-        kin[packet[_ID + _LABEL + size :]] = _Kin(packet[_ID:HEADER_SIZE], body[:_SIZE], tail, named)
-        self._parts += len(kin) - before
+            text = to_text(name)
+            if len(text) != len(name) - 2 or not tail.endswith(text.encode()):
+                return  # there are escapes in it, or it was cut
+            tail, named = tail[: -len(text)], text[start - 1 :]
+        table = self._kin.setdefault(len(packet) - _ID, {})
+        before = len(table)
+        table[packet[HEADER_SIZE + start :]] = _Kin(packet[_ID:HEADER_SIZE], body[:_NAME], tail, named)
+        self._parts += len(table) - before
 
     def clear(self) -> None:
         """Forget everything."""
         self._denied.clear()
         self._filtered.clear()
-        for kin in self._kin:
-            kin.clear()
+        self._kin.clear()
         self._parts = 0

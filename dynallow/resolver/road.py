@@ -297,10 +297,10 @@ class Road:
 
     def _deny(self, asked: Asked) -> bytes:
         packet, question, udp, verdict = asked
-        reply = local.denial(question, verdict, self.terms.denied, asked.max_size)
+        body = local.denial(question, verdict, self.terms.denied, asked.max_size)
         if udp:
-            self.denials.put(packet, question, verdict, reply.body)
-        return packet[:2] + reply.body
+            self.denials.put(packet, question, verdict, body)
+        return packet[:2] + body
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
