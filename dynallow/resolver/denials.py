@@ -101,7 +101,8 @@ class Denials:
             return None
         if kin is None or question[:_NAME] != kin.asked:
             return None
-        _, head, tail, named = kin
+        asked, head, tail, named = kin
+        label = question[_NAME]
         if not named:
             reply = head + question[_NAME:] + tail
         else:
@@ -109,6 +110,10 @@ class Denials:
             if len(text) != start - _NAME - 1:
                 return None  # escapes: the text is longer
             reply = head + question[_NAME:-_OPT_SIZE] + tail + (text + named).encode()
+            named = text[label:] + named
+        parent = _NAME + 1 + label
+        if start > parent:  # most floods have few parents: found in one step from now on
+            self._keep(table, question[parent:], _Kin(asked, head, tail, named))
         if len(self._denied) >= self.size:
             self._denied.clear()
         self._denied[question] = reply
@@ -142,9 +147,16 @@ class Denials:
                 return  # there are escapes in it, or it was cut
             tail, named = tail[: -len(text)], text[start - 1 :]
         table = self._kin.setdefault(len(packet) - _ID, {})
-        before = len(table)
-        table[packet[HEADER_SIZE + start :]] = _Kin(packet[_ID:HEADER_SIZE], body[:_NAME], tail, named)
-        self._parts += len(table) - before
+        self._keep(
+            table, packet[HEADER_SIZE + start :], _Kin(packet[_ID:HEADER_SIZE], body[:_NAME], tail, named)
+        )
+
+    def _keep(self, table: dict[bytes, _Kin], ending: bytes, kin: _Kin) -> None:
+        if self._parts >= self.size:
+            self._kin.clear()
+            self._parts = 0
+        table[ending] = kin
+        self._parts += 1
 
     def clear(self) -> None:
         """Forget everything."""

@@ -85,6 +85,13 @@ def test_fill_ends_of_packets_and_names_run_out_are_left_to_the_road(denials: De
     assert fill(denials, lying, packet[:12] + bytes(len(packet) - 12))[1] == [0, 1]
 
 
+@pytest.mark.parametrize("name", [b"\x40" + b"x" * 64, b"\0\x3f" + b"x" * 63, b"\0\0" + b"\x3e" + b"x" * 62])
+def test_fill_bytes_before_that_are_no_labels_are_left_to_the_road(denials: Denials, name: bytes) -> None:
+    packet = question("a" * 31 + "." + "b" * 32 + ".net")
+    put(denials, packet)
+    assert fill(denials, packet[:12] + name + packet[12 + len(name) :])[1] == [0]
+
+
 def test_fill_name_beside_an_allowed_one_is_given_to_itself_alone(denials: Denials) -> None:
     put(denials, question("bad.example.org"))
     assert fill(denials, question("bad.example.org"), question(DEB), question("abc.example.org"))[1] == [1, 2]
