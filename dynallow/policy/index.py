@@ -23,6 +23,7 @@ from dynallow.policy.patterns import STAR, Pattern
 
 RuleSet = tuple[int, ...]
 NONE: RuleSet = ()
+_UNDERSCORE = ord("_")
 # (label's place from the right, characters before the `*`, characters after it)
 Shape = tuple[tuple[int, int, int], ...]
 
@@ -70,7 +71,7 @@ class Table:
     def find(self, name: Name) -> RuleSet:
         """The rules whose entry has exactly as many labels as `name`, and fits it."""
         found = self.literal.get(name, NONE)
-        if self.shaped and (hit := self._find_shaped(labels(name))):
+        if self.shaped and (hit := self.find_shaped(labels(name))):
             found = union(found, hit)
         return found
 
@@ -85,13 +86,18 @@ class Table:
             if hit is not None and hit is not found:
                 found = union(found, hit)
             offset += name[offset] + 1
-        if self.shaped:
-            parts = labels(name)
-            for count in range(1, len(parts)):
-                found = union(found, self._find_shaped(parts[-count:]))
+        return union(found, self.find_shaped_ancestors(labels(name))) if self.shaped else found
+
+    def find_shaped_ancestors(self, parts: tuple[bytes, ...]) -> RuleSet:
+        """The rules with a wildcard entry for a proper ancestor; costs a shape, not a label of `parts`."""
+        found = NONE
+        for count in self.shaped:
+            if count < len(parts):
+                found = union(found, self.find_shaped(parts[-count:]))
         return found
 
-    def _find_shaped(self, parts: tuple[bytes, ...]) -> RuleSet:
+    def find_shaped(self, parts: tuple[bytes, ...]) -> RuleSet:
+        """The rules with a wildcard entry of as many labels that fits."""
         found = NONE
         for shape, entries in self.shaped.get(len(parts), {}).items():
             key = mask(parts, shape)
@@ -103,7 +109,7 @@ class Table:
 class Index:
     """Patterns with their rules; filled once, then only read."""
 
-    __slots__ = ("_sets", "below", "count", "deep", "exact")
+    __slots__ = ("_sets", "_wild", "below", "count", "deep", "exact")
 
     def __init__(self) -> None:
         self.exact = Table()  # patterns that match a name of their own length
@@ -111,13 +117,53 @@ class Index:
         self.below = Table()  # names with something listed below them
         self.count = 0
         self._sets: dict[RuleSet, RuleSet] = {}
+        self._wild: set[Name] = set()  # what stands behind the last label with a wildcard, of each pattern
 
     def match(self, name: Name) -> RuleSet:
         """The rules that list `name`."""
-        found = self.exact.find(name) if self.exact.shaped else self.exact.literal.get(name, NONE)
-        if (self.deep.literal or self.deep.shaped) and (hit := self.deep.find_ancestors(name)):
-            found = union(found, hit)
-        return found
+        return self.look_up(name)[0]
+
+    def look_up(self, name: Name) -> tuple[RuleSet, int]:
+        """The rules that list `name`, and where in it the first ancestor begins that none is listed below.
+
+        First from the root downwards; 0 is the name itself, -1 stands for none, and for "wildcards
+        are listed there". Goes down no further than there: what a name has more labels costs a step
+        each, not a look-up.
+        """
+        starts = []
+        pos = 0
+        while size := name[pos]:
+            starts.append(pos)
+            pos += size + 1
+        wild = self._wild
+        if wild and ROOT in wild:
+            return self._match_wild(name), -1
+        below, deep = self.below.literal, self.deep.literal
+        found = NONE
+        for at in reversed(starts):
+            ancestor = name[at:]
+            if ancestor not in below:
+                return (found if at else union(found, self.exact.literal.get(name, NONE))), at
+            if wild and ancestor in wild:
+                return self._match_wild(name), -1
+            if at and (hit := deep.get(ancestor)):
+                found = union(found, hit)
+        return union(found, self.exact.literal.get(name, NONE)), -1
+
+    def _match_wild(self, name: Name) -> RuleSet:
+        parts = labels(name)
+        return union(
+            union(self.exact.literal.get(name, NONE), self.exact.find_shaped(parts)),
+            self.deep.find_ancestors(name),
+        )
+
+    def is_bare(self, name: Name) -> bool:
+        """Whether nothing but the name's ancestors can list what is below `name`.
+
+        To be asked of what `look_up` stopped at: neither that name itself is listed nor is it one
+        that SRV questions are asked below ("_tcp.NAME").
+        """
+        return name[1] != _UNDERSCORE and name not in self.exact.literal
 
     def match_all_below(self, name: Name) -> RuleSet:
         """The rules that list every name below `name`."""
@@ -150,6 +196,8 @@ class Index:
         while shape_of(parts[first:]):
             self._put(self.below, parts[first:], rule)
             first += 1
+        if shape_of(parts):
+            self._wild.add(to_wire(parts[first:], ""))
         self._climb(to_wire(parts[first:], ""), rule, self._intern((rule,)))
 
     def add_names(self, rule: int, names: Iterable[Name]) -> None:

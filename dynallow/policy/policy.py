@@ -18,7 +18,7 @@ from dynallow.policy.patterns import Pattern
 from dynallow.policy.rrtypes import DEFAULT_TYPES, SRV, is_data_type, type_text
 from dynallow.policy.rules import Network, Rule
 from dynallow.policy.tracing import trace
-from dynallow.policy.verdict import UNLISTED, UNLISTED_ABOVE, Outcome, RuleTrace, Verdict
+from dynallow.policy.verdict import UNLISTED, UNLISTED_ABOVE, UNLISTED_BELOW, Outcome, RuleTrace, Verdict
 from dynallow.units import PortRange
 
 _UNDERSCORE = ord("_")
@@ -41,11 +41,12 @@ class Policy:
 
     def decide(self, name: Name, qtype: int, wall: float) -> Verdict:
         """Whether `name` may be asked for with `qtype` at wall-clock time `wall` (epoch seconds)."""
-        found = self.listed.match(name)
+        found, bare = self.listed.look_up(name)
+        if bare > 0 and not found and self.listed.is_bare(name[bare:]):
+            return UNLISTED_BELOW[bare]  # nearly every name that a stranger thinks up
         if qtype == SRV and (service_of := service_parent(name)):
             found = union(found, self.listed.match(service_of))
         if not found:
-            # Nearly every name that a stranger thinks up ends here, looked up twice and no more.
             above = self.listed.lists_below_unlisted(name) or name[1:2] == b"_"
             return UNLISTED_ABOVE if above and self._names_below(name, wall) else UNLISTED
         kept = self._without_excepted(name, qtype, found) if self.excepted.count else found

@@ -29,6 +29,8 @@ class Verdict(NamedTuple):
     reason: why not; empty when allowed, and when no rule lists the name (`why_not` says so then)
     names_below: an allowed name lies below the denied one (NODATA, not NXDOMAIN: RFC 8020)
     until: when the first of `rules` expires, epoch seconds
+    kin: where in the name an ancestor begins of which the same is said as of each name below it, whatever
+        type is asked for and when; 0: of none
     """
 
     outcome: Outcome
@@ -36,6 +38,7 @@ class Verdict(NamedTuple):
     reason: str = ""
     names_below: bool = False
     until: float | None = None
+    kin: int = 0
 
     def why_not(self, name: Name) -> str:
         """The reason for denying `name`, for EDE and the user."""
@@ -44,6 +47,7 @@ class Verdict(NamedTuple):
 
 # One for all: nothing is made for a name that a stranger thinks up, unless somebody asks why.
 UNLISTED = Verdict(DENIED)
+UNLISTED_BELOW = tuple(Verdict(DENIED, kin=start) for start in range(256))
 UNLISTED_ABOVE = Verdict(DENIED, names_below=True)
 
 

@@ -1,10 +1,8 @@
 """UDP replies that can be given again as they are, by the question's bytes after its id.
 
-Invariants: what stands here was leased or denied in this generation of the
-policy, and whatever takes a lease or a rule away empties both stores in the same
-step; no reply tells a TTL above what is left (invariant 2); what a flood of
-denied names fills is not where the allowed ones stand (10). Time is an argument
-(monotonic seconds).
+Invariants: what stands here was leased in this generation of the policy, and
+whatever takes a lease or a rule away empties the store in the same step; no reply
+tells a TTL above what is left (invariant 2). Time is an argument (monotonic seconds).
 """
 
 from __future__ import annotations
@@ -13,12 +11,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import Answer
-from dynallow.resolver.local import DENIAL_TTL_S
 from dynallow.wire.render import Template, patch
 
-DENIALS_MAX: Final = 4096
 _ID: Final = 2
 
 
@@ -78,37 +73,3 @@ class HotReplies:
     def clear(self) -> None:
         """Forget everything."""
         self._replies.clear()
-
-
-class Denials:
-    """Local replies, each kept as long as the client itself may keep it."""
-
-    def __init__(self, size: int = DENIALS_MAX) -> None:
-        self.size = size
-        self._denials: OrderedDict[bytes, tuple[float, bytes, Outcome]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._denials)
-
-    def get(self, key: bytes, now: float) -> tuple[bytes, Outcome] | None:
-        """The reply less its id to a question less its own, and whether it was denied or filtered."""
-        denial = self._denials.get(key)
-        if denial is None:
-            return None
-        ends, body, outcome = denial
-        if ends <= now:
-            del self._denials[key]
-            return None
-        return body, outcome
-
-    def put(self, packet: bytes, template: Template, outcome: Outcome, now: float) -> None:
-        """Keep a denial."""
-        key = packet[_ID:]
-        self._denials.pop(key, None)
-        self._denials[key] = (now + DENIAL_TTL_S, template.body, outcome)
-        if len(self._denials) > self.size:
-            self._denials.popitem(last=False)
-
-    def clear(self) -> None:
-        """Forget everything."""
-        self._denials.clear()

@@ -73,8 +73,8 @@ def error(ident: int, flags: int, rcode: int, section: bytes, edns: Edns | None)
 
 def denial(
     question: Question, verdict: Verdict, denied: Literal["nxdomain", "refused"], max_size: int
-) -> Template:
-    """The reply to a question that the policy does not allow, with the reason (RFC 8914).
+) -> bytes:
+    """The reply, less its id, to a question that the policy does not allow, with the reason (RFC 8914).
 
     A filtered type, and an ancestor of an allowed name, are NODATA: NXDOMAIN
     would deny the names below as well (RFC 8020).
@@ -86,9 +86,9 @@ def denial(
     if edns is not None:  # else there is no place for a reason, and none need be put into words
         ede = (_EDE_FILTERED if filtered else _EDE_BLOCKED, verdict.why_not(question.name))
         opt = render_opt(rcode, edns.do, ede)
-    reply = render_denial(question.section, question.flags, rcode, soa, opt)
-    if len(reply.body) + 2 <= max_size:
-        return reply
+    body = render_denial(question.section, question.flags, rcode, soa, opt)
+    if len(body) + 2 <= max_size:
+        return body
     return render(
         question.section,
         flags=question.flags,
@@ -98,7 +98,7 @@ def denial(
         do=question.do,
         ede=ede,
         max_size=max_size,
-    )
+    ).body
 
 
 def servfail(question: Question, ede: tuple[int, str], max_size: int) -> Template:

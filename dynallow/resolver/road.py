@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -34,8 +34,9 @@ from dynallow.resolver import local
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
 from dynallow.resolver.cache import AnswerCache, Key
 from dynallow.resolver.counts import Counts
+from dynallow.resolver.denials import Denials
 from dynallow.resolver.flight import Twins, fail, join, land
-from dynallow.resolver.hot import Denials, HotReplies
+from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.leaser import Leaser
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
@@ -120,6 +121,18 @@ class Road:
         """The reply to a client's packet; None for silence."""
         met = self.meet(packet, udp)
         return await self.answer(met) if isinstance(met, Asked) else met
+
+    def repeat(
+        self, questions: Sequence[bytes], replies: list[bytes | None], slots: list[int], now: float
+    ) -> list[int]:
+        """Put what `meet` would say again in those of `slots` where it is known; returns the others.
+
+        Of UDP questions; they and the replies are less their ids.
+        """
+        others, filtered = self.denials.fill(questions, replies, slots, now)
+        self.counts.filtered += filtered
+        self.counts.denied += len(slots) - len(others) - filtered
+        return others
 
     def meet(self, packet: bytes, udp: bool = True) -> Asked | bytes | None:
         """What needs no waiting: the reply to the malformed, unserved or denied; else what to answer."""
@@ -293,11 +306,11 @@ class Road:
         return packet[:2] + reply.body
 
     def _deny(self, asked: Asked) -> bytes:
-        verdict = asked.verdict
-        reply = local.denial(asked.question, verdict, self.terms.denied, asked.max_size)
-        if asked.udp and asked.may_come_again:
-            self.denials.put(asked.packet, reply, verdict.outcome, self.clock())
-        return asked.packet[:2] + reply.body
+        packet, question, udp, verdict = asked
+        body = local.denial(question, verdict, self.terms.denied, asked.max_size)
+        if udp:
+            self.denials.put(packet, question, verdict, body)
+        return packet[:2] + body
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from dynallow.policy.verdict import FILTERED
 from dynallow.resolver.mmsg import Datagrams
 from dynallow.resolver.road import Asked, Road
 from dynallow.units import Endpoint
@@ -55,11 +54,10 @@ class UdpListener:
             road.counts.hot += len(replies)
             datagrams.reply(replies)
             return
-        road.counts.hot += len(replies) - replies.count(None)
+        unanswered = [slot for slot, reply in enumerate(replies) if reply is None]
+        road.counts.hot += len(replies) - len(unanswered)
         passing = []
-        for slot, reply in enumerate(replies):
-            if reply is not None or self._deny(questions, replies, slot, now):
-                continue
+        for slot in road.repeat(questions, replies, unanswered, now):
             met = road.tasks.attempt(road.meet, datagrams.datagram(slot))
             if isinstance(met, Asked):
                 passing.append((met, datagrams.sender(slot)))
@@ -68,18 +66,6 @@ class UdpListener:
         datagrams.reply(replies)
         for asked, sender in passing:
             road.tasks.begin(self._answer(asked, sender))
-
-    def _deny(self, questions: list[bytes], replies: list[bytes | None], slot: int, now: float) -> bool:
-        """Put a denial that was given before in its place; False when there is none."""
-        denial = self._road.denials.get(questions[slot], now)
-        if denial is None:
-            return False
-        replies[slot], outcome = denial
-        if outcome is FILTERED:
-            self._road.counts.filtered += 1
-        else:
-            self._road.counts.denied += 1
-        return True
 
     async def _answer(self, asked: Asked, sender: bytes) -> None:
         self._datagrams.send(await self._road.answer(asked), sender)

@@ -19,9 +19,11 @@ from dynallow.wire.rdata import check_options
 _header: Final = struct.Struct(">6H").unpack_from
 _two_words: Final = struct.Struct(">HH").unpack_from
 _fixed: Final = struct.Struct(">HHIH").unpack_from
+_opt: Final = struct.Struct(">HI").unpack_from
 _new: Final = tuple.__new__  # what Question(...) calls in the end, at half the price
 _ADDITIONALS_MAX: Final = 16  # OPT, TSIG, SIG(0); 64 KiB of them would keep everybody else waiting
 _OPT_START: Final = b"\0\0\x29"  # root owner, type 41
+_NO_OPTIONS: Final = b"\0\0"
 
 
 class Edns(NamedTuple):
@@ -128,7 +130,12 @@ def parse_question(packet: bytes) -> Question:
         qtype, qclass = _two_words(packet, pos)
         pos += 4
         section = packet[HEADER_SIZE:pos]
-        if additionals:
+        if additionals == 1 and packet.startswith(_OPT_START, pos) and packet[pos + 9 :] == _NO_OPTIONS:
+            # As below, at half the price: OPT without options is all that most questions bring.
+            rclass, ttl = _opt(packet, pos + 3)
+            edns = _new(Edns, (ttl >> 16 & 0xFF, rclass, ttl & DO != 0, b""))
+            pos += 11
+        elif additionals:
             edns, pos = _read_additional(packet, pos, additionals)
         if pos != len(packet):
             raise WireError(f"{len(packet) - pos} bytes after the last section")

@@ -6,7 +6,7 @@ is relayed; one that does not fit is empty with TC set, never cut somewhere; a
 patched TTL only ever goes down.
 
 A reply is rendered once and kept as a `Template`; each later client gets it
-with the TTLs lowered (`patch`) behind his own id, at a tenth of the cost.
+with the TTLs lowered (`patch`) behind his own id.
 """
 
 from __future__ import annotations
@@ -26,8 +26,6 @@ _fixed: Final = struct.Struct(">HHIH").pack
 _opt: Final = struct.Struct(">BHHBBHH").pack
 _opt_ede: Final = struct.Struct(">BHHBBHHHHH").pack
 _ttl: Final = struct.Struct(">I").pack_into
-_read_ttl: Final = struct.Struct(">I").unpack_from
-_new: Final = tuple.__new__  # what Template(...) calls in the end, at half the price
 
 _POINTER: Final = 0xC000
 _REACH: Final = 0x4000  # a pointer has 14 bits
@@ -36,6 +34,7 @@ _SECTION: Final = n.HEADER_SIZE - 2  # where the question section begins in a bo
 _EDE: Final = 15  # option code (RFC 8914)
 # With the longest question and OPT the whole still fits 512 bytes.
 EDE_TEXT_MAX: Final = 200
+_new: Final = tuple.__new__  # what Template(...) calls in the end, at half the price
 _OPT_PLAIN: Final = _opt(0, n.OPT, n.UDP_SAFE, 0, 0, 0, 0)
 _OPT_DO: Final = _opt(0, n.OPT, n.UDP_SAFE, 0, 0, n.DO, 0)
 
@@ -103,18 +102,14 @@ def beside_question(rtype: int, ttl: int, rdata: bytes) -> bytes:
     return _pointer_and_fixed(_POINTER | n.HEADER_SIZE, rtype, n.CLASS_IN, ttl, len(rdata)) + rdata
 
 
-def render_denial(section: bytes, flags: int, rcode: int, soa: bytes, opt: bytes) -> Template:
-    """What `render` makes of a denial: `soa` from `beside_question`, `opt` from `render_opt`, or nothing.
+def render_denial(section: bytes, flags: int, rcode: int, soa: bytes, opt: bytes) -> bytes:
+    """The body that `render` makes of a denial: `soa` from `beside_question`, `opt` from `render_opt`.
 
     For the flood of names that a stranger thinks up: nothing is looked up or measured, so whether
     it fits is for the caller to see.
     """
     flags = flags & _ECHOED | n.QR | n.RA | rcode & 0xF
-    body = _head(flags, 1, 0, 1 if soa else 0, 1 if opt else 0) + section + soa + opt
-    if not soa:
-        return Template(body, (), ())
-    at = _SECTION + len(section) + 6  # behind pointer, type and class
-    return _new(Template, (body, (at,), _read_ttl(soa, 6)))
+    return _head(flags, 1, 0, 1 if soa else 0, 1 if opt else 0) + section + soa + opt
 
 
 def _render_records(

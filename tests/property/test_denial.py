@@ -73,5 +73,5 @@ def test_denial_of_any_question_is_what_render_makes(
         ede=(17 if outcome is Outcome.FILTERED else 15, verdict.why_not(name)),
         max_size=size,
     )
-    assert denial(question, verdict, denied, size) == expected
+    assert denial(question, verdict, denied, size) == expected.body
     dns.message.from_wire(b"\0\7" + expected.body)

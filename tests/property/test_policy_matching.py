@@ -6,6 +6,7 @@ over single labels, knows no index and shares no code with it.
 
 from __future__ import annotations
 
+import random
 import re
 
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from dynallow.policy import Outcome, PolicyBuilder, parse_name, parse_pattern, to_text
 from dynallow.policy.index import Index, union
-from dynallow.policy.rrtypes import A
+from dynallow.policy.rrtypes import SRV, A
 
 EXAMPLES = settings(max_examples=150, deadline=None)
 
@@ -177,3 +178,45 @@ def test_decide_label_with_any_bytes_never_passes_for_a_listed_name(raw: list[by
         for top in (b"org", b"com", b"net"):
             name = bytes((len(faked),)) + faked + bytes((len(top),)) + top + b"\0"
             assert policy.decide(name, A, 0.0).outcome is Outcome.DENIED or faked == b"example"
+
+
+@EXAMPLES
+@given(rules, name_text, name_text, st.sampled_from([A, SRV, 16]), st.floats(0.0, 1e9))
+def test_decide_kin_are_told_the_same_whatever_stands_before(
+    drafts: list[tuple[list[str], list[str]]], parts: list[str], others: list[str], qtype: int, wall: float
+) -> None:
+    builder = PolicyBuilder()
+    for number, (patterns, exceptions) in enumerate(drafts):
+        rule = builder.add_rule(f"r{number}", expires_at=5e8 if number else None)
+        for text in patterns:
+            builder.add_pattern(rule, parse_pattern(text))
+        for text in exceptions:
+            builder.add_exception(rule, parse_pattern(text))
+    policy = builder.build()
+    name = wire(parts)
+    verdict = policy.decide(name, A, 0.0)
+    if verdict.kin:
+        assert (verdict.outcome, verdict.reason, verdict.names_below) == (Outcome.DENIED, "", False)
+        for before in (others, ["_x", *others[:1]], ["_x", "_y"], ["_x"]):
+            kin = policy.decide(wire(before)[:-1] + name[verdict.kin :], qtype, wall)
+            assert kin._replace(kin=verdict.kin) == verdict
+            assert kin.kin
+
+
+def test_look_up_gives_what_trying_each_ancestor_gives() -> None:
+    """Many small cases by seed: where wildcards meet names below literal ones is seldom found otherwise."""
+    rng = random.Random(1)
+    labels = ["a", "b", "ab", "ba"]
+    listed = 0
+    for _ in range(8000):
+        index = Index()
+        for number in range(rng.randrange(4)):
+            parts = [rng.choice([*labels, "*", "a*", "*b"]) for _ in range(rng.randrange(1, 4))]
+            text = rng.choice(["", "*.", "."]) + ".".join(parts)
+            if text.strip("*."):
+                index.add(number, parse_pattern(text))
+        name = wire([rng.choice([*labels, "_a"]) for _ in range(rng.randrange(5))])
+        expected = union(index.exact.find(name), index.deep.find_ancestors(name))
+        assert index.match(name) == expected, (name, [*index.exact.shaped, *index.deep.shaped])
+        listed += bool(expected)
+    assert listed > 500

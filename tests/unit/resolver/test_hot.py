@@ -1,4 +1,4 @@
-"""Replies given again as they are: by the packet, never above the time left, each store with its bound."""
+"""Replies given again as they are: by the packet, never above the time left, within a bound."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynallow.policy.names import parse_name
-from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import Answer
-from dynallow.resolver.hot import Denials, HotReplies
-from dynallow.resolver.local import DENIAL_TTL_S
+from dynallow.resolver.hot import HotReplies
 from dynallow.wire.question import parse_question
 from dynallow.wire.render import Template, render
 from dynallow.wire.response import Record
@@ -165,39 +163,3 @@ def test_find_many_gives_each_its_own_or_none() -> None:
     found = hot.find([other[2:], PACKET[2:], b"", PACKET[2:]], 70.0)
     assert [body is not None for body in found] == [False, True, False, True]
     assert hot.find([], 70.0) == []
-
-
-# ---------------------------------------------------------------- denials
-
-DENIAL = Template(b"\x81\x83 denied", (), ())
-
-
-def test_denial_lives_as_long_as_its_own_ttl() -> None:
-    denials = Denials(10)
-    denials.put(PACKET, DENIAL, Outcome.DENIED, 50.0)
-    assert denials.get(PACKET[2:], 49.0 + DENIAL_TTL_S) == (DENIAL.body, Outcome.DENIED)
-    assert denials.get(PACKET[2:], 50.0 + DENIAL_TTL_S) is None
-    assert len(denials) == 0
-
-
-def test_denial_remembers_whether_it_was_filtered() -> None:
-    denials = Denials(10)
-    denials.put(PACKET, DENIAL, Outcome.FILTERED, 50.0)
-    assert denials.get(PACKET[2:], 50.0) == (DENIAL.body, Outcome.FILTERED)
-    assert denials.get(PACKET, 50.0) is None
-
-
-def test_denials_over_the_size_let_the_oldest_go() -> None:
-    denials = Denials(2)
-    packets = [PACKET[:-1] + bytes([number]) for number in range(3)]
-    for packet in packets:
-        denials.put(packet, DENIAL, Outcome.DENIED, 50.0)
-    assert [denials.get(packet[2:], 50.0) is not None for packet in packets] == [False, True, True]
-    assert len(denials) == 2
-
-
-def test_denials_cleared_are_gone() -> None:
-    denials = Denials()
-    denials.put(PACKET, DENIAL, Outcome.DENIED, 50.0)
-    denials.clear()
-    assert denials.get(PACKET[2:], 50.0) is None

@@ -38,8 +38,8 @@ def denied(
     verdict: Verdict, asked: dns.message.Message | None = None, how: str = "nxdomain", size: int = 1232
 ) -> dns.message.Message:
     packet = (asked or query()).to_wire()
-    template = local.denial(parse_question(packet), verdict, how, size)  # type: ignore[arg-type]
-    return dns.message.from_wire(packet[:2] + template.body)
+    body = local.denial(parse_question(packet), verdict, how, size)  # type: ignore[arg-type]
+    return dns.message.from_wire(packet[:2] + body)
 
 
 def explained(message: dns.message.Message) -> tuple[int, str | None]:
