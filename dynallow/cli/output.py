@@ -143,11 +143,16 @@ def styled(blocks: Iterable[Block]) -> Iterator[Line]:
 
 
 def _aligned(table: Table) -> Iterator[str]:
-    """The headings and the rows as lines; a whole column, then a whole line, at one stroke each."""
+    """The headings and the rows as lines, each of them at one stroke.
+
+    Column by column; zip(*rows) would make an iterator for each row, and take twice as long.
+    """
     columns = []
     form = " "
-    for number, column in enumerate(zip(table.headings, *table.rows, strict=True)):
-        cells = column if "".join(column).isprintable() else tuple(map(escape, column))
+    for number, heading in enumerate(table.headings):
+        cells = [heading, *[row[number] for row in table.rows]]
+        if not "".join(cells).isprintable():
+            cells = list(map(escape, cells))
         form += f" %{'' if number in table.right else '-'}{max(map(len, cells))}s "
         columns.append(cells)
     return map(str.rstrip, map(form.__mod__, zip(*columns, strict=True)))

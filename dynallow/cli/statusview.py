@@ -7,8 +7,7 @@ left out rather than shown as zero.
 
 from __future__ import annotations
 
-from functools import lru_cache
-from operator import itemgetter
+from collections.abc import Callable
 
 from dynallow.cli.output import Block, Line, Style, Table
 from dynallow.cli.phrases import listed, plural, since, size_text, users_text
@@ -20,8 +19,6 @@ _MODES: dict[str, tuple[str, Style]] = {
     "observe": ("observe: denials are logged, nothing is blocked", "warn"),
     "unknown": ("unknown", "bad"),
 }
-_COLUMNS = itemgetter("address", "name", "expires_in_s", "packets", "bytes")
-_duration = lru_cache(maxsize=8192)(format_duration)  # thousands of leases, hundreds of texts
 
 
 def status_blocks(report: StatusReport) -> list[Block]:
@@ -82,18 +79,23 @@ def _rule(rule: RuleReport, known: bool) -> list[Block]:
     blocks: list[Block] = [Line(_rule_head(rule) if known else f"rule {rule['rule']}", "bold")]
     if not rule["leases"]:
         return [*blocks, Line("  no leases")]
-    addresses, names, left, packets, octets = zip(*map(_COLUMNS, rule["leases"]), strict=True)
-    cells = (addresses, names, map(_time_left, left), map(str, packets), map(size_text, octets))
-    rows = list(zip(*cells, strict=True))
+    leases = rule["leases"]
+    columns = (
+        [lease["address"] for lease in leases],
+        [lease["name"] for lease in leases],
+        _each([int(lease["expires_in_s"]) for lease in leases], format_duration),
+        _each([lease["packets"] for lease in leases], str),
+        _each([lease["bytes"] for lease in leases], size_text),
+    )
+    rows = list(zip(*columns, strict=True))
     headings = ("address", "name", "time left", "packets", "bytes")
     return [*blocks, Table(headings, rows, frozenset((2, 3, 4)))]
 
 
-def _time_left(seconds: float) -> str:
-    whole = int(seconds)
-    if whole >= 3600 and whole % 3600 >= 60:
-        whole -= whole % 60  # beside hours and minutes no seconds are shown
-    return _duration(whole)
+def _each(numbers: list[int], text: Callable[[int], str]) -> list[str]:
+    """The text of each number, made once for those that are equal: of 100,000 leases most are."""
+    texts = {number: text(number) for number in set(numbers)}
+    return [texts[number] for number in numbers]
 
 
 def _rule_head(rule: RuleReport) -> str:

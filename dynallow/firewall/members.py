@@ -18,13 +18,15 @@ import errno
 import socket
 import time
 from collections.abc import Generator, Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from dynallow.firewall.burst import Burst
 from dynallow.firewall.elements import DumpPart, Lookup, Member, dump_request, parse_dump
 from dynallow.firewall.netlink import open_socket, translate
 from dynallow.firewall.ruleset import Family, set_name
-from dynallow.lease.ledger import Ledger
+
+if TYPE_CHECKING:
+    from dynallow.firewall.burst import Burst
+    from dynallow.lease.ledger import Ledger
 
 LARGE = 16_384
 """Members from which on looking up is cheaper than a dump."""
@@ -101,14 +103,18 @@ def _looked_up(
     Those that were found, and those that may have lapsed without being
     collected. 0: the kernel does not have what the ledger says it has.
     """
+    from dynallow.firewall.burst import Burst  # not for `status` without an agent: ctypes takes 5 ms to load
+
     uncollected = 0
     burst = Burst(_AT_ONCE + 1, Lookup.SLOT)
     with open_socket() as sock:
-        addresses = [address for address in ledger.addresses(rule) if len(address) == size]
+        addresses = ledger.addresses(rule)
         for start in range(0, len(addresses), _AT_ONCE):
             now = time.monotonic()
             asked = []
             for address in addresses[start : start + _AT_ONCE]:
+                if len(address) != size:
+                    continue
                 deadline = ledger.deadline(rule, address)
                 if deadline > now:
                     asked.append(address)
