@@ -14,7 +14,8 @@ from dynallow.control.schema import LeaseReport, QuestionCounts, RuleReport, Sta
 from dynallow.errors import ControlError, DynallowError, KernelError
 
 if TYPE_CHECKING:
-    from dynallow.firewall.inspect import SetMember, TableView
+    from dynallow.firewall.inspect import TableView
+    from dynallow.firewall.members import SetMember
 
 
 def read_kernel_status(why: ControlError, rule: str | None) -> StatusReport:

@@ -13,8 +13,8 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Literal, NamedTuple, cast
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -65,6 +65,9 @@ def _json(value: object, margin: str) -> Iterator[str]:
     """
     if isinstance(value, dict) and any(map(_is_deep, value.values())):
         entries, brackets = [(f"{json.dumps(key)}: ", inner) for key, inner in value.items()], "{}"
+    elif isinstance(value, list) and _is_flat(value):
+        yield from _flat(value, margin)
+        return
     elif isinstance(value, list) and any(map(_is_container, value)):
         entries, brackets = [("", inner) for inner in value], "[]"
     else:
@@ -76,6 +79,27 @@ def _json(value: object, margin: str) -> Iterator[str]:
         yield from _json(inner, f"{margin}  ")
         lead = f",\n  {margin}"
     yield f"\n{margin}{brackets[1]}"
+
+
+def _flat(objects: list[dict[str, object]], margin: str) -> Iterator[str]:
+    """A line each, a thousand encoded together: one at a time costs four times as much.
+
+    What stands between two of them stands in no text: there a quote has a backslash before it.
+    """
+    lead = f"[\n  {margin}"
+    for start in range(0, len(objects), _TOGETHER):
+        text = json.dumps(objects[start : start + _TOGETHER])
+        yield lead + text[1:-1].replace('}, {"', f'}},\n  {margin}{{"')
+        lead = f",\n  {margin}"
+    yield f"\n{margin}]"
+
+
+def _is_flat(values: list[object]) -> bool:
+    """Objects that hold no others, nor lists."""
+    if not values or set(map(type, values)) != {dict}:
+        return False
+    inner = chain.from_iterable(map(dict.values, cast(list[dict[str, object]], values)))
+    return set(map(type, inner)).isdisjoint((dict, list))
 
 
 def _is_container(value: object) -> bool:
@@ -100,7 +124,11 @@ def show(blocks: Iterable[Block]) -> None:
 
 def plain(blocks: Iterable[Block]) -> Iterator[str]:
     """The blocks as lines of plain text."""
-    return (line.text for line in styled(blocks))
+    for block in blocks:
+        if isinstance(block, Line):
+            yield escape(block.text)
+        else:
+            yield from _aligned(block)
 
 
 def styled(blocks: Iterable[Block]) -> Iterator[Line]:
@@ -109,19 +137,25 @@ def styled(blocks: Iterable[Block]) -> Iterator[Line]:
         if isinstance(block, Line):
             yield Line(escape(block.text), block.style)
         else:
-            heading, *rows = _columns(block)
-            yield Line(heading, "dim")
-            yield from map(Line, rows)
+            lines = _aligned(block)
+            yield Line(next(lines), "dim")
+            yield from map(Line, lines)
 
 
-def _columns(table: Table) -> list[str]:
+def _aligned(table: Table) -> Iterator[str]:
+    """The headings and the rows as lines, each of them at one stroke.
+
+    Column by column; zip(*rows) would make an iterator for each row, and take twice as long.
+    """
     columns = []
-    for number, column in enumerate(zip(table.headings, *table.rows, strict=True)):
-        cells = column if "".join(column).isprintable() else tuple(map(escape, column))
-        width = max(map(len, cells))
-        pad = str.rjust if number in table.right else str.ljust
-        columns.append([pad(cell, width) for cell in cells])
-    return [f"  {'  '.join(row)}".rstrip() for row in zip(*columns, strict=True)]
+    form = " "
+    for number, heading in enumerate(table.headings):
+        cells = [heading, *[row[number] for row in table.rows]]
+        if not "".join(cells).isprintable():
+            cells = list(map(escape, cells))
+        form += f" %{'' if number in table.right else '-'}{max(map(len, cells))}s "
+        columns.append(cells)
+    return map(str.rstrip, map(form.__mod__, zip(*columns, strict=True)))
 
 
 def _has_colour() -> bool:

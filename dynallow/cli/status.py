@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from operator import itemgetter
 from typing import cast
 
 from dynallow.cli.connect import client, socket_argument
@@ -58,7 +59,7 @@ def read_status(args: Namespace) -> StatusReport:
 
         report = read_kernel_status(error, args.rule)
     for rule in report["rules"]:  # sorted here: it would hold up the agent's loop
-        rule["leases"].sort(key=lambda lease: -lease["expires_in_s"])
+        rule["leases"].sort(key=itemgetter("expires_in_s"), reverse=True)
     return report
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import cast
 
 from aiohttp import web
@@ -26,7 +26,7 @@ from dynallow.units import PortRange, parse_port
 
 _UID_MAX = 2**32 - 2  # the last one is "nobody said" to the kernel
 _JSON = "application/json"
-_CHUNK = 16 * 1024
+_CHUNK = 64 * 1024
 Answer = Mapping[str, object] | web.Response
 Verb = Callable[[web.BaseRequest], Awaitable[Answer]]
 
@@ -88,7 +88,7 @@ class Routes:
         except DynallowError as error:
             answer = _refusal(error)
         connection.expect_within(self._limits.write_s)
-        return answer if isinstance(answer, web.Response) else await _send(request, answer)
+        return answer if isinstance(answer, web.Response) else await _send(request, answer, self._limits)
 
     def _find(self, request: web.BaseRequest) -> Verb:
         method, verb = self._table.get(request.path, ("", None))
@@ -150,18 +150,36 @@ def _user(words: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-async def _send(request: web.BaseRequest, answer: Mapping[str, object]) -> web.StreamResponse:
+async def _send(request: web.BaseRequest, answer: Mapping[str, object], limits: Limits) -> web.StreamResponse:
+    """The answer as it is made, in a thread, and no faster than the client takes it.
+
+    So neither the loop waits, nor does an answer of any length take memory or a
+    thread while its client is slow; and that a client may be for `write_s` in all.
+    """
+    connection = cast(Connection, request.protocol)
     response = web.StreamResponse(headers={"Content-Type": _JSON})
     response.force_close()
-    await response.prepare(request)
-    pending, size = [], 0
-    for piece in pieces(dict(answer)):
-        pending.append(piece)
-        size += len(piece)
-        if size > _CHUNK:
-            await response.write("".join(pending).encode("ascii"))
-            pending, size = [], 0
-            await asyncio.sleep(0)  # the questions of the meantime go first
-    await response.write("".join(pending).encode("ascii"))
+    left, left_s = pieces(dict(answer)), limits.write_s
+    loop = asyncio.get_running_loop()
+    while chunk := await asyncio.to_thread(_some, left):
+        began = loop.time()
+        connection.expect_within(left_s)
+        if not response.prepared:
+            await response.prepare(request)
+        await response.write(chunk)
+        connection.expect_within(None)
+        left_s -= loop.time() - began
+    connection.expect_within(left_s)
     await response.write_eof()
     return response
+
+
+def _some(left: Iterator[str]) -> bytes:
+    """The next pieces; none at the end."""
+    some, size = [], 0
+    for piece in left:
+        some.append(piece)
+        size += len(piece)
+        if size > _CHUNK:
+            break
+    return "".join(some).encode("ascii")

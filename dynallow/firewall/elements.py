@@ -11,6 +11,7 @@ BATCH_BEGIN, messages, BATCH_END; the kernel applies all of it or nothing.
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -256,7 +257,7 @@ def _attributes(data: bytes, offset: int, end: int) -> Iterator[tuple[int, int, 
         offset += (length + 3) & ~3
 
 
-def _layout(address: int) -> tuple[struct.Struct, list[bytes]]:
+def _layout(address: int) -> tuple[struct.Struct, tuple[bytes, ...]]:
     """How our own elements come back, and the headers that stand between the values.
 
     The kernel does not mark what it nests, nor does it change the order.
@@ -264,29 +265,32 @@ def _layout(address: int) -> tuple[struct.Struct, list[bytes]]:
     key = _ATTR.pack(8 + address, _ELEM_KEY) + _ATTR.pack(4 + address, 1)
     counter = _ATTR.pack(44, _ELEM_EXPR) + _attr(1, b"counter\0") + _ATTR.pack(28, 2) + _ATTR.pack(12, 1)
     rest = (_ATTR.pack(12, 2), _ATTR.pack(12, _ELEM_TIMEOUT), _ATTR.pack(12, _ELEM_EXPIRATION))
-    return struct.Struct(f">8s{address}s24sQ4sQ4s8x4sQ"), [key, counter, *rest]
+    return struct.Struct(f">8s{address}s24sQ4sQ4s8x4sQ"), (key, counter, *rest)
 
 
 _LAYOUTS = (_layout(4), _layout(16))
+_new = tuple.__new__  # what Member(...) calls in the end, at half the price
 
 
 def _usual_member(data: bytes, offset: int, end: int) -> Member | None:
-    """An element of ours, read at one stroke (2 µs instead of 12); None where it is laid out otherwise."""
+    """An element of ours, read at one stroke (1 µs instead of 12); None where it is laid out otherwise."""
     for layout, heads in _LAYOUTS:
-        size = layout.size
-        if end - offset < size:
+        after = offset + layout.size
+        if end < after:
             return None
         key, address, counter, octets, second, packets, timeout, expiration, expires_ms = layout.unpack_from(
             data, offset
         )
-        if [key, counter, second, timeout, expiration] == heads:
+        if (key, counter, second, timeout, expiration) == heads:
             comment = ""
-            if end - offset > size:
-                length, kind = _ATTR.unpack_from(data, offset + size)
-                if kind != _ELEM_USERDATA or offset + size + length > end:
+            if end > after:
+                size = data[after + 5] if end - after > _USERDATA.size else 0
+                last = after + _USERDATA.size + size - 1
+                head = (_USERDATA.size + size, _ELEM_USERDATA, _UDATA_COMMENT, size)
+                if not size or last >= end or _USERDATA.unpack_from(data, after) != head or data[last]:
                     return None
-                comment = _comment(data[offset + size + 4 : offset + size + length])
-            return Member(address, expires_ms, comment, packets, octets)
+                comment = str(data[after + _USERDATA.size : last], "ascii", "replace")
+            return _new(Member, (address, expires_ms, comment, packets, octets))
     return None
 
 
@@ -326,3 +330,51 @@ def _counter(data: bytes, offset: int, end: int) -> tuple[int, int]:
                 elif inner == 2:  # NFTA_COUNTER_PACKETS
                     packets = _BE64.unpack_from(data, first)[0]
     return packets, octets
+
+
+class Lookup:
+    """Elements of a set asked for by their keys: many in one request, each answered by a message of its own.
+
+    The first one that is not there ends the request, with an error in its stead.
+    """
+
+    SLOT = 512
+    """Replies are read from slots of this size; none of ours is longer, whatever its comment."""
+
+    def __init__(self, set_name: str, address: int) -> None:
+        self._head = _set_head(set_name)
+        key = _KEY_HEADS[address]
+        self._key = _ATTR.pack(4 + len(key) + address, 1 | _NESTED) + key
+        # How ours come back: length and type, the element, its comment's head and size.
+        layout, heads = _layout(address)
+        names = _HEADER.size - 6 + len(self._head) + 8
+        form = f">4s2s{names}x{layout.format[1:]}2x3sB"
+        self._size = struct.calcsize(form)
+        self._slots = struct.Struct(f"{form}{self.SLOT - self._size}x")
+        kind = struct.pack("=H", _NEWSETELEM)
+        self._heads = (kind, *heads, struct.pack("=HB", _ELEM_USERDATA, _UDATA_COMMENT))
+        # By the size of the comment, with the byte that ends it.
+        self._lengths = [struct.pack("=I", self._size - 6 + (6 + size + 3 & ~3)) for size in range(256)]
+
+    def request(self, addresses: list[bytes], sequence: int) -> bytes:
+        """Ask for these, all of them of this set's family."""
+        listed = self._key + self._key.join(addresses)
+        body = self._head + _ATTR.pack(4 + len(listed), _LIST_ELEMENTS) + listed
+        return _message(_GETSETELEM, 0, sequence, body)
+
+    def members(self, slots: bytes) -> tuple[list[Member], int]:
+        """What the slots hold, up to an error, and the errno of that; 0 for none."""
+        members: list[Member] = []
+        heads, lengths, first = self._heads, self._lengths, self._size
+        for at, reply in zip(range(0, len(slots), self.SLOT), self._slots.iter_unpack(slots), strict=True):
+            length, kind, key, address, counter, octets, more, packets, timeout, left, *rest = reply
+            expires_ms, userdata, size = rest
+            if (kind, key, counter, more, timeout, left, userdata) == heads and length == lengths[size]:
+                comment = str(slots[at + first : at + first + size - 1], "ascii", "replace")
+                members.append(_new(Member, (address, expires_ms, comment, packets, octets)))
+            else:
+                part = parse_dump(slots[at : at + self.SLOT])
+                if not part.members:
+                    return members, part.errno or errno.EMSGSIZE
+                members += part.members
+        return members, 0

@@ -20,7 +20,7 @@ from dynallow.firewall.text import Present, PresentChain, PresentSet, SetShape
 _NETLINK_NETFILTER = 12
 _GETCHAIN, _GETSET, _GETOBJ = (10 << 8) | 4, (10 << 8) | 10, (10 << 8) | 19
 _ALL_OF_INET = struct.pack(">BBH", 1, 0, 0)  # nfgenmsg: NFPROTO_INET
-_SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_DESC, _SET_EXPR = 1, 2, 3, 4, 9, 17
+_SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_DESC, _SET_EXPR, _SET_COUNT = 1, 2, 3, 4, 9, 17, 20
 _DESC_SIZE = 1
 _FLAG_ANONYMOUS, _FLAG_TIMEOUT = 0x1, 0x10
 _FAMILIES: dict[int, Family] = {7: 4, 8: 6}  # nft's own numbers for ipv4_addr and ipv6_addr
@@ -43,6 +43,17 @@ def read_present() -> Present:
         PresentChain(_text(one, _CHAIN_NAME), _hook(one)) for one in _list(_GETCHAIN, _CHAIN_TABLE)
     )
     return Present(sets, chains)
+
+
+def read_counts() -> dict[str, int | None]:
+    """How many elements each set has, lapsed ones that are not yet collected included.
+
+    None from a kernel that does not tell: before 6.16 or thereabouts.
+    """
+    return {
+        _text(one, _SET_NAME): _number(one, _SET_COUNT) if _SET_COUNT in one else None
+        for one in _list(_GETSET, _SET_TABLE)
+    }
 
 
 def read_policy(chain: str) -> str | None:

@@ -221,6 +221,10 @@ class Ledger:
 
     # ------------------------------------------------------------ looking
 
+    def addresses(self, rule: str) -> list[bytes]:
+        """Of a rule's leases, lapsed and not yet swept ones included; at one stroke, for other threads."""
+        return list(self._leases.get(rule, ()))
+
     def leases(self, now: float) -> Iterator[tuple[str, bytes, Lease]]:
         """Every live lease as (rule, address, lease)."""
         for rule, leases in self._leases.items():

@@ -11,7 +11,8 @@ import pytest
 
 from dynallow.firewall import load
 from dynallow.firewall.addresses import read_addresses
-from dynallow.firewall.inspect import read_members, read_table
+from dynallow.firewall.inspect import read_table
+from dynallow.firewall.members import read_members
 from dynallow.firewall.present import read_denied, read_policy, read_present
 from tests.golden.cases import build
 from tests.lab.namespace import Namespace

@@ -1,37 +1,49 @@
-"""The status report: the agent's own view beside the kernel's sets."""
+"""The status report: the agent's own view beside the kernel's sets.
+
+The leases are read while the report is sent, a part at a time, in a thread: for
+100,000 of them that takes a second. What goes wrong meanwhile is told at the
+report's end, among the warnings.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
+from json.encoder import encode_basestring_ascii as quoted
+from socket import AddressFamily, inet_ntop
 from typing import NamedTuple, cast
 
 from dynallow import __version__
-from dynallow.control.encode import Encoded
+from dynallow.control.encode import Listed
 from dynallow.control.reports.source import Source, moment, texts
 from dynallow.control.schema import (
     LeaseReport,
     RuleReport,
     StatusReport,
 )
-from dynallow.firewall.inspect import SetMember, read_members
-from dynallow.firewall.present import read_denied
+from dynallow.errors import KernelError, TableMissingError
+from dynallow.firewall.elements import Member
+from dynallow.firewall.members import FAMILIES, Known, read_parts
+from dynallow.firewall.present import read_counts, read_denied
+from dynallow.firewall.ruleset import set_name
 from dynallow.settings import RuleSettings, not_in_force
 
 
 class Held(NamedTuple):
-    """What the kernel holds: leases by rule, and packets and bytes denied."""
+    """What the kernel holds: how many elements by set, and packets and bytes denied."""
 
-    leases: Mapping[str, Encoded]
+    counts: dict[str, int | None]
     denied: tuple[int, int]
 
 
 def read_held(rules: Sequence[str]) -> Held:
-    """From the kernel; for 100,000 leases that takes seconds, so never in the loop's thread.
-
-    Raises KernelError.
-    """
-    return Held({rule: Encoded(map(_lease, read_members(rule))) for rule in rules}, read_denied())
+    """From the kernel. Raises KernelError, where the rules' sets are not there too."""
+    held = Held(read_counts(), read_denied())
+    for name in (set_name(rule, version) for rule in rules for version, _, _ in FAMILIES):
+        if name not in held.counts:
+            raise TableMissingError(f"reading set {name}: it is not there", "dynallow loads it again")
+    return held
 
 
 def status(
@@ -39,7 +51,9 @@ def status(
 ) -> StatusReport:
     """The status report; `held` is None, and `problem` says why, where the kernel could not be read."""
     table = held is not None
-    leases, denied = held or Held({}, (0, 0))
+    denied = held.denied if held is not None else (0, 0)
+    warnings = [*agent.warnings(), *([problem] if problem else [])]
+    known = None if held is None else Known(agent.ledger, held.counts)
     settings, counts = agent.settings, agent.road.counts
     return {
         "agent": {
@@ -81,7 +95,7 @@ def status(
             "stale": counts.stale,
             "servfail": counts.servfail,
         },
-        "rules": [_rule(rule, leases.get(rule.name)) for rule in settings.rules if rule.name in rules],
+        "rules": [_rule(rule, known, warnings) for rule in settings.rules if rule.name in rules],
         "destinations": [
             {
                 "destination": destination.name,
@@ -93,11 +107,13 @@ def status(
             for destination in settings.destinations
         ],
         "not_in_force": list(not_in_force(agent.loaded.settings)),
-        "warnings": [*agent.warnings(), *([problem] if problem else [])],
+        # The last of all: what the reading of the leases had to say stands in it by then.
+        "warnings": warnings,
     }
 
 
-def _rule(rule: RuleSettings, leases: Encoded | None) -> RuleReport:
+def _rule(rule: RuleSettings, known: Known | None, warnings: list[str]) -> RuleReport:
+    leases = Listed(_leases(rule.name, known, warnings) if known is not None else ())
     return {
         "rule": rule.name,
         "reason": rule.reason,
@@ -106,15 +122,23 @@ def _rule(rule: RuleSettings, leases: Encoded | None) -> RuleReport:
         "ports": texts(rule.ports),
         "users": list(rule.users),
         # A list of leases to whoever reads the JSON; here it is JSON already.
-        "leases": cast(list[LeaseReport], leases or []),
+        "leases": cast(list[LeaseReport], leases),
     }
 
 
-def _lease(member: SetMember) -> LeaseReport:
-    return {
-        "address": member.address,
-        "name": member.name,
-        "expires_in_s": member.expires_in_s,
-        "packets": member.packets,
-        "bytes": member.bytes,
-    }
+def _leases(rule: str, known: Known, warnings: list[str]) -> Iterator[list[str]]:
+    try:
+        for family, parts in read_parts(rule, known):
+            for part in parts:
+                yield _texts(family, part)
+    except KernelError as error:
+        warnings.append(f"the leases of rule {rule} were not read to their end: {error}")
+
+
+def _texts(family: AddressFamily, members: list[Member]) -> list[str]:
+    """Each as the JSON text of a LeaseReport, at a quarter of json's own time."""
+    return [
+        f'{{"address": "{inet_ntop(family, address)}", "name": {quoted(name)}, '
+        f'"expires_in_s": {expires_ms / 1000}, "packets": {packets}, "bytes": {octets}}}'
+        for address, expires_ms, name, packets, octets in members
+    ]

@@ -12,7 +12,8 @@ import pytest
 from dynallow.cli.kernelview import report
 from dynallow.cli.output import plain
 from dynallow.cli.statusview import status_blocks
-from dynallow.firewall.inspect import SetMember, TableView
+from dynallow.firewall.inspect import TableView
+from dynallow.firewall.members import SetMember
 from tests.unit.cli.command import dynallow
 
 TABLE = """

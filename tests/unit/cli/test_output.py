@@ -126,6 +126,15 @@ def test_printed_json_has_a_line_for_each_lease() -> None:
     assert [json.loads(line) for line in lines if line.startswith('{"address"')] == [LEASE, LEASE]
 
 
+def test_printed_json_breaks_lines_between_leases_and_never_within_a_name() -> None:
+    leases = [{**LEASE, "name": f'}}, {{"{number}'} for number in range(2500)]
+    written = StringIO()
+    with redirect_stdout(written):
+        print_json({"rules": [{"rule": "a", "leases": leases}]})
+    lines = [line.strip().rstrip(",") for line in written.getvalue().splitlines()]
+    assert [json.loads(line) for line in lines if line.startswith('{"address"')] == leases
+
+
 def test_long_table_is_printed_whole() -> None:
     written = StringIO()
     with redirect_stdout(written):

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
+import os
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from dynallow.control.client import Client
 from dynallow.control.connection import Limits
+from dynallow.control.encode import Listed
+from dynallow.control.schema import LeaseReport
 from dynallow.errors import ControlError
-from tests.unit.control.agent import MemoryAgent, serving
+from tests.unit.control.agent import LEASE, MemoryAgent, serving
 from tests.unit.control.raw import connect, exchange, parse, read_to_end
 
 SHORT = Limits(read_s=0.3, write_s=0.5)
@@ -132,6 +138,42 @@ def test_client_that_never_reads_is_cut(socket: Path) -> None:
             assert Client(socket).get("/v1/status", rule="api")["mode"] == "enforce"
         raw = read_to_end(deaf)
     assert not raw.endswith(b"0\r\n\r\n")  # cut, not served to its end from a buffer of the server's
+
+
+def test_list_is_read_no_further_than_a_client_that_never_reads_lets_it_go(socket: Path) -> None:
+    agent, read = MemoryAgent(), 0
+
+    def endless() -> Iterator[list[str]]:
+        nonlocal read
+        while True:
+            read += 1
+            yield [json.dumps(LEASE)] * 100  # 10 KiB
+
+    agent.leases = cast(list[LeaseReport], Listed(endless()))
+    with serving(agent, socket, limits=SHORT), connect(socket) as deaf:
+        deaf.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not read:
+            os.sched_yield()
+        agent.leases = []
+        until = time.monotonic() + 2 * SHORT.write_s
+        while time.monotonic() < until:
+            assert Client(socket).get("/v1/status", rule="api")["mode"] == "enforce"
+        assert not read_to_end(deaf).endswith(b"0\r\n\r\n")
+    assert 0 < read < 200
+
+
+def test_reply_that_fails_in_the_middle_is_cut_and_said_to_be(socket: Path) -> None:
+    def failing() -> Iterator[list[str]]:
+        yield [json.dumps(LEASE)] * 1000
+        raise RuntimeError("a fault of the agent's own")
+
+    agent = MemoryAgent()
+    agent.leases = cast(list[LeaseReport], Listed(failing()))
+    with serving(agent, socket):
+        with pytest.raises(ControlError, match="cut"):
+            Client(socket).get("/v1/status")
+        agent.leases = []
+        assert Client(socket).get("/v1/status")["mode"] == "enforce"
 
 
 def test_connections_over_the_cap_are_refused_and_room_comes_back(socket: Path) -> None:
