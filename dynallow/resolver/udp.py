@@ -12,7 +12,9 @@ import asyncio
 import socket
 
 from dynallow.policy.verdict import FILTERED
+from dynallow.resolver.loopback import keep_to_loopback
 from dynallow.resolver.mmsg import Datagrams
+from dynallow.resolver.options import HopOptions, may_have_options
 from dynallow.resolver.road import Asked, Road
 from dynallow.units import Endpoint
 
@@ -24,9 +26,11 @@ _IP_PKTINFO = 8
 class UdpListener:
     """One listening address."""
 
-    def __init__(self, endpoint: Endpoint, road: Road) -> None:
+    def __init__(self, endpoint: Endpoint, road: Road, options: HopOptions) -> None:
         self.endpoint = endpoint
         self._road = road
+        self._options = options
+        self._address = slice(8, 24) if endpoint.address.version == 6 else slice(4, 8)  # of a sockaddr
         self._sock = open_udp(endpoint)
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
         self._datagrams = Datagrams(self._sock, asked=endpoint.address.is_unspecified)
@@ -60,11 +64,12 @@ class UdpListener:
         for slot, reply in enumerate(replies):
             if reply is not None or self._deny(questions, replies, slot, now):
                 continue
-            met = road.tasks.attempt(road.meet, datagrams.datagram(slot))
+            packet = datagrams.datagram(slot)
+            met = road.tasks.attempt(road.meet, packet)
             if isinstance(met, Asked):
                 passing.append((met, datagrams.sender(slot)))
             elif met is not None:
-                replies[slot] = met[2:]
+                replies[slot] = self._with_options(met, packet, datagrams.sender(slot))[2:]
         datagrams.reply(replies)
         for asked, sender in passing:
             road.tasks.begin(self._answer(asked, sender))
@@ -82,7 +87,13 @@ class UdpListener:
         return True
 
     async def _answer(self, asked: Asked, sender: bytes) -> None:
-        self._datagrams.send(await self._road.answer(asked), sender)
+        reply = await self._road.answer(asked)
+        self._datagrams.send(self._with_options(reply, asked.packet, sender), sender)
+
+    def _with_options(self, reply: bytes, packet: bytes, sender: bytes) -> bytes:
+        if not may_have_options(packet):
+            return reply
+        return self._options.tell(reply, packet, sender[self._address])
 
 
 def open_udp(endpoint: Endpoint) -> socket.socket:
@@ -101,6 +112,7 @@ def open_udp(endpoint: Endpoint) -> socket.socket:
             else:
                 sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         _widen(sock)
+        keep_to_loopback(sock, endpoint.address)
         sock.bind((str(endpoint.address), endpoint.port))
     except OSError as error:
         sock.close()
