@@ -24,8 +24,9 @@ _DEVICE = b"lo"
 def keep_to_loopback(sock: socket.socket, address: Address) -> None:
     """Have `sock`, about to be bound to `address`, hear the loopback device alone, if it is one of those.
 
-    Not ::1: the kernel drops that from the wire whatever is set, and a socket
-    kept to a device may answer by the routes of that device alone.
+    Not ::1: the kernel drops that from the wire whatever is set, and in IPv6 a
+    socket kept to a device answers by the routes of that device alone, so that
+    redirected questions, which come from the host's other addresses, got none.
     """
     if address.version == 6 or not address.is_loopback:
         return

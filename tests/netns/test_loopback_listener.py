@@ -19,7 +19,7 @@ import pytest
 from tests.lab import Lab, Zone, wait_until
 from tests.lab.agent import Agent
 from tests.lab.packets import Packet
-from tests.lab.topology import HOST_GATEWAY, WIRE
+from tests.lab.topology import HOST, HOST_GATEWAY, WIRE
 from tests.netns.asking import Client, packet
 
 pytestmark = pytest.mark.netns
@@ -101,6 +101,19 @@ def test_tcp_connection_from_the_wire_to_the_loopback_address_is_not_accepted(
     assert {one.sport for one in accepted} == {CONTROL_PORT}
 
 
+def test_ipv6_loopback_address_from_the_wire_is_dropped_by_the_kernel(
+    lab: Lab, agent: Agent, client: Client
+) -> None:
+    """Why the listener on ::1 is kept to no device: one that is on every address hears the second alone."""
+    before = questions(agent)
+    with control(lab, socket.SOCK_DGRAM, "::") as heard, neighbour(lab) as send:
+        send(udp6("::1", 53, packet("www.example.org")))
+        send(udp6("::1", CONTROL_PORT, b"to ::1"))
+        send(udp6(HOST[1], CONTROL_PORT, b"to the host"))
+        assert heard.recv(100) == b"to the host"
+    assert questions(agent) == before
+
+
 def answers(packets: list[Packet]) -> list[Packet]:
     return [one for one in packets if one.from_host and one.src == "127.0.0.1"]
 
@@ -111,30 +124,30 @@ def half_open(lab: Lab, port: int) -> bool:
 
 
 @contextmanager
-def control(lab: Lab, kind: socket.SocketKind) -> Iterator[socket.socket]:
+def control(lab: Lab, kind: socket.SocketKind, address: str = "127.0.0.1") -> Iterator[socket.socket]:
     """A socket as the agent's would be, were it not kept to the loopback device."""
     with lab.host.entered():
-        sock = socket.socket(socket.AF_INET, kind)
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
     with sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.settimeout(5)
-        sock.bind(("127.0.0.1", CONTROL_PORT))
+        sock.bind((address, CONTROL_PORT))
         if kind is socket.SOCK_STREAM:
             sock.listen()
         yield sock
 
 
 class Neighbour:
-    """Puts IPv4 packets on the host's wire as they are; routing would keep this address at home."""
+    """Puts IP packets on the host's wire as they are; routing would keep this address at home."""
 
     def __init__(self, lab: Lab) -> None:
         with lab.router.entered():
             self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
         mac = lab.host.run(["ip", "-o", "link", "show", "eth0"]).stdout.partition("link/ether ")[2].split()[0]
-        self._to = (WIRE, 0x0800, 0, 0, bytes.fromhex(mac.replace(":", "")))
+        self._mac = bytes.fromhex(mac.replace(":", ""))
 
     def __call__(self, data: bytes) -> None:
-        self._sock.sendto(data, self._to)
+        self._sock.sendto(data, (WIRE, 0x86DD if data[0] >> 4 == 6 else 0x0800, 0, 0, self._mac))
 
     def close(self) -> None:
         self._sock.close()
@@ -148,6 +161,15 @@ def neighbour(lab: Lab) -> Iterator[Neighbour]:
 
 def udp(address: str, port: int, data: bytes) -> bytes:
     return ipv4(address, 17, struct.pack("!4H", OUR_PORT, port, 8 + len(data), 0) + data)  # no checksum
+
+
+def udp6(address: str, port: int, data: bytes) -> bytes:
+    datagram = struct.pack("!4H", OUR_PORT, port, 8 + len(data), 0) + data
+    source, target = packed(HOST_GATEWAY[1]), packed(address)
+    even = datagram + b"\0" * (len(datagram) % 2)
+    checked = checksum(source + target + struct.pack("!II", len(datagram), 17) + even)
+    head = struct.pack("!IHBB", 6 << 28, len(datagram), 17, 64)
+    return head + source + target + datagram[:6] + struct.pack("!H", checked) + data
 
 
 def syn(address: str, port: int) -> bytes:
