@@ -31,8 +31,8 @@ class TcpLimits:
     connections: int = 1024
     held: int = 32 << 20
     """Bytes that may wait to be written, of all clients that do not read as fast as they ask."""
-    turn: int = 16
-    """Questions answered a turn of the loop, of all clients."""
+    turn_s: float = 0.0005
+    """So long questions of all clients are answered in one turn of the loop; then it is the others' turn."""
     first_byte_s: float = 3.0
     idle_s: float = 10.0
     message_s: float = 10.0

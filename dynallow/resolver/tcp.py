@@ -1,7 +1,7 @@
 """TCP listeners (RFC 7766), and who of their clients is served next and who has to go.
 
-A crowd gets its turn one question a client, a few a turn of the loop, so that
-it costs the others little; what one client does with its connection is
+A crowd gets its turn one question a client, for half a millisecond a turn of the
+loop, so that it costs the others little; what one client does with its connection is
 `stream.py`'s. Invariant 10: connections, and what waits to be written to all of
 them, are bounded; a newcomer who finds no place takes that of the client that
 has rested longest, so that a crowd which only sits there keeps nobody out.
@@ -20,8 +20,8 @@ from dynallow.resolver.stream import DEFAULT_LIMITS, Stream, TcpLimits
 from dynallow.units import Endpoint
 
 _BACKLOG = 512
-_ACCEPTS = 16
-"""Connections accepted a turn: asyncio takes all that it was told the backlog is, 60 µs each."""
+_ACCEPTS = 4
+"""Connections accepted a turn: asyncio takes all that it was told the backlog is, some 100 µs each."""
 # Per connection, in the kernel, which doubles them and else lets them grow to megabytes.
 _SEND_BUFFER = 64 << 10
 _RECEIVE_BUFFER = 32 << 10
@@ -94,12 +94,16 @@ class TcpClients:
             asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._limits.turn_s
         try:
-            for _ in range(min(self._limits.turn, len(self._line))):
+            while self._line:
                 stream = self._line.popleft()
                 stream.take()
                 if stream.wants_turn():
                     self._line.append(stream)
+                if clock() >= ends:
+                    break
         finally:
             self._serve_soon()
 

@@ -30,7 +30,9 @@ class Hours:
 
 
 def asked(*options: tuple[int, bytes], name: str = "x.example.org", payload: int = 1232) -> bytes:
-    given: list[dns.edns.Option] = [dns.edns.GenericOption(code, data) for code, data in options]
+    given: list[dns.edns.Option] = [
+        dns.edns.GenericOption(dns.edns.OptionType.make(code), data) for code, data in options
+    ]
     return dns.message.make_query(name, "A", use_edns=0, payload=payload, options=given).to_wire()
 
 

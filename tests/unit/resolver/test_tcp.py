@@ -236,7 +236,7 @@ def test_tcp_clients_take_turns() -> None:
         assert host.road.counts.denied < 150
         await many.replies(200)
 
-    with_listener(work, replace(PATIENT, turn=1))
+    with_listener(work, replace(PATIENT, turn_s=0.0))
 
 
 def test_tcp_question_that_breaks_the_road_ends_its_own_connection_alone() -> None:
