@@ -11,6 +11,7 @@ for some seconds it has sent no question, not all of one, or not read a reply.
 from __future__ import annotations
 
 import asyncio
+import random
 import struct
 from dataclasses import dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from dynallow.resolver.options import HopOptions, may_have_options
 from dynallow.resolver.road import Asked, Road
 
 _PREFIX = 2
+_SPREAD = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class TcpLimits:
     connections: int = 1024
     held: int = 32 << 20
     """Bytes that may wait to be written, of all clients that do not read as fast as they ask."""
-    turn_s: float = 0.0005
+    turn_s: float = 0.00025
     """So long questions of all clients are answered in one turn of the loop; then it is the others' turn."""
     first_byte_s: float = 3.0
     idle_s: float = 10.0
@@ -41,9 +43,10 @@ class TcpLimits:
     """From replies that pile up until enough of them was read."""
     in_flight: int = 64
     """Questions that wait for an answer; those behind them wait in the client's buffer."""
-    read: int = 16 << 10
-    """Bytes read at once; also what may stand read when a whole question is among it."""
-    written: int = 64 << 10
+    read: int = 4 << 10
+    """Bytes read at once, of each in a turn of the loop; no more is read while a whole question stands
+    among so many."""
+    written: int = 32 << 10
     """Bytes that may wait to be written before no further question is taken."""
 
 
@@ -85,6 +88,8 @@ class Stream(asyncio.BufferedProtocol):
         self._message_since: float | None = None
         self._idle_since = self._loop.time()
         self._patience_s = limits.first_byte_s
+        # Who came in a crowd shall not go in one: closing hundreds in one turn keeps the others waiting.
+        self._spread = 1 + _SPREAD * random.random()
         self._deadline = inf
         self._timer: asyncio.TimerHandle | None = None
 
@@ -217,12 +222,12 @@ class Stream(asyncio.BufferedProtocol):
         elif self._message_since is None:
             self._message_since = self._loop.time()
         if self._blocked_since is not None:
-            return self._blocked_since + limits.write_s
+            return self._blocked_since + limits.write_s * self._spread
         if working:
             return inf
         if self._message_since is not None:
-            return self._message_since + limits.message_s
-        return self._idle_since + self._patience_s
+            return self._message_since + limits.message_s * self._spread
+        return self._idle_since + self._patience_s * self._spread
 
     def _read(self, reading: bool) -> None:
         if reading == self._reading or self._ended:

@@ -1,7 +1,7 @@
 """TCP listeners (RFC 7766), and who of their clients is served next and who has to go.
 
-A crowd gets its turn one question a client, for half a millisecond a turn of the
-loop, so that it costs the others little; what one client does with its connection is
+A crowd gets its turn one question a client, for a fraction of a millisecond
+a turn of the loop, so that it costs the others little; what one client does with its connection is
 `stream.py`'s. Invariant 10: connections, and what waits to be written to all of
 them, are bounded; a newcomer who finds no place takes that of the client that
 has rested longest, so that a crowd which only sits there keeps nobody out.
@@ -23,7 +23,7 @@ _BACKLOG = 512
 _ACCEPTS = 4
 """Connections accepted a turn: asyncio takes all that it was told the backlog is, some 100 µs each."""
 # Per connection, in the kernel, which doubles them and else lets them grow to megabytes.
-_SEND_BUFFER = 64 << 10
+_SEND_BUFFER = 32 << 10
 _RECEIVE_BUFFER = 32 << 10
 
 

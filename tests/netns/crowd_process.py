@@ -24,7 +24,7 @@ HOT, LARGE = "good.example.org", "many200.example.org"
 _ENDS = {V4: socket.AF_INET, V6: socket.AF_INET6}
 _FIRST_PORT, _PORTS_AN_ADDRESS = 2000, 60_000
 _BATCH = 100
-_ANSWER_WITHIN_S = 3.0
+_ANSWER_WITHIN_S = 10.0  # so late only where the machine is more than busy
 
 
 def frame(data: bytes) -> bytes:

@@ -3,7 +3,8 @@ memory and descriptors.
 
 Short here, in full with `-m slow`. The client whose latency counts asks a name
 in use over UDP, at a steady pace; alone and beside the crowd by turns, because
-the machine's own noise changes from second to second.
+the machine's own noise changes from second to second. Below `noise_s` both are
+that: a process that is woken late, not one that is kept busy.
 """
 
 from __future__ import annotations
@@ -39,8 +40,6 @@ names = ["*.example.org"]
 """
 MEMORY_BYTES = 256 << 20
 PACE_S = 0.004
-# Below this both are the machine's: a process that is woken late, not one that is kept busy.
-NOISE_S = 0.002
 
 
 @pytest.fixture
@@ -102,14 +101,14 @@ def p99_s(client: Client, seconds: float) -> float:
 
 
 @pytest.mark.parametrize(
-    ("count", "ports", "pace", "seconds"),
+    ("count", "ports", "pace", "seconds", "noise_s"),
     [
-        pytest.param(300, 3_000, 2_000, 1.5, id="short"),
-        pytest.param(1_000, 100_000, 4_000, 8.0, id="full", marks=pytest.mark.slow),
+        pytest.param(300, 3_000, 2_000, 1.5, 0.05, id="short"),
+        pytest.param(1_000, 100_000, 4_000, 12.0, 0.002, id="full", marks=pytest.mark.slow),
     ],
 )
 def test_crowd_costs_the_others_little_and_the_agent_neither_memory_nor_descriptors(
-    lab: Lab, agent: Agent, count: int, ports: int, pace: int, seconds: float
+    lab: Lab, agent: Agent, count: int, ports: int, pace: int, seconds: float, noise_s: float
 ) -> None:
     with closing(Client(lab.host)) as client:
         for name in (HOT, LARGE):
@@ -126,11 +125,11 @@ def test_crowd_costs_the_others_little_and_the_agent_neither_memory_nor_descript
                 cut = crowd.end()
             found.append((alone, beside))
             wait_until(lambda: descriptors(agent) <= before + 1, "descriptors given back", 15)
-            if beside <= 2 * max(alone, NOISE_S):
+            if beside <= 2 * max(alone, noise_s):
                 break
         print(f"p99 alone, beside: {found}; {memory >> 20} MiB, {during} descriptors, {cut} cut")
         alone, beside = found[-1]
-        assert beside <= 2 * max(alone, NOISE_S), found
+        assert beside <= 2 * max(alone, noise_s), found
         assert memory < MEMORY_BYTES
         assert during <= before + 1024 + 64
         assert agent.process.poll() is None, agent.log
