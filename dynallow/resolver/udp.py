@@ -69,7 +69,9 @@ class UdpListener:
             if isinstance(met, Asked):
                 passing.append((met, datagrams.sender(slot)))
             elif met is not None:
-                replies[slot] = self._with_options(met, packet, datagrams.sender(slot))[2:]
+                if may_have_options(packet):
+                    met = self._options.tell(met, packet, datagrams.sender(slot)[self._address])
+                replies[slot] = met[2:]
         datagrams.reply(replies)
         for asked, sender in passing:
             road.tasks.begin(self._answer(asked, sender))
@@ -88,12 +90,9 @@ class UdpListener:
 
     async def _answer(self, asked: Asked, sender: bytes) -> None:
         reply = await self._road.answer(asked)
-        self._datagrams.send(self._with_options(reply, asked.packet, sender), sender)
-
-    def _with_options(self, reply: bytes, packet: bytes, sender: bytes) -> bytes:
-        if not may_have_options(packet):
-            return reply
-        return self._options.tell(reply, packet, sender[self._address])
+        if may_have_options(asked.packet):
+            reply = self._options.tell(reply, asked.packet, sender[self._address])
+        self._datagrams.send(reply, sender)
 
 
 def open_udp(endpoint: Endpoint) -> socket.socket:
