@@ -41,8 +41,9 @@ from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import GRANTING_TYPES
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
+from dynallow.resolver.options import HopOptions
 from dynallow.resolver.road import Road, Terms
-from dynallow.resolver.tcp import TcpListener
+from dynallow.resolver.tcp import TcpClients, TcpListener
 from dynallow.resolver.udp import UdpListener
 from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange
@@ -112,8 +113,10 @@ class Agent:
     async def _start(self, control: ControlServer) -> None:
         await self.own.start()
         # Bound before anything is loaded: who cannot have the ports must not touch the table either.
+        options = HopOptions()
+        clients = TcpClients(self.road, options)
         for endpoint in self.settings.resolver.listen:
-            self._listeners += [UdpListener(endpoint, self.road), TcpListener(endpoint, self.road)]
+            self._listeners += [UdpListener(endpoint, self.road, options), TcpListener(endpoint, clients)]
         ruleset = self._ruleset(self.settings, self.chosen)
         left_over = self.table.start(ruleset, force_replace=self._force_replace)
         adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)

@@ -76,12 +76,15 @@ _KEY_HEADS = {size: _ATTR.pack(8 + size, _ELEM_KEY | _NESTED) + _ATTR.pack(4 + s
 _TIMEOUT_HEAD, _EXPIRATION_HEAD = _ATTR.pack(12, _ELEM_TIMEOUT), _ATTR.pack(12, _ELEM_EXPIRATION)
 
 
+_USERDATA = struct.Struct("=HHBB")  # the attribute's header, and the comment's in it
+
+
 def _around_comment(length: int) -> tuple[bytes, bytes]:
     """What stands before a comment, and what ends it and brings the attribute to whole words."""
     if not length:
         return b"", b""
-    head = struct.pack("=HHBB", 7 + length, _ELEM_USERDATA, _UDATA_COMMENT, length + 1)
-    return head, bytes(1 + -(7 + length) % 4)
+    head = _USERDATA.pack(_USERDATA.size + length + 1, _ELEM_USERDATA, _UDATA_COMMENT, length + 1)
+    return head, bytes(1 + -(_USERDATA.size + length + 1) % 4)
 
 
 _AROUND_COMMENT = tuple(map(_around_comment, range(COMMENT_MAX + 1)))

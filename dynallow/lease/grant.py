@@ -28,6 +28,13 @@ class Grant(NamedTuple):
     """Monotonic second at which the rule itself expires; no lease outlives it."""
 
 
+class Lease(NamedTuple):
+    """An address in a rule's set: until when (monotonic seconds), and who earned it."""
+
+    deadline: float
+    name: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The `[lease]` settings, in seconds and counts."""

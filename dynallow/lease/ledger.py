@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from dynallow.lease.grant import Grant, Limits, lifetime
+from dynallow.lease.grant import Grant, Lease, Limits, lifetime
 from dynallow.lease.plan import Plan, Put, Room, room_of
 
 # A cached answer is handed out again and again while its TTL runs down. Its lease was
@@ -26,13 +26,6 @@ _SLICE = 200
 _NONE: frozenset[bytes] = frozenset()
 _UNCLAIMED: dict[bytes, float] = {}
 _new = tuple.__new__  # what Put(...) calls in the end, at half the price
-
-
-class Lease(NamedTuple):
-    """An address in a rule's set: until when (monotonic seconds), and who earned it."""
-
-    deadline: float
-    name: bytes
 
 
 class Revocation(NamedTuple):
@@ -220,6 +213,11 @@ class Ledger:
                 del reserved[name]
 
     # ------------------------------------------------------------ looking
+
+    def deadline(self, rule: str, address: bytes) -> float:
+        """Until when the kernel was told to hold the address (monotonic seconds); 0 for not at all."""
+        lease = self._leases.get(rule, {}).get(address)
+        return lease.deadline if lease is not None else 0.0
 
     def addresses(self, rule: str) -> list[bytes]:
         """Of a rule's leases, lapsed and not yet swept ones included; at one stroke, for other threads."""

@@ -35,4 +35,6 @@ class Counts:
     overload: int = 0
     """Questions turned away because too many were in flight."""
     tcp_refused: int = 0
-    """TCP connections closed at once because there were too many."""
+    """TCP connections closed because there were too many: the one that had rested longest, or the new one."""
+    tcp_cut: int = 0
+    """TCP connections closed half-way through a question, or because their replies were not read."""

@@ -13,6 +13,7 @@ import dnslib
 
 from dynallow.policy.names import parse_name
 from dynallow.policy.verdict import FILTERED, Verdict
+from dynallow.resolver.options import is_malformed
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Edns, Question, QuestionError
 from dynallow.wire.render import Template, beside_question, render, render_denial, render_opt
@@ -40,8 +41,12 @@ def refusal(question: Question) -> bytes | None:
     RFC 8906 section 8: an answer with an error beats silence. RFC 8482: ANY is
     refused, nobody needs it here.
     """
-    if question.edns is not None and question.edns.version != 0:
-        return error(question.id, question.flags, n.BADVERS, question.section, question.edns)
+    edns = question.edns
+    if edns is not None:
+        if edns.version != 0:
+            return error(question.id, question.flags, n.BADVERS, question.section, edns)
+        if edns.raw and is_malformed(edns):
+            return error(question.id, question.flags, n.FORMERR, question.section, edns)
     if question.qclass != n.CLASS_IN or question.qtype in _UNSERVED:
         return error(question.id, question.flags, n.REFUSED, question.section, question.edns)
     return None

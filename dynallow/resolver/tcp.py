@@ -1,88 +1,134 @@
-"""TCP listener (RFC 7766): length-prefixed questions, answered in the order they came.
+"""TCP listeners (RFC 7766), and who of their clients is served next and who has to go.
 
-Invariant 10: connections, the time each may idle and what may wait to be
-written are bounded, so that a thousand slow clients cost the others nothing.
+A crowd gets its turn one question a client, for a fraction of a millisecond
+a turn of the loop, so that it costs the others little; what one client does with its connection is
+`stream.py`'s. Invariant 10: connections, and what waits to be written to all of
+them, are bounded; a newcomer who finds no place takes that of the client that
+has rested longest, so that a crowd which only sits there keeps nobody out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
-import struct
+from collections import OrderedDict, deque
 
+from dynallow.resolver.loopback import keep_to_loopback
+from dynallow.resolver.options import HopOptions
 from dynallow.resolver.road import Road
+from dynallow.resolver.stream import DEFAULT_LIMITS, Stream, TcpLimits
 from dynallow.units import Endpoint
 
-log = logging.getLogger(__name__)
-
-MAX_CONNECTIONS = 1024
-_FIRST_BYTE_S = 3.0
-_IDLE_S = 10.0
-_MESSAGE_S = 10.0
-_WRITE_S = 10.0
 _BACKLOG = 512
-# The reader's limit: one question and what a pipelining client sent behind it.
-_READ_LIMIT = 16384
-_WRITE_LIMIT = 1 << 17
+_ACCEPTS = 4
+"""Connections accepted a turn: asyncio takes all that it was told the backlog is, some 100 µs each."""
+# Per connection, in the kernel, which doubles them and else lets them grow to megabytes.
+_SEND_BUFFER = 32 << 10
+_RECEIVE_BUFFER = 32 << 10
+
+
+class TcpClients:
+    """The connections of all listeners."""
+
+    def __init__(self, road: Road, options: HopOptions, limits: TcpLimits = DEFAULT_LIMITS) -> None:
+        self.road = road
+        self.options = options
+        self._limits = limits
+        self._open: set[Stream] = set()
+        # Has nothing of ours to wait for, longest first.
+        self._resting: OrderedDict[Stream, None] = OrderedDict()
+        self._line: deque[Stream] = deque()
+        self._served_soon = False
+        self._held = 0
+        self._memory = bytearray(limits.read)  # read into by all: nothing waits while it is in use
+
+    def stream(self) -> Stream:
+        """The protocol of a connection that is about to be made."""
+        return Stream(self, self._limits, self._memory)
+
+    def close(self) -> None:
+        """Cut all of them."""
+        for stream in [*self._open]:
+            stream.cut()
+
+    # ------------------------------------------------------------ what a stream says of itself
+
+    def came(self, stream: Stream) -> bool:
+        """Whether there is a place for it."""
+        if len(self._open) >= self._limits.connections:
+            self.road.counts.tcp_refused += 1
+            if not self._resting:
+                return False
+            next(iter(self._resting)).cut()
+        self._open.add(stream)
+        self.road.tcp_connections = len(self._open)
+        return True
+
+    def went(self, stream: Stream) -> None:
+        """It is gone; a second time changes nothing."""
+        self._open.discard(stream)
+        self._resting.pop(stream, None)
+        self.road.tcp_connections = len(self._open)
+
+    def rests(self, stream: Stream, resting: bool) -> None:
+        """Whether all it wants is to be kept."""
+        if not resting:
+            self._resting.pop(stream, None)
+        elif stream in self._open:
+            self._resting.setdefault(stream)
+
+    def holds(self, more: int) -> bool:
+        """So many bytes more (or fewer) wait to be written; False when that is too much."""
+        self._held += more
+        return self._held <= self._limits.held
+
+    def line_up(self, stream: Stream) -> None:
+        """It has a question to be answered, and does not stand in the line."""
+        self._line.append(stream)
+        if not self._served_soon:
+            self._serve_soon()
+
+    def _serve_soon(self) -> None:
+        self._served_soon = bool(self._line)
+        if self._served_soon:
+            asyncio.get_running_loop().call_soon(self._serve)
+
+    def _serve(self) -> None:
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._limits.turn_s
+        try:
+            while self._line:
+                stream = self._line.popleft()
+                stream.take()
+                if stream.wants_turn():
+                    self._line.append(stream)
+                if clock() >= ends:
+                    break
+        finally:
+            self._serve_soon()
 
 
 class TcpListener:
     """One listening address."""
 
-    def __init__(self, endpoint: Endpoint, road: Road) -> None:
+    def __init__(self, endpoint: Endpoint, clients: TcpClients) -> None:
         self.endpoint = endpoint
-        self._road = road
+        self._clients = clients
         self._sock = open_tcp(endpoint)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Begin to answer."""
-        self._server = await asyncio.start_server(
-            self._serve, sock=self._sock, limit=_READ_LIMIT, backlog=_BACKLOG
-        )
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._clients.stream, sock=self._sock, backlog=_ACCEPTS)
+        self._sock.listen(_BACKLOG)  # it listened anew, with as many as it shall accept in one go
 
     def close(self) -> None:
-        """Stop, and free the port; open connections end with the agent's tasks."""
+        """Stop, free the port and cut the clients."""
         if self._server is not None:
             self._server.close()
         self._sock.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._road.tcp_connections >= MAX_CONNECTIONS:
-            self._road.counts.tcp_refused += 1
-            writer.transport.abort()
-            return
-        self._road.tcp_connections += 1
-        writer.transport.set_write_buffer_limits(high=_WRITE_LIMIT)
-        try:
-            await self._converse(reader, writer)
-            writer.close()
-            async with asyncio.timeout(_WRITE_S):
-                await writer.wait_closed()
-        except (TimeoutError, asyncio.IncompleteReadError, OSError):
-            pass  # idle, slow, gone: nothing to tell anybody
-        finally:
-            self._road.tcp_connections -= 1
-            writer.transport.abort()
-
-    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        patience = _FIRST_BYTE_S
-        while True:
-            async with asyncio.timeout(patience):
-                first = await reader.read(1)
-            if not first:
-                return
-            async with asyncio.timeout(_MESSAGE_S):
-                (length,) = struct.unpack(">H", first + await reader.readexactly(1))
-                packet = await reader.readexactly(length)
-            reply = await self._road.walk(packet, udp=False)
-            if reply is None:
-                return  # not a question: nothing more to say on this connection
-            writer.write(struct.pack(">H", len(reply)) + reply)
-            async with asyncio.timeout(_WRITE_S):
-                await writer.drain()
-            patience = _IDLE_S
+        self._clients.close()
 
 
 def open_tcp(endpoint: Endpoint) -> socket.socket:
@@ -94,8 +140,11 @@ def open_tcp(endpoint: Endpoint) -> socket.socket:
     )
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # connections inherit both
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
         if version_6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        keep_to_loopback(sock, endpoint.address)
         sock.bind((str(endpoint.address), endpoint.port))
         sock.listen(_BACKLOG)
     except OSError:

@@ -11,7 +11,9 @@ from __future__ import annotations
 import asyncio
 import socket
 
+from dynallow.resolver.loopback import keep_to_loopback
 from dynallow.resolver.mmsg import Datagrams
+from dynallow.resolver.options import HopOptions, may_have_options
 from dynallow.resolver.road import Asked, Road
 from dynallow.units import Endpoint
 
@@ -23,9 +25,11 @@ _IP_PKTINFO = 8
 class UdpListener:
     """One listening address."""
 
-    def __init__(self, endpoint: Endpoint, road: Road) -> None:
+    def __init__(self, endpoint: Endpoint, road: Road, options: HopOptions) -> None:
         self.endpoint = endpoint
         self._road = road
+        self._options = options
+        self._address = slice(8, 24) if endpoint.address.version == 6 else slice(4, 8)  # of a sockaddr
         self._sock = open_udp(endpoint)
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
         self._datagrams = Datagrams(self._sock, asked=endpoint.address.is_unspecified)
@@ -58,17 +62,23 @@ class UdpListener:
         road.counts.hot += len(replies) - len(unanswered)
         passing = []
         for slot in road.repeat(questions, replies, unanswered, now):
-            met = road.tasks.attempt(road.meet, datagrams.datagram(slot))
+            packet = datagrams.datagram(slot)
+            met = road.tasks.attempt(road.meet, packet)
             if isinstance(met, Asked):
                 passing.append((met, datagrams.sender(slot)))
             elif met is not None:
+                if may_have_options(packet):
+                    met = self._options.tell(met, packet, datagrams.sender(slot)[self._address])
                 replies[slot] = met[2:]
         datagrams.reply(replies)
         for asked, sender in passing:
             road.tasks.begin(self._answer(asked, sender))
 
     async def _answer(self, asked: Asked, sender: bytes) -> None:
-        self._datagrams.send(await self._road.answer(asked), sender)
+        reply = await self._road.answer(asked)
+        if may_have_options(asked.packet):
+            reply = self._options.tell(reply, asked.packet, sender[self._address])
+        self._datagrams.send(reply, sender)
 
 
 def open_udp(endpoint: Endpoint) -> socket.socket:
@@ -87,6 +97,7 @@ def open_udp(endpoint: Endpoint) -> socket.socket:
             else:
                 sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         _widen(sock)
+        keep_to_loopback(sock, endpoint.address)
         sock.bind((str(endpoint.address), endpoint.port))
     except OSError as error:
         sock.close()

@@ -171,12 +171,12 @@ def never_reading(fates: Fates, sock: socket.socket) -> None:
 
 
 def pipelining(fates: Fates, sock: socket.socket) -> None:
-    """A hundred questions in one write, answered in order."""
+    """A hundred questions in one write; each is answered when its answer is there (RFC 7766 section 7)."""
     names = [f"p{number}.example.org" for number in range(100)]
     questions = [packet(name) for name in names]
     sock.sendall(b"".join(_frame(question) for question in questions))
     replies = [read_frame(sock) for _ in questions]
-    assert [reply[:2] for reply in replies] == [question[:2] for question in questions]
+    assert sorted(reply[:2] for reply in replies) == sorted(question[:2] for question in questions)
     fates.answered["pipelining"] = [address for reply in replies for address in read(reply).addresses]
 
 
@@ -221,7 +221,7 @@ def test_tcp_question_byte_by_byte_is_answered(fates: Fates) -> None:
     assert fates.answered["idle"] == ["192.0.2.1"]
 
 
-def test_tcp_questions_in_one_write_are_answered_in_order(fates: Fates) -> None:
+def test_tcp_questions_in_one_write_are_all_answered(fates: Fates) -> None:
     assert fates.answered["pipelining"] == ["192.0.2.1"] * 100
 
 
@@ -233,7 +233,7 @@ def test_udp_clients_do_not_notice_slow_tcp_clients(fates: Fates) -> None:
 
 
 def test_crowd_of_tcp_clients_is_bounded_and_udp_clients_do_not_notice(agent: Agent, client: Client) -> None:
-    """1,100 at once: 1,024 are kept, the others closed at once, and names are still resolved."""
+    """1,100 at once: 1,024 are kept, whoever sat there longest is closed, and names are still resolved."""
     before = agent.rss_bytes()
     with _many_descriptors(), _crowd(client, CROWD) as crowd:
         for name in ("good.example.org", *(f"c{number}.example.org" for number in range(50))):

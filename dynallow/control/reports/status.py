@@ -8,7 +8,6 @@ report's end, among the warnings.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from socket import AddressFamily, inet_ntop

@@ -21,6 +21,7 @@ from dynallow.policy.names import parse_name
 from dynallow.policy.policy import Policy
 from dynallow.policy.verdict import Verdict
 from dynallow.resolver.mmsg import BURST, DATAGRAM_MAX
+from dynallow.resolver.options import HopOptions
 from dynallow.resolver.udp import UdpListener
 from dynallow.units import Endpoint
 from tests.unit.resolver.host import DEB, WEB, Host, addresses, on_host, policy, question
@@ -60,7 +61,7 @@ class Client:
 @asynccontextmanager
 async def listening(host: Host) -> AsyncIterator[Client]:
     """A client of a listener in front of `host`'s road."""
-    listener = UdpListener(Endpoint(LOOPBACK, 0), host.road)
+    listener = UdpListener(Endpoint(LOOPBACK, 0), host.road, HopOptions())
     await listener.start()
     client = Client(listener._sock.getsockname()[1])
     try:
