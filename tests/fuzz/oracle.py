@@ -21,6 +21,10 @@ import dns.rrset
 
 LINKS_MAX = 11
 _HINT_KEYS = (4, 6)  # ipv4hint, ipv6hint
+# What stands in ECH, ohttp and docpath is the client's affair and opaque to wire/; a record
+# that dnspython refuses for it would seem to be off the chain.
+for _key in [key for key in dns.rdtypes.svcbbase._class_for_key if key in (5, 8, 10)]:
+    del dns.rdtypes.svcbbase._class_for_key[_key]
 # No honest name of the internet has these; a rule has to name them.
 _INSIDE = [
     ip_network(prefix)

@@ -32,12 +32,12 @@ class Explained(NamedTuple):
 
 
 def _explained(fields: str, reason: str) -> Explained:
-    return Explained(frozenset(fields.split()), reason)
+    return Explained(frozenset(fields.split(", ")), reason)
 
 
 EXPLAINED: Mapping[str, Explained] = {
     "chain that its server leaves unfinished": _explained(
-        "answer ttl",
+        "answer, ttl 0",
         "an upstream is a recursor: what it leaves unfinished is passed on unfinished, with TTL 0",
     ),
     "more addresses than a name may have": _explained(
@@ -52,12 +52,12 @@ EXPLAINED: Mapping[str, Explained] = {
     ),
     "DNAME": _explained("answer", "only the CNAME that the DNAME stands for is on the chain"),
     "type that no rule lists": _explained("answer", "an empty answer with EDE 17: the rule's `types`"),
-    "ANY": _explained("rcode answer", "REFUSED (RFC 8482 lets a server choose)"),
+    "ANY": _explained("rcode, answer", "REFUSED (RFC 8482 lets a server choose)"),
     "large, and 4,096 bytes offered": _explained(
-        "flags answer", "at most 1,232 bytes over UDP, whatever is offered: longer ones come in fragments"
+        "flags, answer", "at most 1,232 bytes over UDP, whatever is offered: longer ones come in fragments"
     ),
     "no recursion asked for": _explained(
-        "rcode flags answer", "RD is not needed: the policy decides who is told what, not the cache"
+        "rcode, flags, answer", "RD is not needed: the policy decides who is told what, not the cache"
     ),
 }
 
