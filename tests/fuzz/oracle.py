@@ -30,8 +30,7 @@ _INSIDE = [
     ip_network(prefix)
     for prefix in (
         "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
-        "192.168.0.0/16", "224.0.0.0/3", "::/96", "::ffff:0:0/96", "64:ff9b::/96", "2002::/16",
-        "fc00::/7", "fe80::/9", "ff00::/8",
+        "192.168.0.0/16", "224.0.0.0/3", "::/96", "::ffff:0:0/96", "fc00::/7", "fe80::/9", "ff00::/8",
     )
 ]  # fmt: skip
 
@@ -85,6 +84,12 @@ def told(reply: dns.message.Message) -> frozenset[bytes]:
 
 def is_inside(packed: bytes) -> bool:
     """Whether no answer may lead there unless a rule says so."""
+    for prefix in (
+        b"\x20\x02",
+        bytes.fromhex("0064ff9b0000000000000000"),
+    ):  # 6to4, NAT64: what is inside counts
+        if len(packed) == 16 and packed.startswith(prefix):
+            packed = packed[len(prefix) :][:4]
     address = ip_address(packed)
     return any(address in network for network in _INSIDE)
 
