@@ -127,7 +127,9 @@ def _checked(reply: bytes, packet: bytes, udp: bool) -> dns.message.Message:
         if not reply[3] & 0xF and not reply[11]:
             raise BrokenError("an error without the question that could be read")
         section = None
-    return check_reply(reply, packet, section, _size(packet) if udp else 65535)
+    if udp and len(reply) > 512 and len(reply) > _size(packet):
+        raise BrokenError(f"{len(reply)} bytes for a client that takes {_size(packet)}")
+    return check_reply(reply, packet, section)
 
 
 def _section(packet: bytes) -> bytes | None:
@@ -175,8 +177,11 @@ def answer(data: bytes) -> None:
     found = follow(packet, _NAME, qtype) if granted else None
     if found is not None:
         _check_grants(asked, granted, found.addresses, found.ttl, rules)
-    for max_size in (512, 1232, 65535):
-        section = QNAME + struct.pack(">HH", qtype, 1)
+    section = QNAME + struct.pack(">HH", qtype, 1)
+    whole = b""
+    for max_size in (65535, 1232, 512):
+        if whole and len(whole) <= max_size:
+            break  # it would be the same again
         template = render(
             section,
             flags=0x0100,
@@ -187,12 +192,17 @@ def answer(data: bytes) -> None:
             ede=made.ede,
             max_size=max_size,
         )
-        reply = check_reply(b"\0\7" + template.body, b"\0\7\1\0", section, max_size)
+        whole = b"\0\7" + template.body
+        if len(whole) > max_size:
+            raise BrokenError(f"{len(whole)} bytes for a client that takes {max_size}")
+        reply = check_reply(whole, b"\0\7\1\0", section)
         truncated = bool(reply.flags & 0x0200)
         if not truncated and qtype in (1, 28, 64, 65) and told(reply) != granted:
             raise BrokenError(f"told {told(reply)}, granted {granted}")
         if truncated and max_size == 65535 and len(packet) < 20000:
             raise BrokenError("a short answer does not fit 64 KiB")
+        if truncated:
+            whole = b""
 
 
 def _check_grants(
