@@ -23,8 +23,8 @@ from collections import Counter, deque
 from ipaddress import ip_address
 from typing import NamedTuple
 
-_BATCH = 64
-_OPEN_S = 0.25  # how long a question is taken to be open
+_BATCH = 128
+_OPEN_S = 0.04  # how long a question is taken to be open
 _SOL_PACKET, _IGNORE_OUTGOING = 263, 23
 _ETH, _IP, _UDP = 14, 20, 8
 _DNS = _ETH + _IP + _UDP

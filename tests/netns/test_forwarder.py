@@ -100,9 +100,9 @@ class Comparison:
         return ours
 
     def _in_last_second(self, probe: Probe) -> bool:
-        """Whether the recursor had no whole second left of what it remembers: the next answer has more."""
+        """Whether the recursor had no whole second left of a link that it remembers: soon there is more."""
         try:
-            return wait_until(lambda: 0 not in self.ours.ask(probe).ttls.values(), "a TTL above 0", 3)
+            return wait_until(lambda: 0 not in self.ours.ask(probe).ttls.values(), "a TTL above 0", 10)
         except LabError:
             return False
 
