@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import random
 import socket
 import struct
 import sys
@@ -25,7 +26,8 @@ from typing import NamedTuple
 
 _BATCH = 128
 _OPEN_S = 0.04  # how long a question is taken to be open
-_SOL_PACKET, _IGNORE_OUTGOING = 263, 23
+_SOL_PACKET, _QDISC_BYPASS, _IGNORE_OUTGOING = 263, 20, 23
+_KINDS = ("wrong_id", "wrong_question", "wrong_port", "blind")
 _ETH, _IP, _UDP = 14, 20, 8
 _DNS = _ETH + _IP + _UDP
 _PORT_AT, _ID_AT = _ETH + _IP + 2, _DNS
@@ -100,6 +102,7 @@ class Volley:
 def listen(link: str) -> socket.socket:
     sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     sock.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+    sock.setsockopt(_SOL_PACKET, _QDISC_BYPASS, 1)
     sock.bind((link, 0x0800))
     sock.setblocking(False)
     return sock
@@ -140,6 +143,7 @@ class Forger:
         self.sock = listen(link)
         self.volley = Volley(self.sock)
         self.open: deque[Question] = deque(maxlen=64)
+        self.new: deque[Question] = deque(maxlen=64)
         self.counts: Counter[str] = Counter()
         self.turn = 0
 
@@ -152,16 +156,19 @@ class Forger:
                 break
             if (question := read(frame, self.server)) is not None:
                 self.open.append(question)
+                self.new.append(question)
                 self.counts["seen"] += 1
         while len(self.open) > 1 and self.open[0].at < time.monotonic() - _OPEN_S:
             self.open.popleft()
 
     def fire(self) -> None:
-        """One volley: at an open question in three of four, else a guess."""
+        """One volley: at a question that just came, else at any open one, or a guess."""
         self.turn += 1
-        question = self.open[-1 - self.turn % len(self.open)]
+        if self.new:
+            question, kind = self.new.popleft(), _KINDS[self.turn % 2]
+        else:
+            question, kind = random.choice(self.open), _KINDS[self.turn % 4]
         self.volley.load(forge(question, self.server, self.evil))
-        kind = ("wrong_id", "wrong_question", "wrong_port", "blind")[self.turn % 4]
         if kind == "wrong_id":
             self._vary(_ID_AT, question.ident)
         elif kind == "wrong_port":
