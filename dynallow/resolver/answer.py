@@ -8,7 +8,7 @@ the question counts, and no special-purpose address passes unless a rule names i
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Container
 from itertools import chain as joined
 from typing import Final, NamedTuple
 
@@ -127,7 +127,7 @@ def _scrub(final: tuple[Record, ...], qtype: int, scope: Scope) -> tuple[tuple[R
     """(records that may be told, addresses by rule, how many special-purpose ones were left out)."""
     verdict, limits, own, observe = scope
     rules = verdict.rules
-    addresses: Iterable[bytes]
+    addresses: Collection[bytes]
     if verdict.outcome is not ALLOWED or not rules:
         return final, (), 0
     if qtype in _ADDRESS_TYPES:
@@ -143,6 +143,9 @@ def _scrub(final: tuple[Record, ...], qtype: int, scope: Scope) -> tuple[tuple[R
         addresses = dict.fromkeys(joined.from_iterable([svcb.hints(record.rdata) for record in usable]))
     else:
         return final, (), 0
+    if len(addresses) > limits.max_addresses_per_name:
+        # The same ones in whatever order they come: others would not fit beside those of the last time.
+        addresses = sorted(addresses)
     granted: list[bytes] = []
     opened: dict[bytes, set[int]] = {}  # special-purpose addresses that rules name, and which rules do
     odd = scrubbed = 0

@@ -121,7 +121,8 @@ def _merge(rrset: Sequence[Record]) -> tuple[Record, ...]:
     """The RRset without duplicates, each record with the smallest TTL (RFC 2181 section 5)."""
     if len(rrset) == 1:
         return (rrset[0],)
-    rrset = rrset[:RECORDS_MAX]
+    if len(rrset) > RECORDS_MAX:
+        rrset = sorted(rrset, key=_rdata)[:RECORDS_MAX]  # the same ones in whatever order they come
     ttls = set(map(_ttl, rrset))
     if len(ttls) == 1 and len(set(map(_rdata, rrset))) == len(rrset):
         return tuple(rrset)

@@ -1,7 +1,8 @@
 """The README says what the program does: its tables are checked against the code.
 
-Invariant: a setting, a verb or an invariant's test that changes its name
-without the README following fails here.
+Invariant: a setting, a verb, or a test that stands for an invariant or an RFC,
+that changes its name without the README following fails here; so does an RFC that
+the resolver's code names and the README does not.
 """
 
 from __future__ import annotations
@@ -13,9 +14,15 @@ import pytest
 
 from dynallow.cli.main import VERBS
 from dynallow.settings import settings_table
+from tests.netns.compared import EXPLAINED
 
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text()
+_RFCS = README[README.index("## RFCs") : README.index("### Differences")]
+_RESOLVER = [
+    path for room in ("resolver", "wire", "policy") for path in (ROOT / "dynallow" / room).rglob("*.py")
+]
+_NOT_FOLLOWED = {"952"}  # named to say so
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
 
@@ -35,8 +42,35 @@ def test_readme_verbs_are_those_of_the_program() -> None:
 @pytest.mark.parametrize("number", [str(number) for number in range(1, 11)])
 def test_readme_invariant_names_tests_that_exist(number: str) -> None:
     (row,) = _rows(number)
+    _names_tests_that_exist(row)
+
+
+@pytest.mark.parametrize("row", re.findall(r"^\| RFC (\d.*)$", _RFCS, re.MULTILINE), ids=lambda row: row[:4])
+def test_readme_rfc_names_tests_that_exist(row: str) -> None:
+    _names_tests_that_exist(row)
+
+
+def test_readme_names_every_rfc_that_the_resolver_names() -> None:
+    code = "".join(path.read_text() for path in _RESOLVER)
+    # "RFC 1035, 6891 and 8906", also over a line's end
+    lists = re.findall(r"RFC\s(\d{3,4}(?:(?:,| and|, and)\s\d{4})*)\b", code)
+    named = {number for each in lists for number in re.findall(r"\d+", each)}
+    assert len(named) > 20
+    assert named - _NOT_FOLLOWED - set(re.findall(r"\b\d{4}\b", _RFCS)) == set()
+
+
+def test_readme_differences_are_those_that_the_comparison_allows() -> None:
+    rows = {f"| {kind} | {', '.join(sorted(one.fields))} | {one.reason} |" for kind, one in EXPLAINED.items()}
+    section = README[README.index("### Differences") : README.index("## Limits")]
+    assert {row for row in section.splitlines()[1:] if row.startswith("| ")} - rows == {
+        "| kind of question | differs in | why |"
+    }
+    assert rows <= set(section.splitlines())
+
+
+def _names_tests_that_exist(row: str) -> None:
     tests = _TEST.findall(row)
-    assert tests, f"invariant {number} names no test"
+    assert tests, f"no test in {row}"
     for file, name in tests:
         assert f"def {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
 
