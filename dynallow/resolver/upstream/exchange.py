@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 
 from dynallow.errors import WireError
@@ -20,9 +21,9 @@ from dynallow.wire.response import Response, parse_in_slices
 class Exchange:
     """Asks servers; all its sockets carry `mark` (None where the agent may not set one)."""
 
-    def __init__(self, mark: int | None) -> None:
+    def __init__(self, mark: int | None, between: Callable[[], None] = lambda: None) -> None:
         self.mark = mark
-        self._datagrams = Datagrams(mark)
+        self._datagrams = Datagrams(mark, between)
         self.counts = self._datagrams.counts
 
     def close(self) -> None:
