@@ -21,6 +21,7 @@ import logging
 import select
 import selectors
 import socket
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -33,7 +34,10 @@ Ready = list[tuple[selectors.SelectorKey, int]]
 class Attendant(selectors.BaseSelector):
     """Pass it to `asyncio.SelectorEventLoop`; what asyncio registers is in an epoll set inside of ours."""
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = 0.0002) -> None:
+        """`attend` looks this often at most: each look makes bursts smaller, and so fresh names dearer."""
+        self._every_s = every_s
+        self._next_look = 0.0
         self._others = selectors.EpollSelector()
         self._all = select.epoll()
         self._all.register(self._others.fileno(), select.EPOLLIN)
@@ -57,11 +61,14 @@ class Attendant(selectors.BaseSelector):
         self._all.unregister(number)
 
     def attend(self) -> None:
-        """Serve who waits right now; for between two steps."""
+        """Serve who waits right now, unless it was done a moment ago; for between two steps."""
+        if time.monotonic() < self._next_look:
+            return
         for number, _ in self._served.poll(0):
             work = self._work.get(number)
             if work is not None:
                 self._serve(work)
+        self._next_look = time.monotonic() + self._every_s
 
     def _serve(self, work: Callable[[], None]) -> None:
         try:

@@ -141,7 +141,7 @@ def on_host(
             finally:
                 await host.tasks.stop()
 
-    attendant = Attendant()
+    attendant = Attendant(every_s=0.0)
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
         return runner.run(run())
 

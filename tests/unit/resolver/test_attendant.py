@@ -22,7 +22,7 @@ WITHIN_S = 10.0
 
 @pytest.fixture
 def attendant() -> Iterator[Attendant]:
-    attendant = Attendant()
+    attendant = Attendant(every_s=0.0)
     yield attendant
     attendant.close()
 
@@ -165,6 +165,19 @@ def test_attend_in_the_middle_of_a_row_serves_who_waits_then_and_there(attendant
             attendant.dismiss(served.inside)
 
     run(attendant, work)
+
+
+def test_attend_again_within_a_moment_does_not_look_but_select_does() -> None:
+    attendant = Attendant(every_s=1000.0)
+    with Door() as served:
+        attendant.serve(served.inside, served.take)
+        attendant.attend()
+        served.knock()
+        attendant.attend()
+        assert served.taken == []
+        attendant.select(WITHIN_S)
+        assert served.taken == [b"knock"]
+    attendant.close()
 
 
 def test_task_that_work_started_runs_although_nothing_else_happens(attendant: Attendant) -> None:
