@@ -39,6 +39,7 @@ from dynallow.lease.ledger import Ledger, Revocation
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import GRANTING_TYPES
+from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.options import HopOptions
@@ -60,12 +61,13 @@ _FILES = 16384
 class Agent:
     """One agent; `run` is its life. Implements the control server's Backend."""
 
-    def __init__(self, loaded: cfg.Loaded, *, force_replace: bool = False) -> None:
+    def __init__(self, loaded: cfg.Loaded, attendant: Attendant, *, force_replace: bool = False) -> None:
         self.loaded = loaded
         self.settings = loaded.settings
         self.since = self.mode_since = datetime.now(UTC)
         self.ready = False
-        self.tasks = Tasks()
+        self._attendant = attendant
+        self.tasks = Tasks(attendant.attend)
         self._force_replace = force_replace
         self._stop = asyncio.Event()
         self._applying = asyncio.Lock()
@@ -74,7 +76,7 @@ class Agent:
         self.ledger = Ledger(_limits(self.settings), [rule.name for rule in self.settings.rules])
         self.table = Table(self.ledger, to_text, self.tasks, self._forget)
         self.own = HostAddresses(self.tasks)
-        self.exchange = Exchange(AGENT_MARK)
+        self.exchange = Exchange(AGENT_MARK, attendant.attend)
         cache = self.settings.resolver
         self.road = Road(
             terms=_terms(loaded, self.settings),
@@ -116,7 +118,10 @@ class Agent:
         options = HopOptions()
         clients = TcpClients(self.road, options)
         for endpoint in self.settings.resolver.listen:
-            self._listeners += [UdpListener(endpoint, self.road, options), TcpListener(endpoint, clients)]
+            self._listeners += [
+                UdpListener(endpoint, self.road, options, self._attendant),
+                TcpListener(endpoint, clients),
+            ]
         ruleset = self._ruleset(self.settings, self.chosen)
         left_over = self.table.start(ruleset, force_replace=self._force_replace)
         adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)
@@ -366,7 +371,9 @@ def run(config: Path | None, *, force_replace: bool = False) -> int:
         log.warning("%s", line)
     _allow_files()
     try:
-        asyncio.run(_main(loaded, force_replace))
+        attendant = Attendant()
+        with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
+            runner.run(_main(loaded, attendant, force_replace))
     except OSError as error:
         raise DynallowError(f"cannot start: {error}", "`dynallow doctor` shows who holds the port") from error
     return 0
@@ -383,7 +390,7 @@ def _allow_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def _main(loaded: cfg.Loaded, force_replace: bool) -> None:
+async def _main(loaded: cfg.Loaded, attendant: Attendant, force_replace: bool) -> None:
     # First of all: a second agent must go away before it has touched anything.
     with lock_table():
-        await Agent(loaded, force_replace=force_replace).run()
+        await Agent(loaded, attendant, force_replace=force_replace).run()

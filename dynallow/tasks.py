@@ -77,9 +77,14 @@ def _release(future: asyncio.Future[None]) -> None:
 
 
 class Tasks:
-    """A group of running tasks; `stop` ends them all."""
+    """A group of running tasks; `stop` ends them all.
 
-    def __init__(self) -> None:
+    `between` is called before each further step of what was begun: many wake up in one
+    turn of the loop, and something may have to be looked at in between.
+    """
+
+    def __init__(self, between: Callable[[], None] = lambda: None) -> None:
+        self._between = between
         self._running: set[asyncio.Task[Any]] = set()
         self._begun: dict[Coroutine[Any, Any, None], asyncio.Task[None] | None] = {}
         self._woken: list[Coroutine[Any, Any, None]] = []
@@ -142,6 +147,7 @@ class Tasks:
         global _driven
         woken, self._woken = self._woken, []
         for work in woken:
+            self._between()
             _driven = True
             try:
                 awaited = work.send(None)
@@ -168,6 +174,7 @@ class Tasks:
                 except BaseException as error:
                     awaited = work.throw(error)
                 else:
+                    self._between()
                     awaited = work.send(value)
         except StopIteration:
             pass

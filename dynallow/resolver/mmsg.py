@@ -131,10 +131,15 @@ class Datagrams:
 
     def receive(self) -> list[bytes]:
         """What has come, at most BURST datagrams: of each the bytes after its id."""
-        # The kernel writes how long each address was over how long it may be.
-        used = len(self._came) * _MESSAGE
-        self._headers[:used] = self._pristine[:used]
+        if self._control_size:
+            # The kernel writes how long each control message was over how long it may be.
+            used = len(self._came) * _MESSAGE
+            self._headers[:used] = self._pristine[:used]
         count = _recvmmsg(self._fd, self._receive_at, BURST, _AT_ONCE, None)
+        if count == 1 and not self._control_size:
+            size = self._sizes[0]
+            self._came = [size]
+            return [self._data[_ID:size]]
         if count <= 0:  # none yet, or an error: the loop says when there is more
             self._came = []
             return []
@@ -160,10 +165,12 @@ class Datagrams:
         """Send each slot its reply, less the id that the slot has; None sends nothing."""
         count = len(bodies)
         if count == 1:  # as below, at half the cost; most bursts are this one unless there is a crowd
-            if bodies[0]:
-                self._bodies[: len(bodies[0])] = bodies[0]
-                self._body_sizes[0] = len(bodies[0])
-                self._send(0, 1)
+            if body := bodies[0]:
+                size = len(body)
+                self._bodies[:size] = body
+                self._body_sizes[0] = size
+                if _sendmmsg(self._fd, self._send_at[0], 1, _AT_ONCE) != 1:
+                    self._send(0, 1)
             return
         given = [body or b"" for body in bodies]
         sizes = [*map(len, given)]

@@ -299,3 +299,26 @@ def test_stop_ends_what_waits_for_a_promise_and_a_late_word_is_heard_by_nobody(w
 async def _turns() -> None:
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+def test_between_is_called_before_each_further_step_of_what_was_begun() -> None:
+    async def work() -> list[str]:
+        order: list[str] = []
+        tasks = Tasks(lambda: order.append("between"))
+
+        async def steps(name: str) -> None:
+            for number in range(3):
+                order.append(f"{name}{number}")
+                await asyncio.sleep(0)
+
+        tasks.begin(steps("a"))
+        tasks.begin(steps("b"))
+        assert order == ["a0", "b0"]
+        while tasks:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        return order
+
+    between = "between"
+    later = ["a1", "b1", "a2", "b2"]
+    expected = ["a0", "b0", *(word for step in later for word in (between, step)), between, between]
+    assert asyncio.run(work()) == expected

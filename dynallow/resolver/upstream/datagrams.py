@@ -19,6 +19,7 @@ import os
 import select
 import socket
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -79,10 +80,14 @@ class Waiting:
 
 
 class Datagrams:
-    """All questions that wait for a datagram; their sockets carry `mark` (None: not allowed to)."""
+    """All questions that wait for a datagram; their sockets carry `mark` (None: not allowed to).
 
-    def __init__(self, mark: int | None) -> None:
+    `between` is called after each datagram: a row of them must not hold up others for long.
+    """
+
+    def __init__(self, mark: int | None, between: Callable[[], None] = lambda: None) -> None:
         self.mark = mark
+        self._between = between
         self.counts = ExchangeCounts()
         self._waiting: dict[int, Waiting] = {}
         self._numbers: list[int] = []
@@ -181,6 +186,7 @@ class Datagrams:
                 self._tell(number, waiting, error)
                 continue
             self._heed(number, waiting, packet)
+            self._between()
 
     def _heed(self, number: int, waiting: Waiting, packet: bytes) -> None:
         """Tell of the answer; drop and count what is none.

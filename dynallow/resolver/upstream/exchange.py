@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
@@ -27,9 +28,9 @@ if TYPE_CHECKING:
 class Exchange:
     """Asks servers; all its sockets carry `mark` (None where the agent may not set one)."""
 
-    def __init__(self, mark: int | None) -> None:
+    def __init__(self, mark: int | None, between: Callable[[], None] = lambda: None) -> None:
         self.mark = mark
-        self._datagrams = Datagrams(mark)
+        self._datagrams = Datagrams(mark, between)
         self.counts = self._datagrams.counts
         self.draw = self._datagrams.draw
         self.tasks = Tasks()

@@ -21,6 +21,7 @@ from dynallow.errors import KernelError
 from dynallow.lease.grant import Grant, Limits
 from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
+from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.road import Road, Terms
@@ -68,15 +69,24 @@ class Gate:
 class Host:
     """One road with everything around it, and two clocks that only the test moves."""
 
-    def __init__(self, server: Nameserver, allowed: Policy, *, observe: bool = False, **sizes: int) -> None:
+    def __init__(
+        self,
+        server: Nameserver,
+        allowed: Policy,
+        *,
+        observe: bool = False,
+        attendant: Attendant | None = None,
+        **sizes: int,
+    ) -> None:
         self.gate = Gate()
-        self.tasks = Tasks()
+        self.attendant = attendant or Attendant()  # of no loop: serves nobody
+        self.tasks = Tasks(self.attendant.attend)
         self.now, self.wall = 1000.0, 5000.0
         self.upstream = Server(server.endpoint)
         self.road = Road(
             terms=Terms(allowed, Limits(), observe, "nxdomain"),
             leaser=self.gate,
-            upstreams=Upstreams(Exchange(None), [self.upstream], timeout_s=0.2),
+            upstreams=Upstreams(Exchange(None, self.attendant.attend), [self.upstream], timeout_s=0.2),
             cache=AnswerCache(sizes.get("size", 100), 86400.0),
             hot=HotReplies(sizes.get("size", 100)),
             tasks=self.tasks,
@@ -125,13 +135,15 @@ def on_host(
 
     async def run() -> T:
         async with Nameserver(handler) as server:
-            host = Host(server, allowed, observe=observe, **sizes)
+            host = Host(server, allowed, observe=observe, attendant=attendant, **sizes)
             try:
                 return await asyncio.wait_for(work(host, server), 20)
             finally:
                 await host.tasks.stop()
 
-    return asyncio.run(run())
+    attendant = Attendant(every_s=0.0)
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
+        return runner.run(run())
 
 
 def addresses(message: dns.message.Message) -> set[bytes]:

@@ -135,3 +135,22 @@ def test_draw_uses_all_16_bits() -> None:
         share = sum(number >> bit & 1 for number in drawn) / len(drawn)
         assert 0.45 < share < 0.55
     assert len(set(drawn)) > 16_000  # about 17,200 expected
+
+
+def test_between_is_called_after_each_datagram_of_a_row() -> None:
+    async def work(datagrams: Datagrams, to: Target, server: Nameserver) -> None:
+        told: list[int] = []
+        datagrams._between = lambda: told.append(sum(one.told.done() for one in waiting))
+        server.release = asyncio.Event()
+        waiting = [
+            datagrams.ask(to, parse_name(f"n{number}.example.org"), A, later(5)) for number in range(5)
+        ]
+        while len(server.asked) < 5:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        server.release.set()
+        for one in waiting:
+            await one.told
+            datagrams.done(one)
+        assert told == [1, 2, 3, 4, 5]
+
+    on_datagrams(work)

@@ -14,17 +14,21 @@ from typing import cast
 
 import dns.edns
 import dns.message
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynallow.policy.names import parse_name
 from dynallow.policy.policy import Policy
 from dynallow.policy.verdict import Verdict
+from dynallow.resolver import udp
+from dynallow.resolver.answer import Answer
 from dynallow.resolver.mmsg import BURST, DATAGRAM_MAX
 from dynallow.resolver.options import HopOptions
+from dynallow.resolver.road import Asked, Road
 from dynallow.resolver.udp import UdpListener
 from dynallow.units import Endpoint
-from tests.unit.resolver.host import DEB, WEB, Host, addresses, on_host, policy, question
+from tests.unit.resolver.host import DEB, WEB, Host, addresses, on_host, policy, question, until
 from tests.unit.resolver.nameserver import Nameserver, zone
 
 LOOPBACK = ip_address("127.0.0.1")
@@ -33,12 +37,13 @@ FLAGS = slice(2, 4)
 
 
 class Client:
-    """Sends packets to one port, and takes what comes back."""
+    """Sends packets to one listener, and takes what comes back."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, listener: UdpListener) -> None:
+        self.listener = listener
         self.sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.sock.setblocking(False)
-        self.sock.connect((str(LOOPBACK), port))
+        self.sock.connect(listener._sock.getsockname())
 
     async def replies(self, count: int) -> list[bytes]:
         loop = asyncio.get_running_loop()
@@ -61,9 +66,9 @@ class Client:
 @asynccontextmanager
 async def listening(host: Host) -> AsyncIterator[Client]:
     """A client of a listener in front of `host`'s road."""
-    listener = UdpListener(Endpoint(LOOPBACK, 0), host.road, HopOptions())
+    listener = UdpListener(Endpoint(LOOPBACK, 0), host.road, HopOptions(), host.attendant)
     await listener.start()
-    client = Client(listener._sock.getsockname()[1])
+    client = Client(listener)
     try:
         yield client
     finally:
@@ -207,6 +212,110 @@ def test_mixed_burst_gives_every_question_its_reply() -> None:
         assert not client.has_more()
 
     with_listener(work)
+
+
+# ---------------------------------------------------------------- what has to wait
+
+FRESH = zone(f"{DEB} 300 IN A 192.0.2.1", *(f"n{n}.example.org 300 IN A 192.0.2.9" for n in range(100)))
+
+
+def with_fresh_names(work: Callable[[Host, Client, UdpListener], Coroutine[None, None, None]]) -> None:
+    """One hot name, and many that may be asked for."""
+
+    async def run(host: Host, server: Nameserver) -> None:
+        async with listening(host) as client:
+            await client.ask(question())
+            await work(host, client, client.listener)
+
+    on_host(run, FRESH, policy(all=".example.org"))
+
+
+def ask_fresh(client: Client, count: int) -> None:
+    for number in range(count):
+        client.sock.send(question(f"n{number}.example.org", id=number))
+
+
+def test_hot_question_that_comes_while_fresh_ones_are_begun_is_answered_between_them() -> None:
+    async def work(host: Host, client: Client, listener: UdpListener) -> None:
+        hot: list[int] = []
+        begin = host.tasks.begin
+
+        def watched(task: Coroutine[object, object, None]) -> None:
+            hot.append(host.road.counts.hot)
+            if len(hot) == 3:
+                client.sock.send(question(id=999))
+            begin(task)
+
+        ask_fresh(client, 6)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(host.tasks, "begin", watched)
+            await client.replies(7)
+        assert hot == [0, 0, 0, 1, 1, 1]
+
+    with_fresh_names(work)
+
+
+def test_hot_question_that_comes_while_fresh_ones_wake_up_is_answered_between_them() -> None:
+    async def work(host: Host, client: Client, listener: UdpListener) -> None:
+        hot: list[int] = []
+        tell = Road._tell
+
+        def watched(road: Road, asked: Asked, answer: Answer) -> bytes:
+            hot.append(host.road.counts.hot)
+            if len(hot) == 3:
+                client.sock.send(question(id=999))
+            return tell(road, asked, answer)
+
+        host.gate.open = asyncio.Event()
+        ask_fresh(client, 6)
+        await until(lambda: len(host.gate.calls) == 7)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Road, "_tell", watched)
+            host.gate.open.set()  # all of them wake up in one turn of the loop
+            await client.replies(7)
+        assert hot == [0, 0, 0, 1, 1, 1]
+
+    with_fresh_names(work)
+
+
+def test_question_that_stood_in_the_row_while_its_rule_went_is_denied_and_leases_nothing() -> None:
+    async def work(host: Host, client: Client, listener: UdpListener) -> None:
+        calls = len(host.gate.calls)
+        ask_fresh(client, 2)
+        host.attendant.attend()
+        assert (len(listener._passing), host.road.counts.allowed) == (2, 3)
+        host.change(WEB)  # not theirs
+        replies = await client.replies(2)
+        assert [reply[3] & 15 for reply in replies] == [3, 3]
+        assert len(host.gate.calls) == calls
+
+    with_fresh_names(work)
+
+
+def test_row_of_what_has_to_wait_has_an_end_and_everybody_in_it_is_answered() -> None:
+    async def work(host: Host, client: Client, listener: UdpListener) -> None:
+        ask_fresh(client, BURST + 10)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(udp, "_PASSING_MAX", 20)
+            for _ in range(10):
+                host.attendant.attend()
+            assert len(listener._passing) == BURST
+            ids = {int.from_bytes(reply[:2], "big") for reply in await client.replies(BURST + 10)}
+        assert ids == {*range(BURST + 10)}
+
+    with_fresh_names(work)
+
+
+def test_listener_that_closes_begins_with_nobody_any_more() -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        async with listening(host) as client:
+            ask_fresh(client, 2)
+            host.attendant.attend()
+            assert len(client.listener._passing) == 2
+        await asyncio.sleep(0)
+        assert (len(host.tasks), host.road.counts.fresh) == (0, 0)
+
+    on_host(work, FRESH, policy(all=".example.org"))
 
 
 def test_oversized_datagram_is_malformed_whatever_it_begins_with() -> None:
