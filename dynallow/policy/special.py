@@ -77,9 +77,12 @@ def _by_first_byte(version: int) -> tuple[tuple[_Range, ...], ...]:
     """For each first byte of an address the ranges to try, the reachable ones (no name) before the others."""
     ranges = _ranges(version, tuple((text, "") for text in _REACHABLE)) + _ranges(version, _SPECIAL)
     shift = 24 if version == 4 else 120
-    return tuple(
-        tuple(one for one in ranges if byte & one[0] >> shift == one[1] >> shift) for byte in range(256)
-    )
+    found: list[list[_Range]] = [[] for _ in range(256)]
+    for one in ranges:
+        mask, network, _ = one
+        for byte in range(network >> shift, (network >> shift) + 256 - (mask >> shift)):
+            found[byte].append(one)
+    return tuple(map(tuple, found))
 
 
 _FOURS = _by_first_byte(4)
@@ -87,7 +90,7 @@ _FOURS = _by_first_byte(4)
 _ODD_FOURS = tuple(
     frozenset(
         second
-        for second in range(256)
+        for second in (range(256) if ranges else ())  # most have none, and this is done at each start
         if any(second & mask >> 16 & 255 == network >> 16 & 255 for mask, network, _ in ranges)
     )
     for ranges in _FOURS
