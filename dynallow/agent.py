@@ -86,6 +86,9 @@ class Agent:
             hot=HotReplies(cache.cache_size),
             tasks=self.tasks,
             own=self.own,
+            earned=lambda address, now: (
+                (lease.name, lease.deadline) for _, lease in self.ledger.at(address, now)
+            ),
             alert=self.table.look,
         )
         self._listeners: list[UdpListener | TcpListener] = []
@@ -348,7 +351,8 @@ def _limits(settings: cfg.Settings) -> Limits:
 
 def _terms(loaded: cfg.Loaded, settings: cfg.Settings) -> Terms:
     observe = settings.mode == "observe"
-    return Terms(loaded.policy, _limits(settings), observe, settings.resolver.denied)
+    resolver = settings.resolver
+    return Terms(loaded.policy, _limits(settings), observe, resolver.denied, resolver.search_suffixes)
 
 
 def _name_of(comment: str) -> bytes:

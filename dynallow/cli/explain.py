@@ -72,6 +72,8 @@ def explain_blocks(report: ExplainReport) -> list[Block]:
     """The verdict first, then what led to it."""
     verdict = report["verdict"]
     blocks: list[Block] = [Line(f"{verdict}: {report['text']}", _STYLES[verdict])]
+    if hosts := report.get("hosts"):  # an older agent does not tell
+        blocks.append(Line(f"/etc/hosts says {listed(hosts)}: most programs take that, and ask no resolver"))
     for rule in report["rules"]:
         blocks += _rule(rule)
     if report["leases"]:

@@ -117,7 +117,10 @@ class ExplainedLease(TypedDict):
 
 
 class ExplainReport(TypedDict):
-    """`text` is the verdict in one sentence; `names` are other names on the subject's addresses."""
+    """`text` is the verdict in one sentence; `names` are other names on the subject's addresses.
+
+    `hosts` are the addresses that /etc/hosts gives to the name: whoever looks there does not ask dynallow.
+    """
 
     subject: str
     kind: Literal["name", "address"]
@@ -126,6 +129,7 @@ class ExplainReport(TypedDict):
     rules: list[ExplainedRule]
     leases: list[ExplainedLease]
     names: list[str]
+    hosts: list[str]
 
 
 class ReloadReport(TypedDict):

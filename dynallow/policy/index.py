@@ -184,6 +184,16 @@ class Index:
         """Whether anything below `name` is listed, if nothing lists `name` itself: then no ancestor does."""
         return name in self.below.literal or (bool(self.below.shaped) and bool(self.below.find(name)))
 
+    def set_apart(self, name: Name) -> None:
+        """Have `look_up` go down to `name`, as if something were listed below it.
+
+        Else what is said of its neighbours would be said of all below `name` too.
+        """
+        below = self.below.literal
+        while name:
+            below.setdefault(name, NONE)
+            name = name[name[0] + 1 :]
+
     def add(self, rule: int, pattern: Pattern) -> None:
         """Let `rule` list what `pattern` matches."""
         parts = pattern.labels

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from dynallow.policy.index import Index, RuleSet, union
-from dynallow.policy.names import ROOT, Name, to_text
+from dynallow.policy.names import ROOT, Name, labels, to_text
 from dynallow.policy.patterns import Pattern
+from dynallow.policy.reserved import REVERSE_V4, REVERSE_V6, UNLISTABLE
 from dynallow.policy.rrtypes import DEFAULT_TYPES, SRV, is_data_type, type_text
 from dynallow.policy.rules import Network, Rule
 from dynallow.policy.tracing import trace
@@ -25,12 +26,20 @@ _UNDERSCORE = ord("_")
 _HTTPS_PORT = (PortRange("tcp", 443, 443),)
 
 
+def _listing() -> Index:
+    """An index of nothing, in which reverse names are not taken for their neighbours."""
+    index = Index()
+    index.set_apart(REVERSE_V4)
+    index.set_apart(REVERSE_V6)
+    return index
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """Rules with their names. Made by `PolicyBuilder`; `Policy()` allows nothing."""
 
     rules: tuple[Rule, ...] = ()
-    listed: Index = field(default_factory=Index, repr=False)
+    listed: Index = field(default_factory=_listing, repr=False)
     excepted: Index = field(default_factory=Index, repr=False)
     _allowed: dict[tuple[RuleSet, int], Verdict] = field(default_factory=dict, repr=False, compare=False)
 
@@ -110,7 +119,7 @@ class PolicyBuilder:
     """Takes rules and their patterns one by one, so that long lists stream in without a second copy."""
 
     _rules: list[Rule] = field(default_factory=list)
-    _listed: Index = field(default_factory=Index)
+    _listed: Index = field(default_factory=_listing)
     _excepted: Index = field(default_factory=Index)
 
     def add_rule(
@@ -145,8 +154,20 @@ class PolicyBuilder:
         """Take what `pattern` matches away from `rule`, and from no other."""
         self._excepted.add(rule.index, pattern)
 
+    def set_apart(self, names: Iterable[Name]) -> None:
+        """Of names below these, something else may be said than of their neighbours (`Verdict.kin`)."""
+        for name in names:
+            self._listed.set_apart(name)
+
     def build(self) -> Policy:
-        """The policy; the builder must not be used after."""
+        """The policy; the builder must not be used after.
+
+        What is not a rule's to list is taken away from those that list it: nothing need be looked
+        for in the names that rules allow.
+        """
+        for name in UNLISTABLE:
+            for rule in union(self._listed.match(name), self._listed.match_some_below(name)):
+                self._excepted.add(rule, Pattern(labels(name), apex=True, below=True))
         return Policy(tuple(self._rules), self._listed, self._excepted)
 
 

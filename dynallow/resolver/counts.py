@@ -16,6 +16,8 @@ class Counts:
     denied: int = 0
     """Also when the denial was given before and stood ready."""
     filtered: int = 0
+    local: int = 0
+    """Told by this host itself: localhost, names behind leased addresses."""
     malformed: int = 0
     refused: int = 0
     """Well-formed, but nothing a stub resolver serves: other classes, AXFR, ANY, EDNS versions."""

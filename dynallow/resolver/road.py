@@ -28,9 +28,11 @@ from dynallow.errors import (
     WireError,
 )
 from dynallow.lease.grant import Limits
+from dynallow.policy.names import Name
 from dynallow.policy.policy import Policy
-from dynallow.policy.verdict import ALLOWED, FILTERED, Verdict
-from dynallow.resolver import local
+from dynallow.policy.reserved import INVALID, ONION, reserved, why_reserved, why_suffixed, without_suffix
+from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, Verdict
+from dynallow.resolver import athome, local
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
 from dynallow.resolver.cache import AnswerCache, Key
 from dynallow.resolver.counts import Counts
@@ -67,6 +69,8 @@ class Terms:
     limits: Limits
     observe: bool
     denied: Literal["nxdomain", "refused"]
+    suffixes: tuple[Name, ...] = ()
+    """What the host's stub resolvers may put behind a name that they look for."""
 
 
 class Asked(NamedTuple):
@@ -107,6 +111,7 @@ class Road:
     tasks: Tasks
     denials: Denials = field(default_factory=Denials)
     own: Container[bytes] = frozenset()
+    earned: athome.Earned = lambda address, now: ()
     counts: Counts = field(default_factory=Counts)
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
@@ -183,7 +188,10 @@ class Road:
         return verdict
 
     def _may_pass(self, asked: Asked) -> bool:
-        return asked.verdict.outcome is ALLOWED or self.terms.observe
+        # Observing blocks nothing, but no upstream has anything to say of a reserved name.
+        return asked.verdict.outcome is ALLOWED or (
+            self.terms.observe and reserved(asked.question.name) is None
+        )
 
     def _kept(self, key: Key, verdict: Verdict) -> Answer | None:
         """The cached answer, whose leases hold; asked for anew when it is about to lapse."""
@@ -307,10 +315,40 @@ class Road:
 
     def _deny(self, asked: Asked) -> bytes:
         packet, question, udp, verdict = asked
-        body = local.denial(question, verdict, self.terms.denied, asked.max_size)
+        denied = self.terms.denied
+        if verdict.outcome is DENIED:
+            name = question.name
+            if name.endswith(athome.ENDINGS) and (body := self._at_home(asked)) is not None:
+                return packet[:2] + body
+            if self.terms.observe:  # then nobody else is denied
+                verdict = verdict._replace(kin=0)
+            if (reason := self._absent(name)) is not None:
+                denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
+        body = local.denial(question, verdict, denied, asked.max_size)
         if udp:
             self.denials.put(packet, question, verdict, body)
         return packet[:2] + body
+
+    def _at_home(self, asked: Asked) -> bytes | None:
+        """What this host knows of the name; kept nowhere, since a lease may go at any time."""
+        _packet, question, _udp, verdict = asked
+        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size)
+        if answer is None:
+            return None
+        body, told = answer
+        if told:  # `_decide` counted it as denied, in this same step
+            self.counts.denied -= 1
+            self.counts.local += 1
+        return body
+
+    def _absent(self, name: Name) -> str | None:
+        """Why the name does not exist, whatever denied names are told: a stub then goes on to the next."""
+        top = reserved(name)
+        if top is not None and top in (INVALID, ONION):
+            return why_reserved(top)
+        suffixes = self.terms.suffixes
+        bare = without_suffix(name, suffixes) if suffixes else None
+        return None if bare is None else why_suffixed(bare)
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 from dynallow.errors import Fault
+from dynallow.policy.names import Name
 from dynallow.policy.patterns import Pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
 from dynallow.settings.faults import path_text
@@ -34,9 +35,13 @@ class RuleSource:
         return (self.file.parent / path for path in self.rule.names_from)
 
 
-def compile_policy(sources: Iterable[RuleSource]) -> tuple[Policy, list[Fault]]:
-    """The policy of these rules in their order, and what is wrong with their names."""
+def compile_policy(sources: Iterable[RuleSource], apart: Iterable[Name] = ()) -> tuple[Policy, list[Fault]]:
+    """The policy of these rules in their order, and what is wrong with their names.
+
+    Names below those of `apart` are not taken for their neighbours.
+    """
     builder = PolicyBuilder()
+    builder.set_apart(apart)
     faults: list[Fault] = []
     for source in sources:
         faults += _add(builder, source)

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dynallow.settings.model import Settings
+from dynallow.policy.names import to_wire
+from dynallow.policy.reserved import reserved, why_reserved
+from dynallow.settings.model import RuleSettings, Settings
 from dynallow.units import PortRange
 
 DNS_PORTS = (53, 853, 5353, 5355)
@@ -17,12 +19,19 @@ DNS_PORTS = (53, 853, 5353, 5355)
 def not_in_force(settings: Settings) -> tuple[str, ...]:
     """One line for each key given whose feature comes later, or that can have no effect."""
     lines: list[str] = []
-    if settings.resolver.search_suffixes:
-        lines.append("resolver.search-suffixes: not in force yet, names are matched as asked")
+    for rule in settings.rules:
+        lines += _reserved(rule)
     for kind, sections in (("rule", settings.rules), ("destination", settings.destinations)):
         for section in sections:
             lines += _dns_ports(f"{kind} {section.name}", section.ports)
     return tuple(lines)
+
+
+def _reserved(rule: RuleSettings) -> Iterator[str]:
+    for pattern in rule.names:
+        top = reserved(to_wire(pattern.labels, ""))
+        if top is not None:
+            yield f"rule {rule.name}: {pattern} has no effect, {why_reserved(top)}"
 
 
 def _dns_ports(where: str, ports: tuple[PortRange, ...]) -> Iterator[str]:

@@ -69,7 +69,9 @@ def load(path: Path | None = None) -> Loaded:
     merged = merge((str(file), document) for file, document in documents)
     faults += _crossing_faults(merged, str(main))
     faults += _duplicates(merged, str(main))
-    policy, name_faults = compile_policy(sources)
+    resolver = _valid(ResolverSettings, merged.data.get("resolver", {}))
+    suffixes = resolver.search_suffixes if isinstance(resolver, ResolverSettings) else ()
+    policy, name_faults = compile_policy(sources, suffixes)
     faults += name_faults
     if faults:
         raise SettingsError(faults)

@@ -62,7 +62,8 @@ class ResolverSettings(Section):
         description='how long expired data may still answer when every upstream fails (RFC 8767); "0s" = off',
     )
     search_suffixes: tuple[f.NameText, ...] = Field(
-        default=(), description="suffixes stripped from a name before it is matched"
+        default=(),
+        description="the host's search list: a name with such a suffix that no rule allows does not exist",
     )
     zones: tuple[Zone, ...] = Field(default=(), alias="zone", description="split DNS")
 

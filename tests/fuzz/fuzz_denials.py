@@ -36,11 +36,22 @@ _ENDINGS = (
     [b"s p", b"net"],
     [b"y" * 63, b"z" * 63, b"org"],
 )
+_APART = (  # of these something else is said than of their neighbours
+    [b"localhost"],
+    [b"b", b"onion"],
+    [b"1", b"0", b"0", b"127", b"in-addr", b"arpa"],
+    [b"1", b"2", b"0", b"192", b"in-addr", b"arpa"],
+    [b"a", b"arpa"],
+    [b"use-application-dns", b"net"],
+    [b"corp", b"org"],
+)
 _ODD_LABELS = (b"a.b", b"\0", b"\xff\xfe", b" ", b"x" * 63, b"Y" * 63, b"-", b"\x03net")
-_PATTERNS = ("deb.example.org", "*.a.org", ".b.net", "s*.x.example.net", "a.*.example", "sip.net")
-_TYPES = (1, 1, 1, 28, 33, 16, 65, 255, 252, 41, 0)
+_PATTERNS = ("deb.example.org", "*.a.org", ".b.net", "s*.x.example.net", "a.*.example", "sip.net", "a.onion")
+_TYPES = (1, 1, 1, 28, 33, 12, 16, 65, 255, 252, 41, 0)
 _FLAGS = (0x100, 0x100, 0x120, 0x110, 0, 0x8100, 0x2800, 0x7F)
 _EXPIRES_AT = 500.0
+_SUFFIXES = (b"\x04corp\x03org\0", b"\x01a\x07example\0")
+_LEASED = bytes((192, 0, 2, 1))
 
 
 class DisagreementError(Exception):
@@ -59,12 +70,14 @@ class Tally:
 def road(policy: Policy, refused: bool) -> Road:
     """A road on which nothing is answered: who may pass is let go."""
     return Road(
-        terms=Terms(policy, Limits(), False, "refused" if refused else "nxdomain"),
+        terms=Terms(policy, Limits(), False, "refused" if refused else "nxdomain", _SUFFIXES),
         leaser=None,  # type: ignore[arg-type]
         upstreams=None,  # type: ignore[arg-type]
         cache=AnswerCache(1, 0.0),
         hot=HotReplies(1),
         tasks=Tasks(),
+        earned=lambda address, now: [(b"\x01a\x03org\0", now + 9)] if address == _LEASED else [],
+        clock=lambda: 5.0,
         wall=lambda: 400.0,
     )
 
@@ -72,6 +85,7 @@ def road(policy: Policy, refused: bool) -> Road:
 def rules(rng: random.Random) -> Policy:
     """A few of the patterns, in rules with and without an end and an exception."""
     builder = PolicyBuilder()
+    builder.set_apart(_SUFFIXES)
     for number in range(rng.randrange(4)):
         expires_at = rng.choice((None, None, 300.0, _EXPIRES_AT))
         rule = builder.add_rule(f"r{number}", reason="so it is", expires_at=expires_at)
@@ -84,7 +98,7 @@ def rules(rng: random.Random) -> Policy:
 def question(rng: random.Random) -> bytes:
     """Mostly such as a flood is made of; well-formed, but for names that are too long."""
     odd = rng.random() < 0.2
-    ending = rng.choice(_ENDINGS)
+    ending = rng.choice(_APART if rng.random() < 0.15 else _ENDINGS)
     labels = [rng.choice(_LABELS) for _ in range(rng.randrange(4))] + ending
     if odd:
         labels.insert(0, rng.choice(_ODD_LABELS))
@@ -100,7 +114,11 @@ def question(rng: random.Random) -> bytes:
         ">6H", rng.randrange(65536), rng.choice(_FLAGS) if odd else 0x100, 1, 0, 0, 1 if opt else 0
     )
     name = b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
-    kind = (rng.choice(_TYPES), rng.choice((1, 1, 3))) if odd else (rng.choice(_TYPES[:5]), 1)
+    kind = (
+        (rng.choice(_TYPES), rng.choice((1, 1, 3)))
+        if odd
+        else (rng.choice(_TYPES[: 5 + (ending in _APART)]), 1)
+    )
     return header + name + struct.pack(">HH", *kind) + opt
 
 

@@ -88,7 +88,9 @@ def question(packet: bytes) -> None:
         return
     if isinstance(met, bytes):
         reply = _checked(met, packet, udp)
-        if reply.answer or (reply.rcode() == 0 and not reply.authority and not reply.flags & 0x0200):
+        if (reply.answer and not _is_at_home(reply)) or (
+            reply.rcode() == 0 and not reply.authority and not reply.flags & 0x0200
+        ):
             raise BrokenError(f"a denial that is none: {reply}")
         return
     _check_allowed(met)
@@ -108,6 +110,19 @@ def question(packet: bytes) -> None:
             raise BrokenError(f"{len(records)} records became {reply}") from None
     else:
         raise BrokenError("waits for what is in the cache")
+
+
+def _is_at_home(reply: dns.message.Message) -> bool:
+    """Whether it tells of loopback, and nothing else."""
+    name = reply.question[0].name
+    below = any(
+        name.is_subdomain(dns.name.from_text(top)) for top in ("localhost", "in-addr.arpa", "ip6.arpa")
+    )
+    return below and {str(one) for rrset in reply.answer for one in rrset} <= {
+        "127.0.0.1",
+        "::1",
+        "localhost.",
+    }
 
 
 def _check_allowed(asked: Asked) -> None:

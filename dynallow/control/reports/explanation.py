@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Literal
 
 from dynallow.control.backend import BadRequestError
+from dynallow.control.reports.hostsfile import HOSTS, addresses_in
 from dynallow.control.reports.source import Source, texts
 from dynallow.control.schema import (
     ExplainedLease,
@@ -17,6 +19,7 @@ from dynallow.control.schema import (
     ExplainReport,
 )
 from dynallow.policy.names import parse_name, to_text
+from dynallow.policy.reserved import LOCALHOST, reserved, why_reserved, why_suffixed, without_suffix
 from dynallow.policy.verdict import Outcome, RuleTrace
 from dynallow.resolver.answer import GRANTING_TYPES
 from dynallow.settings import Destination, Loaded, locate
@@ -32,8 +35,8 @@ def explain(agent: Source, subject: str, port: PortRange | None, user: int | Non
     return _explain_address(agent, packed, port, user)
 
 
-def located(loaded: Loaded, explained: ExplainReport) -> ExplainReport:
-    """The explanation with the files and lines that its rules stand in.
+def located(loaded: Loaded, explained: ExplainReport, hosts: Path = HOSTS) -> ExplainReport:
+    """The explanation with the files and lines that its rules stand in, and what the hosts file says.
 
     Reads the files, which may be long: must not run in the loop's thread.
     """
@@ -42,6 +45,8 @@ def located(loaded: Loaded, explained: ExplainReport) -> ExplainReport:
         shown, rule = told["exception"] or told["pattern"], by_name.get(told["rule"])
         if shown is not None and rule is not None:
             told["where"] = locate(loaded, rule, shown)
+    if explained["kind"] == "name":
+        explained["hosts"] = addresses_in(hosts, explained["subject"])
     return explained
 
 
@@ -65,7 +70,13 @@ def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int
         "filtered" if verdict.outcome is Outcome.FILTERED else "denied"
     )
     text = verdict.why_not(name)
-    if verdict.outcome is Outcome.ALLOWED:
+    top, bare = reserved(name), without_suffix(name, agent.settings.resolver.search_suffixes)
+    if top is not None:
+        outcome = "allowed" if top == LOCALHOST else "denied"
+        text = f"{to_text(name)} is answered here, whatever rules say: {why_reserved(top)}"
+    elif verdict.outcome is Outcome.DENIED and bare is not None:
+        text = why_suffixed(bare)
+    elif verdict.outcome is Outcome.ALLOWED:
         fitting = [rule for rule in rules if rule["outcome"] == "allows" and _fits(rule, port, user)]
         outcome = "allowed" if fitting else "denied"
         names = ", ".join(rule["rule"] for rule in fitting or rules)
@@ -85,6 +96,7 @@ def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int
             _lease(rule, address, lease.name, lease.deadline - now) for rule, address, lease in leases
         ],
         "names": sorted(to_text(other) for other in others),
+        "hosts": [],
     }
 
 
@@ -122,6 +134,7 @@ def _explain_address(agent: Source, packed: bytes, port: PortRange | None, user:
             to_text(name)
             for name in agent.ledger.names_of(packed, now) - {lease.name for _, lease in leases} - {b""}
         ),
+        "hosts": [],
     }
 
 

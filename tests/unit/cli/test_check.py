@@ -17,7 +17,7 @@ upstreams = ["192.0.2.53"]
 search-suffixes = ["corp.example.com"]
 [[rule]]
 name = "mirror"
-names = ["deb.example.org", "*.example.net"]
+names = ["deb.example.org", "*.example.net", ".onion"]
 [[destination]]
 name = "ntp"
 addresses = ["192.0.2.123"]
@@ -36,15 +36,13 @@ def test_check_of_good_settings_prints_the_summary(good: Path) -> None:
     ran = dynallow("check", good)
     assert ran.returncode == 0
     assert ran.stdout.startswith(f"valid: {good}\n")
-    assert "rules         mirror (2 patterns)" in ran.stdout
+    assert "rules         mirror (3 patterns)" in ran.stdout
 
 
-def test_check_names_each_key_that_is_not_in_force(good: Path) -> None:
-    lines = [
-        line for line in dynallow("check", "--config", good).stdout.splitlines() if "not in force" in line
-    ]
+def test_check_names_what_is_listed_without_effect(good: Path) -> None:
+    lines = [line for line in dynallow("check", "--config", good).stdout.splitlines() if "no effect" in line]
     assert len(lines) == 1
-    assert lines[0].startswith("resolver.search-suffixes")
+    assert lines[0].startswith("rule mirror: .onion has no effect")
 
 
 def test_check_of_bad_settings_exits_3_with_every_fault(tmp_path: Path) -> None:

@@ -83,6 +83,12 @@ def test_explain_of_a_denied_name_exits_5(socket: Path) -> None:
     assert (ran.returncode, json.loads(ran.stdout)["verdict"]) == (5, "denied")
 
 
+def test_explain_of_a_name_in_the_hosts_file_says_so(socket: Path) -> None:
+    lines = dynallow("explain", "in.hosts.example", "--socket", socket).stdout.splitlines()
+    assert lines[1].startswith("/etc/hosts says 192.0.2.9: ")
+    assert "/etc/hosts" not in dynallow("explain", "evil.example.net", "--socket", socket).stdout
+
+
 def test_explain_of_no_name_is_wrong_usage(socket: Path) -> None:
     ran = dynallow("explain", "a b", "--socket", socket)
     assert (ran.returncode, ran.stdout) == (2, "")
@@ -98,7 +104,7 @@ def test_reload_prints_what_changed(socket: Path) -> None:
         "rules removed: old",
         "settings changed: lease.grace",
         "in force only after a restart: resolver.listen",
-        "resolver.search-suffixes",
+        "rule a: b",
     ]
 
 

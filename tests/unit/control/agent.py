@@ -116,7 +116,7 @@ class MemoryAgent:
                     "reason": "time",
                 }
             ],
-            "not_in_force": ["resolver.search-suffixes"],
+            "not_in_force": ["rule a: b"],
             "warnings": ["upstream 192.0.2.1 does not answer"],
         }
 
@@ -149,6 +149,7 @@ class MemoryAgent:
             if allowed
             else [],
             "names": ["cdn.example.net"] if allowed else [],
+            "hosts": ["192.0.2.9"] if subject == "in.hosts.example" else [],
         }
 
     async def reload(self) -> ReloadReport:
@@ -160,7 +161,7 @@ class MemoryAgent:
             "rules_changed": [],
             "settings_changed": ["lease.grace"],
             "needs_restart": ["resolver.listen"],
-            "not_in_force": ["resolver.search-suffixes"],
+            "not_in_force": ["rule a: b"],
         }
 
     async def flush(self, rule: str | None, name: str | None) -> FlushReport:

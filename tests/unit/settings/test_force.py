@@ -10,14 +10,21 @@ def test_not_in_force_defaults_are_all_in_force() -> None:
     assert not_in_force(Settings()) == ()
 
 
-def test_not_in_force_one_line_for_each_key_that_comes_later() -> None:
+def test_not_in_force_one_line_for_each_name_that_no_rule_can_list() -> None:
+    rules = [{"name": "web", "names": ["deb.example.org", "localhost", "*.onion", "localhost.example.org"]}]
+    assert not_in_force(Settings.model_validate({"rule": rules})) == (
+        "rule web: localhost has no effect, localhost is this host (RFC 6761)",
+        "rule web: *.onion has no effect, names that end in onion are not in the DNS (RFC 7686)",
+    )
+
+
+def test_not_in_force_upstreams_of_each_kind_and_suffixes_are_in_force() -> None:
     resolver = {
         "upstreams": ["192.0.2.1", "tls://192.0.2.1", "https://x.example/q#192.0.2.1", "tcp://192.0.2.1"],
         "zone": [{"names": [".a.example"], "upstreams": ["tls://192.0.2.1#x.example"]}],
         "search-suffixes": ["example.org"],
     }
-    lines = not_in_force(Settings.model_validate({"resolver": resolver}))
-    assert [line.split(": ")[0] for line in lines] == ["resolver.search-suffixes"]
+    assert not_in_force(Settings.model_validate({"resolver": resolver})) == ()
 
 
 def test_needs_restart_names_sockets_only() -> None:
