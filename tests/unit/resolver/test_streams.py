@@ -342,6 +342,7 @@ Pick = Callable[[Certificates], Certificate]
 BAD: dict[str, tuple[Pick, str]] = {
     "expired": (Certificates.expired, "certificate: certificate has expired"),
     "wrong name": (Certificates.wrong_name, "certificate: Hostname mismatch"),
+    "name in CN alone": (Certificates.common_name_alone, "certificate: Hostname mismatch"),
     "self-signed": (Certificates.self_signed, "certificate: self-signed certificate"),
 }
 
