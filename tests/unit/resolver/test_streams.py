@@ -283,6 +283,19 @@ def test_ask_half_open_connection_costs_those_who_came_later_no_wait_of_their_ow
     asyncio.run(work())
 
 
+def test_close_with_questions_in_flight_ends_them_and_opens_nothing() -> None:
+    async def work() -> None:
+        server = StreamServer("silent")
+        async with bed(("tcp", server, None)) as asking:
+            asked = asyncio.ensure_future(asking.ask_many(5))
+            await met(lambda: len(server.asked) == 5)
+            asking.exchange.close()
+            assert all(isinstance(answer, UpstreamError) for answer in await asked)
+            assert server.connections == 1
+
+    asyncio.run(work())
+
+
 def test_ask_port_where_nobody_listens_goes_on_at_once_and_is_not_knocked_at_each_time() -> None:
     async def work() -> None:
         gone, other = StreamServer(), StreamServer()
