@@ -85,6 +85,22 @@ def test_answer_before_goodbye_counts() -> None:
     assert line.owner.counts.malformed == 0
 
 
+@pytest.mark.parametrize(
+    "header",
+    [(b":status", b"\x1b[2J\n\r"), (b"X" * 4000, b""), (b"a\n\x1b[2J", b""), (b"content-type", b"\n" * 99)],
+)
+def test_words_of_a_server_are_no_control_characters_and_no_page_of_the_log(
+    header: tuple[bytes, bytes],
+) -> None:
+    block = Encoder().encode([header] if header[0] == b":status" else [(b":status", b"200"), header])
+    _, told = run(lambda line, _: line.data_received(headers(block)))
+    error = told.exception()
+    assert isinstance(error, OSError)
+    text = error.strerror or ""
+    assert text.isprintable()
+    assert 0 < len(text) <= 160
+
+
 def test_line_that_cannot_read_what_came_tells_who_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours or of h2 must not leave questions on a connection that nobody reads any more."""
 
