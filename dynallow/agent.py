@@ -174,7 +174,7 @@ class Agent:
     # ------------------------------------------------------------ what is in force
 
     def _ruleset(self, settings: cfg.Settings, chosen: Chosen) -> Ruleset:
-        return build_ruleset(settings, chosen.endpoints(), os.geteuid())
+        return build_ruleset(settings, chosen.ways(), os.geteuid())
 
     def _upstreams(self, chosen: Chosen) -> Upstreams:
         return chosen.pool(self.exchange, self.settings.resolver.timeout)

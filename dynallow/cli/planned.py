@@ -16,4 +16,4 @@ _ROOT = 0
 
 def planned_ruleset(settings: Settings) -> str:
     """The table for these settings, for an agent that runs as root."""
-    return render_table(build_ruleset(settings, choose(settings).endpoints(), _ROOT))
+    return render_table(build_ruleset(settings, choose(settings).ways(), _ROOT))

@@ -1,6 +1,6 @@
 """From the settings to the ruleset.
 
-Pure: the settings, the upstream servers' endpoints and the agent's uid go in,
+Pure: the settings, the ways to the upstream servers and the agent's uid go in,
 a `Ruleset` comes out. The order of `chain output` is what keeps it closed, and
 every accept names protocol and ports: `ip daddr @set accept` alone would let
 ICMP payloads and GRE out as well.
@@ -15,7 +15,7 @@ from itertools import groupby
 from dynallow.firewall import ruleset as rs
 from dynallow.settings.force import DNS_PORTS
 from dynallow.settings.model import Destination, RuleSettings, Settings
-from dynallow.units import Address, Endpoint, PortRange
+from dynallow.units import Address, Endpoint, PortRange, Protocol
 
 AGENT_MARK = 0x64796E61
 """SO_MARK of the agent's own sockets ("dyna"); setting a mark takes a capability."""
@@ -49,8 +49,11 @@ _FOREIGN_SOURCE = (
 )
 _COMMENT_BYTES = 120  # nft takes 128 with its NUL
 
+Way = tuple[Endpoint, Protocol]
+"""Where an upstream server is, and over what it is asked."""
 
-def build_ruleset(settings: Settings, upstreams: Iterable[Endpoint], agent_uid: int) -> rs.Ruleset:
+
+def build_ruleset(settings: Settings, upstreams: Iterable[Way], agent_uid: int) -> rs.Ruleset:
     """The whole table for these settings.
 
     `upstreams` are the servers that the agent itself may ask; `agent_uid` is
@@ -65,7 +68,7 @@ def build_ruleset(settings: Settings, upstreams: Iterable[Endpoint], agent_uid: 
     for rule in settings.rules:
         sets += [rs.AddressSet(rs.set_name(rule.name, f), f, 2 * budget, True) for f in (4, 6)]
     agent = _agent_socket(agent_uid)
-    chains = [_output(settings, sorted(set(upstreams), key=str), agent), _denied(settings)]
+    chains = [_output(settings, sorted(set(upstreams), key=_place), agent), _denied(settings)]
     if settings.mode == "enforce" and settings.firewall.dns == "redirect":
         chains += [_nat_output(settings.resolver.listen, agent), _REDIRECTED]
     return rs.Ruleset((rs.DENIED_COUNTER,), tuple(sets), tuple(chains))
@@ -76,7 +79,7 @@ def _agent_socket(uid: int) -> tuple[rs.Match, ...]:
     return (mark, rs.ByUsers((uid,))) if uid else (mark,)
 
 
-def _output(settings: Settings, upstreams: Sequence[Endpoint], agent: tuple[rs.Match, ...]) -> rs.Chain:
+def _output(settings: Settings, upstreams: Sequence[Way], agent: tuple[rs.Match, ...]) -> rs.Chain:
     rules = [
         *(
             rs.Rule((rs.InSet(rs.set_name(rs.REVOKED, family), family),), rs.Goto(rs.DENIED))
@@ -90,7 +93,7 @@ def _output(settings: Settings, upstreams: Sequence[Endpoint], agent: tuple[rs.M
         rs.Rule((rs.Raw('oif "lo"'),), rs.Accept()),
         # What nat_output has turned to this host still carries the old interface here.
         rs.Rule((rs.Raw("ct status dnat fib daddr type local"),), rs.Accept()),
-        *(_upstream(endpoint, protocol, agent) for endpoint in upstreams for protocol in ("udp", "tcp")),
+        *(_upstream(way, agent) for way in upstreams),
         rs.Rule((rs.Raw(f"{_PROTOCOLS} th dport {_DNS_PORTS}"),), rs.Goto(rs.DENIED)),
         rs.Rule((rs.Raw("ct state established"),), rs.Accept()),
         rs.Rule((rs.Raw("ct state related meta l4proto { icmp, ipv6-icmp }"),), rs.Accept()),
@@ -110,8 +113,14 @@ def _output(settings: Settings, upstreams: Sequence[Endpoint], agent: tuple[rs.M
     return rs.Chain(rs.OUTPUT, tuple(rules), hook)
 
 
-def _upstream(endpoint: Endpoint, protocol: str, agent: tuple[rs.Match, ...]) -> rs.Rule:
-    ports = PortRange("udp" if protocol == "udp" else "tcp", endpoint.port, endpoint.port)
+def _place(way: Way) -> tuple[str, bool]:
+    endpoint, protocol = way
+    return str(endpoint), protocol == "tcp"
+
+
+def _upstream(way: Way, agent: tuple[rs.Match, ...]) -> rs.Rule:
+    endpoint, protocol = way
+    ports = PortRange(protocol, endpoint.port, endpoint.port)
     return rs.Rule((*agent, _to(endpoint.address), rs.ToPorts((ports,))), rs.Accept(), "upstream")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from dynallow.units import Endpoint, parse_endpoint
+from dynallow.units import Endpoint, Protocol, parse_endpoint
 
 Kind = Literal["system", "udp", "tcp", "tls", "https"]
 
@@ -33,6 +33,11 @@ class Upstream:
     server_name: str
     url: str
     text: str
+
+    @property
+    def protocols(self) -> tuple[Protocol, ...]:
+        """What it is asked over: what answers datagrams is asked over TCP too when these do not do."""
+        return ("udp", "tcp") if self.kind in ("system", "udp") else ("tcp",)
 
     def __str__(self) -> str:
         return self.text

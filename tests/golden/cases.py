@@ -27,8 +27,8 @@ def build(name: str) -> Ruleset:
     settings = cfg.load(HERE / f"{name}.toml").settings
     resolver = settings.resolver
     named = [*resolver.upstreams, *(upstream for zone in resolver.zones for upstream in zone.upstreams)]
-    endpoints = [upstream.endpoint for upstream in named if upstream.endpoint is not None]
-    return build_ruleset(settings, endpoints, AGENT_UIDS.get(name, 0))
+    ways = [(one.endpoint, over) for one in named if one.endpoint is not None for over in one.protocols]
+    return build_ruleset(settings, ways, AGENT_UIDS.get(name, 0))
 
 
 def rendered(name: str) -> str:

@@ -55,17 +55,22 @@ class Certificates:
     def for_address(self, address: str) -> Certificate:
         return self._issue("address", f"IP:{address}")
 
+    def common_name_alone(self) -> Certificate:
+        """It names the server where names stood before there was a field for them."""
+        return self._issue("common-name", "", subject=f"/CN={SERVER_NAME}")
+
     def self_signed(self) -> Certificate:
         made = self._place("self-signed")
         names = ("-subj", f"/CN={SERVER_NAME}", "-addext", f"subjectAltName=DNS:{SERVER_NAME}")
         openssl("req", "-x509", *_NEW_KEY, *names, "-keyout", str(made.key), "-out", str(made.chain))
         return made
 
-    def _issue(self, name: str, alternative: str, days: int = 30) -> Certificate:
+    def _issue(self, name: str, alternative: str, days: int = 30, subject: str = "/CN=lab") -> Certificate:
         made = self._place(name)
         request, extensions = made.chain.with_suffix(".csr"), made.chain.with_suffix(".ext")
-        extensions.write_text(f"subjectAltName={alternative}\nbasicConstraints=critical,CA:FALSE\n")
-        openssl("req", "-new", *_NEW_KEY, "-subj", "/CN=lab", "-keyout", str(made.key), "-out", str(request))
+        names = f"subjectAltName={alternative}\n" if alternative else ""
+        extensions.write_text(f"{names}basicConstraints=critical,CA:FALSE\n")
+        openssl("req", "-new", *_NEW_KEY, "-subj", subject, "-keyout", str(made.key), "-out", str(request))
         signer = ["-CA", str(self.trusted), "-CAkey", str(self._directory / "ca.key"), "-CAcreateserial"]
         result = ["-days", str(days), "-extfile", str(extensions), "-out", str(made.chain)]
         openssl("x509", "-req", "-in", str(request), *signer, *result)

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dynallow.resolver.upstream.line import Line
 
 
+_WHY_MAX = 160
+
+
 class LostError(ConnectionResetError):
     """The connection went while the question was on it: it may be asked again on another."""
 
@@ -25,12 +28,17 @@ class TurnedAwayError(OSError):
 
 def lost(why: str) -> LostError:
     """The error that says why the connection is gone."""
-    return LostError(errno.ECONNRESET, why)
+    return LostError(errno.ECONNRESET, _plain(why))
 
 
 def turned_away(why: str) -> TurnedAwayError:
     """The error that says what was wrong with the server."""
-    return TurnedAwayError(errno.EPROTO, why)
+    return TurnedAwayError(errno.EPROTO, _plain(why))
+
+
+def _plain(why: str) -> str:
+    """For one line of a log: part of it may be the server's own words."""
+    return "".join(char if char.isprintable() else "?" for char in why[:_WHY_MAX])
 
 
 class Message(NamedTuple):

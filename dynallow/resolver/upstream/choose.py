@@ -15,7 +15,7 @@ from dynallow.resolver.upstream.pool import Server, Upstreams, Zone
 from dynallow.resolver.upstream.system import system_servers
 from dynallow.resolver.upstream.ways import stream_to
 from dynallow.settings import Settings, Upstream
-from dynallow.units import Address, Endpoint
+from dynallow.units import Address, Endpoint, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,12 @@ class Chosen:
         return tuple(dict.fromkeys((*self.servers, *(one for _, servers in self.zones for one in servers))))
 
     def endpoints(self) -> frozenset[Endpoint]:
-        """Where they are: what the chain must let the agent reach."""
+        """Where they are."""
         return frozenset(server.endpoint for server in self.all())
+
+    def ways(self) -> frozenset[tuple[Endpoint, Protocol]]:
+        """What the chain must let the agent reach."""
+        return frozenset((one.endpoint, over) for one in self.all() for over in one.upstream.protocols)
 
     def pool(self, exchange: Exchange, timeout_s: float) -> Upstreams:
         """The pool of these servers; one server in two places is one."""

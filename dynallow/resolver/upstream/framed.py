@@ -25,7 +25,7 @@ _GIVEN_UP_MAX = 256  # a server that owes more answers than this keeps none of i
 class FramedLine(Line):
     """`query` makes the message for an id, a name and a type; `draw` gives ids nobody can foresee."""
 
-    slice_bytes = 4096
+    slice_bytes = 2048
 
     def __init__(
         self, owner: Owner, query: Callable[[int, bytes, int], bytes], draw: Callable[[], int]

@@ -20,6 +20,7 @@ ON_ONE_LINE = 1024
 _UNREAD_MAX = 1 << 20  # bytes that were received and are not parsed yet: then the server has to wait
 _UNSENT_MAX = 1 << 20  # more than all questions that fit on a line
 _IDLE_S = 20.0  # RFC 7766 section 6.2.3: seconds, not minutes
+_LOOK_S = 0.0005  # how long a turn of the loop is spent on what one server said
 
 
 class Owner(Protocol):
@@ -35,7 +36,7 @@ class Line(asyncio.Protocol):
     """One connection; `send` and `give_up` are for its owner alone."""
 
     slice_bytes: ClassVar[int]
-    """How much is looked at in one go: about a millisecond's work."""
+    """How much is looked at in one go: half a millisecond's work, whatever it is."""
 
     def __init__(self, owner: Owner) -> None:
         self.owner = owner
@@ -121,26 +122,37 @@ class Line(asyncio.Protocol):
             self._end(self._gone)
 
     def data_received(self, data: bytes) -> None:
+        if self._ended:  # it talks on while we say goodbye
+            return
         self._backlog += data
         if not self._digesting:
             self._digest()
 
     def _digest(self) -> None:
-        """A slice a turn of the loop: TLS hands over 256 KiB at once, which may take a second."""
+        """A little each turn of the loop: TLS hands over 256 KiB at once, which may take seconds."""
         self._digesting = False
+        now = asyncio.get_running_loop().time
+        until = now() + _LOOK_S
+        while not self._ended:
+            piece = bytes(self._backlog[: self.slice_bytes])
+            del self._backlog[: self.slice_bytes]
+            try:
+                self.received(piece)
+            except Exception:  # ours or a library's: nobody may wait for what stands behind it
+                self.break_off("what it sent could not be read")
+                raise
+            if not self._backlog or now() >= until:
+                break
         if self._ended:
-            return
-        piece = bytes(self._backlog[: self.slice_bytes])
-        del self._backlog[: self.slice_bytes]
-        self.received(piece)
-        if self._backlog:
+            self._backlog.clear()
+        elif self._backlog:
             self._digesting = True
             self._hold("backlog")
             asyncio.get_running_loop().call_soon(self._digest)
-            return
-        self._release("backlog")
-        if self._gone:
-            self._end(self._gone)
+        else:
+            self._release("backlog")
+            if self._gone:
+                self._end(self._gone)
 
     def _hold(self, reason: str) -> None:
         """The server has to wait."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -48,6 +49,7 @@ class Server:
     failed: int = 0
     failures_in_row: int = 0
     rest_until: float = 0.0
+    failed_at: float = -math.inf
     latency_s: float | None = None
     last_error: str | None = None
 
@@ -59,17 +61,25 @@ class Server:
         """Take note of an answer; latency is smoothed over about eight of them."""
         if self.failures_in_row:
             log.info("upstream %s answers again", self.name)
-        self.failures_in_row, self.rest_until = 0, 0.0
+        self.failures_in_row, self.rest_until, self.failed_at = 0, 0.0, -math.inf
         self.latency_s = latency_s if self.latency_s is None else self.latency_s * 0.875 + latency_s * 0.125
 
-    def fell_short(self, now: float, why: str) -> None:
-        """Take note of a failed try."""
+    def fell_short(self, started: float, now: float, why: str) -> None:
+        """Take note of a failed try. One break that many questions meet at once is one failure."""
         self.failed += 1
         self.last_error = why
         if not self.failures_in_row:
             log.warning("upstream %s: %s", self.name, why)
+        if started < self.failed_at:
+            return
+        self.failed_at = now
         self.rest_until = now + min(_REST_S * 2.0**self.failures_in_row, _REST_MAX_S)
         self.failures_in_row = min(self.failures_in_row + 1, 16)
+
+    def try_again(self, until: float) -> None:
+        """It has rested: one question goes to see, the others wait for what comes of it elsewhere."""
+        if self.failures_in_row:
+            self.rest_until = max(self.rest_until, until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +119,7 @@ class Upstreams:
         for number, server in enumerate(self._order(name, started)):
             patience = min(self.timeout_s, _share(end - started, _TRIES - 1 - number))
             server.asked += 1
+            server.try_again(started + patience)
             try:
                 if server.stream is None:
                     response = await self.exchange.ask(server.target, name, qtype, started + patience)
@@ -130,8 +141,8 @@ class Upstreams:
                     server.succeeded(time() - started)
                     return response
                 reached = True
-            started = time()
-            server.fell_short(started, fault)
+            began, started = started, time()
+            server.fell_short(began, started, fault)
             why = f"{server.name}: {fault}"
         raise UpstreamError(why, reached=reached)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 from collections.abc import Awaitable, Callable
 
 from dynallow.errors import WireError
@@ -45,11 +46,12 @@ class Stream:
         self._fault: OSError = lost("not connected")
 
     def close(self) -> None:
-        """Ask no more."""
+        """Ask no more, whoever still has a try left."""
         if self._opening is not None:
             self._opening.cancel()
         if self._line is not None:
             self._line.break_off("closed here")
+        self._fault, self._closed_until = lost("closed here"), math.inf
 
     async def ask(self, name: bytes, qtype: int, deadline: float) -> Response:
         """The server's validated response, before the loop's time is `deadline`.

@@ -36,6 +36,7 @@ class Trust:
     def _make(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.hostname_checks_common_name = False  # subjectAltName is the place for it
         context.set_alpn_protocols([self.alpn])
         return context
 

@@ -10,17 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynallow.firewall import ruleset as rs
-from dynallow.firewall.build import build_ruleset, merge_ports
+from dynallow.firewall.build import Way, build_ruleset, merge_ports
 from dynallow.firewall.text import render_table
 from dynallow.settings import Destination, RuleSettings, Settings
-from dynallow.units import Endpoint, PortRange, Protocol, parse_endpoint, parse_port
+from dynallow.units import PortRange, Protocol, parse_endpoint, parse_port
 
 SERVER = parse_endpoint("10.10.0.10:53")
+WAYS: Sequence[Way] = ((SERVER, "udp"), (SERVER, "tcp"))
 API = {"name": "api", "names": ["api.example.org"]}
 NTP = {"name": "ntp", "addresses": ["192.0.2.7"], "ports": ["udp/123"]}
 
 
-def build(uid: int = 0, upstreams: Sequence[Endpoint] = (SERVER,), **tables: object) -> rs.Ruleset:
+def build(uid: int = 0, upstreams: Sequence[Way] = WAYS, **tables: object) -> rs.Ruleset:
     """The ruleset of these settings; enforce unless told."""
     return build_ruleset(Settings.model_validate({"mode": "enforce", **tables}), upstreams, uid)
 
@@ -148,9 +149,10 @@ def test_upstreams_only_the_agents_own_sockets_may_ask_them() -> None:
 
 def test_upstreams_of_both_families_are_all_opened() -> None:
     """Endpoints of two families cannot be compared: resolv.conf with both once broke the start."""
-    servers = [parse_endpoint("[2001:db8::53]:53"), SERVER, parse_endpoint("[2001:db8::53]:53")]
-    text = "\n".join(lines(build(upstreams=servers), "output"))
-    assert text.count('accept comment "upstream"') == 4
+    ways: list[Way] = [(parse_endpoint("[2001:db8::53]:53"), "tcp"), *WAYS, *WAYS]
+    text = "\n".join(lines(build(upstreams=ways), "output"))
+    assert text.count('accept comment "upstream"') == 3
+    assert "ip6 daddr 2001:db8::53 udp" not in text  # each by what it is asked over, no other
     assert "ip6 daddr 2001:db8::53 tcp dport 53" in text
 
 
@@ -256,7 +258,7 @@ def some_settings(draw: st.DrawFn) -> Settings:
 
 @given(some_settings(), st.integers(0, 5))
 def test_build_every_accept_to_the_outside_names_protocol_and_ports(settings: Settings, uid: int) -> None:
-    rules = chain(build_ruleset(settings, [SERVER], uid), "output").rules
+    rules = chain(build_ruleset(settings, WAYS, uid), "output").rules
     for rule in rules:
         kinds = {type(match) for match in rule.matches}
         if isinstance(rule.statement, rs.Accept) and rs.ToPorts not in kinds:
@@ -268,7 +270,7 @@ def test_build_every_accept_to_the_outside_names_protocol_and_ports(settings: Se
 
 @given(some_settings())
 def test_build_every_rule_opens_its_ports_for_its_users_and_no_more(settings: Settings) -> None:
-    rules = chain(build_ruleset(settings, [SERVER], 0), "output").rules
+    rules = chain(build_ruleset(settings, WAYS, 0), "output").rules
     settled_all: list[RuleSettings | Destination] = [*settings.rules, *settings.destinations]
     for settled in settled_all:
         own = [rule for rule in rules if rule.comment == settled.name]

@@ -342,11 +342,34 @@ def test_order_zone_of_the_longest_pattern_is_asked_and_nobody_else() -> None:
 def test_order_resting_servers_come_last_and_rest_longer_each_time() -> None:
     first, second = endpoint(1), endpoint(2)
     upstreams = Upstreams(Exchange(None), [first, second])
-    first.fell_short(100.0, "no")
+    first.fell_short(99.0, 100.0, "no")
     assert [server.endpoint.port for server in upstreams._order(DEB, 100.9)] == [2, 1, 2]
     assert [server.endpoint.port for server in upstreams._order(DEB, 101.1)] == [1, 2, 1]
     for _ in range(30):
-        first.fell_short(200.0, "no")
+        first.fell_short(200.0, 200.0, "no")
     assert first.rest_until == 230.0
     first.succeeded(0.1)
     assert (first.rest_until, first.failures_in_row) == (0.0, 0)
+
+
+def test_fell_short_one_break_that_many_questions_meet_is_one_failure() -> None:
+    server = endpoint(1)
+    for number in range(50):
+        server.fell_short(98.0 + number / 100, 100.0 + number / 100, "no")
+    assert (server.failed, server.failures_in_row, server.rest_until) == (50, 1, 101.0)
+    server.fell_short(101.5, 103.5, "no")
+    assert (server.failures_in_row, server.rest_until) == (2, 105.5)
+
+
+def test_ask_server_that_has_rested_is_tried_by_one_question_at_a_time() -> None:
+    """Else everybody would wait for it again, each time that it has rested."""
+
+    async def work() -> tuple[int, int]:
+        async with Nameserver(silent) as first, Nameserver(zone(LINE)) as second:
+            servers = [Server(first.endpoint), Server(second.endpoint)]
+            upstreams = Upstreams(Exchange(None), servers, timeout_s=0.2)
+            servers[0].fell_short(0.0, 1.0, "no")  # long ago
+            await asyncio.gather(*(upstreams.ask(DEB, A) for _ in range(20)))
+            return servers[0].asked, servers[0].failures_in_row
+
+    assert asyncio.run(work()) == (1, 2)

@@ -15,7 +15,7 @@ from dynallow.errors import UpstreamError
 from dynallow.resolver.upstream import line as line_module
 from dynallow.resolver.upstream.framed import padded
 from dynallow.wire.query import build_query
-from tests.lab.certificates import Certificate, Certificates
+from tests.lab.certificates import Certificates
 from tests.lab.streaming import StreamServer
 from tests.unit.resolver.upstreams import bed, is_answer, met
 
@@ -283,6 +283,19 @@ def test_ask_half_open_connection_costs_those_who_came_later_no_wait_of_their_ow
     asyncio.run(work())
 
 
+def test_close_with_questions_in_flight_ends_them_and_opens_nothing() -> None:
+    async def work() -> None:
+        server = StreamServer("silent")
+        async with bed(("tcp", server, None)) as asking:
+            asked = asyncio.ensure_future(asking.ask_many(5))
+            await met(lambda: len(server.asked) == 5)
+            asking.exchange.close()
+            assert all(isinstance(answer, UpstreamError) for answer in await asked)
+            assert server.connections == 1
+
+    asyncio.run(work())
+
+
 def test_ask_port_where_nobody_listens_goes_on_at_once_and_is_not_knocked_at_each_time() -> None:
     async def work() -> None:
         gone, other = StreamServer(), StreamServer()
@@ -332,78 +345,5 @@ def test_ask_server_whose_handshake_never_ends_waits_no_longer_than_a_try(good: 
                 assert not isinstance(answer, UpstreamError)
             assert time.monotonic() - began < 1.6
             assert "no answer in 0.8 s" in str(asking.servers[0].last_error)
-
-    asyncio.run(work())
-
-
-# ---------------------------------------------------------------- certificates
-
-Pick = Callable[[Certificates], Certificate]
-BAD: dict[str, tuple[Pick, str]] = {
-    "expired": (Certificates.expired, "certificate: certificate has expired"),
-    "wrong name": (Certificates.wrong_name, "certificate: Hostname mismatch"),
-    "self-signed": (Certificates.self_signed, "certificate: self-signed certificate"),
-}
-
-
-@pytest.mark.parametrize("fault", BAD)
-def test_ask_server_with_a_bad_certificate_is_told_nothing_and_the_next_asked(
-    fault: str, certificates: Certificates, good: Secure
-) -> None:
-    pick, text = BAD[fault]
-    context = pick(certificates).context(alpn="dot")
-
-    async def work() -> None:
-        bad, other = StreamServer(), StreamServer()
-        async with bed(("tls", bad, context), ("tls", other, good("tls"))) as asking:
-            answers = await asking.ask_many(20)
-            assert all(is_answer(answer, number) for number, answer in enumerate(answers))
-            assert not bad.asked
-            assert (asking.servers[0].last_error or "").startswith(text)
-
-    asyncio.run(work())
-
-
-def test_ask_server_that_knows_only_old_tls_is_told_nothing(certificates: Certificates) -> None:
-    context = certificates.good.context(old=True)
-
-    async def work() -> None:
-        old = StreamServer()
-        async with bed(("tls", old, context)) as asking:
-            with pytest.raises(UpstreamError, match="TLS: ") as raised:
-                await asking.ask(1)
-            assert raised.value.reached
-            assert not old.asked
-
-    asyncio.run(work())
-
-
-@pytest.mark.parametrize(("address", "right"), [("127.0.0.1", True), ("127.0.0.2", False)])
-def test_ask_server_without_a_name_must_have_a_certificate_for_its_address(
-    address: str, right: bool, certificates: Certificates
-) -> None:
-    context = certificates.for_address(address).context(alpn="dot")
-
-    async def work() -> None:
-        server = StreamServer()
-        async with bed(("tls", server, context), name="") as asking:
-            (answer,) = await asking.ask_many(1)
-            assert is_answer(answer, 0) is right
-            assert bool(server.asked) is right
-
-    asyncio.run(work())
-
-
-def test_ask_certificate_of_an_authority_that_is_not_trusted_is_refused(
-    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("SSL_CERT_FILE")
-
-    async def work() -> None:
-        server = StreamServer()
-        async with bed(("tls", server, certificates.good.context(alpn="dot"))) as asking:
-            with pytest.raises(UpstreamError, match="certificate: "):
-                await asking.ask(1)
-            assert not server.asked
 
     asyncio.run(work())

@@ -149,6 +149,9 @@ def test_pool_asks_tcp_tls_and_https_servers_over_streams_that_outlive_a_reload(
     assert {str(endpoint) for endpoint in chosen.endpoints()} == {
         "192.0.2.1:53", "192.0.2.1:853", "192.0.2.1:443",
     }  # fmt: skip
+    assert sorted(f"{protocol} {endpoint}" for endpoint, protocol in chosen.ways()) == [
+        "tcp 192.0.2.1:443", "tcp 192.0.2.1:53", "tcp 192.0.2.1:853", "udp 192.0.2.1:53",
+    ]  # fmt: skip
     exchange = Exchange(None)
     before, after = chosen.pool(exchange, 2.0), chosen.pool(exchange, 2.0)
     assert [server.name for server in before.servers] == ["192.0.2.1:53", *upstreams[1:]]
