@@ -76,6 +76,27 @@ def _release(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+@coroutine
+def _steps(
+    work: Coroutine[Any, Any, None], awaited: Any, between: Callable[[], None]
+) -> Generator[Any, Any, None]:
+    """The steps of `work` from where it waits for `awaited`.
+
+    To be awaited: from Python 3.12 on a task takes no generator, not even one of this kind.
+    """
+    try:
+        while True:
+            try:
+                value = yield awaited
+            except BaseException as error:
+                awaited = work.throw(error)
+            else:
+                between()
+                awaited = work.send(value)
+    except StopIteration:
+        pass
+
+
 class Tasks:
     """A group of running tasks; `stop` ends them all.
 
@@ -164,20 +185,10 @@ class Tasks:
             finally:
                 _driven = False
 
-    @coroutine
-    def _rest(self, work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+    async def _rest(self, work: Coroutine[Any, Any, None], awaited: Any) -> None:
         """What is left of `work`, which waits for `awaited`, as a task."""
         try:
-            while True:
-                try:
-                    value = yield awaited
-                except BaseException as error:
-                    awaited = work.throw(error)
-                else:
-                    self._between()
-                    awaited = work.send(value)
-        except StopIteration:
-            pass
+            await _steps(work, awaited, self._between)
         except Exception as error:
             self._failed(error)
         finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import logging
 
 import pytest
@@ -137,6 +138,22 @@ def test_begin_work_that_waits_goes_on_as_a_task() -> None:
         assert (len(tasks), tasks.failed) == (0, 0)
 
     asyncio.run(work())
+
+
+def test_begin_makes_tasks_of_coroutines_alone_since_newer_asyncio_takes_no_generators() -> None:
+    async def work() -> bool:
+        tasks, go_on = Tasks(), asyncio.Event()
+
+        async def wait() -> None:
+            await go_on.wait()
+
+        tasks.begin(wait())
+        (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+        go_on.set()
+        await task
+        return inspect.iscoroutine(task.get_coro())
+
+    assert asyncio.run(work())
 
 
 @pytest.mark.parametrize("waits", [False, True])
