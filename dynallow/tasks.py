@@ -66,9 +66,15 @@ class Promise(Generic[T]):
                     yield from future
             finally:
                 self.wake = None  # nobody waits any more, whatever ended it
-        if self._error is not None:
-            raise self._error
-        return self._value
+        if self._error is None:
+            return self._value
+        # Told once, and held by nobody then: an error holds the frames that it went through, and one of
+        # these that holds it, itself or by way of us, would be a cycle for each question that fails.
+        error, self._error = self._error, None
+        try:
+            raise error
+        finally:
+            del error
 
 
 def _release(future: asyncio.Future[None]) -> None:

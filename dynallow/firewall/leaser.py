@@ -220,6 +220,7 @@ class Leaser:
                         done.set_result(None)
                     else:
                         done.set_exception(failure)
+            failure = None  # it has come through here, so it holds this frame: see `Promise`
 
     def _try(self, puts: list[Put]) -> None:
         """Commit, unless the kernel has just refused the like."""
