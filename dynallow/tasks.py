@@ -148,7 +148,7 @@ class Tasks:
             awaited = work.send(None)
         except StopIteration:
             return
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._failed(error)
             return
         finally:
@@ -180,7 +180,7 @@ class Tasks:
                 awaited = work.send(None)
             except StopIteration:
                 del self._begun[work]
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:  # what else is woken must go on
                 del self._begun[work]
                 self._failed(error)
             else:
@@ -207,8 +207,8 @@ class Tasks:
             self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
-        # Ours are expected, and told to whoever awaits the task.
-        if not isinstance(error, DynallowError):
+        # Ours are expected, and told to whoever awaits the task; to be cancelled is an end like any other.
+        if not isinstance(error, (DynallowError, asyncio.CancelledError)):
             self.failed += 1
             log.error("a task failed: %s", error, exc_info=error)
 

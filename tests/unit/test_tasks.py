@@ -262,6 +262,24 @@ def test_begin_work_that_waits_for_a_promise_and_then_for_another_thing_becomes_
     asyncio.run(work())
 
 
+def test_begin_work_that_ends_cancelled_takes_nobody_along() -> None:
+    async def work() -> tuple[list[int], int, int]:
+        tasks, told = Tasks(), []
+        promises: list[Promise[int]] = [Promise(), Promise()]
+
+        async def wait(promise: Promise[int]) -> None:
+            told.append(await promise)
+
+        for promise in promises:
+            tasks.begin(wait(promise))
+        promises[0].set_exception(asyncio.CancelledError())
+        promises[1].set_result(1)
+        await _turns()
+        return told, len(tasks), tasks.failed
+
+    assert asyncio.run(work()) == ([1], 0, 0)
+
+
 def test_begin_many_woken_in_one_turn_go_on_each_and_one_failure_is_its_own(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
