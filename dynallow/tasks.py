@@ -95,6 +95,7 @@ def _steps(
             try:
                 value = yield awaited
             except BaseException as error:
+                awaited = None  # a future holds its error, and that this frame: see `Promise`
                 awaited = work.throw(error)
             else:
                 between()

@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 
 import pytest
 
-from dynallow.errors import KernelError
+from dynallow.errors import KernelError, UpstreamError
+from dynallow.resolver.upstream.choose import choose
+from dynallow.resolver.upstream.exchange import Exchange
+from dynallow.settings import Settings
+from dynallow.tasks import Tasks
 from tests.unit.resolver.host import Host, on_host, policy, question, until
 from tests.unit.resolver.nameserver import Handler, Nameserver, silent, zone
 
@@ -51,3 +56,39 @@ def test_answer_failing_questions_and_their_twins_leave_no_cycles(
             gc.enable()
 
     on_host(work, handler, ALL)
+
+
+def test_ask_stream_that_nobody_listens_on_leaves_no_cycles() -> None:
+    async def work() -> None:
+        with socket.socket() as taken:  # bound, and nobody listens there
+            taken.bind(("127.0.0.1", 0))
+            upstream = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
+            settings = Settings.model_validate({"resolver": {"upstreams": [upstream]}})
+            exchange, tasks = Exchange(None), Tasks()
+            upstreams, failed = choose(settings).pool(exchange, 0.2), 0
+
+            async def one(number: int) -> None:
+                nonlocal failed
+                try:
+                    await upstreams.ask(b"\3n%02d\0" % number, 1)
+                except UpstreamError:
+                    failed += 1
+
+            async def ask() -> None:
+                for number in range(20):
+                    tasks.begin(one(number))
+                await until(lambda: not len(tasks))
+
+            await ask()
+            await asyncio.sleep(1.1)  # no connection is tried for so long after some failures in a row
+            gc.collect()
+            gc.disable()
+            try:
+                await ask()
+                assert gc.collect() == 0
+            finally:
+                gc.enable()
+                exchange.close()
+            assert failed == 40
+
+    asyncio.run(work())
