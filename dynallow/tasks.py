@@ -66,14 +66,42 @@ class Promise(Generic[T]):
                     yield from future
             finally:
                 self.wake = None  # nobody waits any more, whatever ended it
-        if self._error is not None:
-            raise self._error
-        return self._value
+        if self._error is None:
+            return self._value
+        # Told once, and held by nobody then: an error holds the frames that it went through, and one of
+        # these that holds it, itself or by way of us, would be a cycle for each question that fails.
+        error, self._error = self._error, None
+        try:
+            raise error
+        finally:
+            del error
 
 
 def _release(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
+
+
+@coroutine
+def _steps(
+    work: Coroutine[Any, Any, None], awaited: Any, between: Callable[[], None]
+) -> Generator[Any, Any, None]:
+    """The steps of `work` from where it waits for `awaited`.
+
+    To be awaited: from Python 3.12 on a task takes no generator, not even one of this kind.
+    """
+    try:
+        while True:
+            try:
+                value = yield awaited
+            except BaseException as error:
+                awaited = None  # a future holds its error, and that this frame: see `Promise`
+                awaited = work.throw(error)
+            else:
+                between()
+                awaited = work.send(value)
+    except StopIteration:
+        pass
 
 
 class Tasks:
@@ -121,7 +149,7 @@ class Tasks:
             awaited = work.send(None)
         except StopIteration:
             return
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
             self._failed(error)
             return
         finally:
@@ -153,7 +181,7 @@ class Tasks:
                 awaited = work.send(None)
             except StopIteration:
                 del self._begun[work]
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:  # what else is woken must go on
                 del self._begun[work]
                 self._failed(error)
             else:
@@ -164,20 +192,10 @@ class Tasks:
             finally:
                 _driven = False
 
-    @coroutine
-    def _rest(self, work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+    async def _rest(self, work: Coroutine[Any, Any, None], awaited: Any) -> None:
         """What is left of `work`, which waits for `awaited`, as a task."""
         try:
-            while True:
-                try:
-                    value = yield awaited
-                except BaseException as error:
-                    awaited = work.throw(error)
-                else:
-                    self._between()
-                    awaited = work.send(value)
-        except StopIteration:
-            pass
+            await _steps(work, awaited, self._between)
         except Exception as error:
             self._failed(error)
         finally:
@@ -190,8 +208,8 @@ class Tasks:
             self._failed(error)
 
     def _failed(self, error: BaseException) -> None:
-        # Ours are expected, and told to whoever awaits the task.
-        if not isinstance(error, DynallowError):
+        # Ours are expected, and told to whoever awaits the task; to be cancelled is an end like any other.
+        if not isinstance(error, (DynallowError, asyncio.CancelledError)):
             self.failed += 1
             log.error("a task failed: %s", error, exc_info=error)
 

@@ -4,7 +4,7 @@ The one place that holds both the ledger and the sets. Its promise to the
 resolver (invariant 1): when `ensure` returns, every address that was not
 refused is in the set of every rule that grants it, acknowledged.
 
-    answer A ─ ensure ─┐                          ┌─ future A resolved ─ reply A
+    answer A ─ ensure ─┐                          ┌─ promise A kept ─ reply A
     answer B ─ ensure ─┤ queue ─ one transaction ─┤  (ledger committed in the
     answer C ─ ensure ─┘        send, ack         └─  same step as the ack)
 
@@ -84,7 +84,7 @@ class Leaser:
         self._alone: deque[_Waiting] = deque()
         """Answers whose group was refused, to be written one by one."""
         self._failing = False
-        """The loop that waits for what is in the queue."""
+        """The last transaction was refused, which is said once."""
         self._refusals = Refusals()
         self._whole = asyncio.Event()
         self._whole.set()
@@ -220,6 +220,7 @@ class Leaser:
                         done.set_result(None)
                     else:
                         done.set_exception(failure)
+            failure = None  # it has come through here, so it holds this frame: see `Promise`
 
     def _try(self, puts: list[Put]) -> None:
         """Commit, unless the kernel has just refused the like."""

@@ -28,11 +28,12 @@ class Refusals:
             return
         for rule, added in _added(puts).items():
             if rule in self._refused:
-                until, least, error = self._refused[rule]
+                until, least = self._refused[rule][:2]
                 if now >= until:
                     del self._refused[rule]
                 elif added >= least:
-                    raise error
+                    # Not by a name here, and without the ways that it went before: see `Promise`.
+                    raise self._refused[rule][2].with_traceback(None)
 
     def note(self, puts: Sequence[Put], error: KernelError, now: float) -> None:
         """`puts` have met `error`; whose fault it was can only be told when they are all of one rule."""

@@ -41,7 +41,8 @@ _OPT_SIZE: Final = 11
 def may_have_options(packet: bytes) -> bool:
     """False for nearly every question: no OPT record, or a bare one at the very end.
 
-    So cheap that it may stand before every reply. True may be wrong.
+    So cheap that it may stand before every reply. True may be wrong; False is only where somebody
+    has made his last option end like a bare OPT record, and then he gets no option back.
     """
     return packet[11] != 0 and (packet[-11:-8] != _OPT_TYPE or packet[-2:] != b"\0\0")
 

@@ -239,8 +239,10 @@ class Road:
             try:
                 response = await self.upstreams.ask(*key)
                 answer = self._compose(response, key, verdict)
-            except UpstreamError as error:
-                answer = self._stale(key, error)
+            except UpstreamError:
+                if (expired := self._stale(key)) is None:
+                    raise
+                answer = expired
             self._must_be(generation)  # no lease may be made by rules that are gone
             wanted = grants(answer, key[0], self.clock())
             if wanted:
@@ -271,12 +273,12 @@ class Road:
             self.counts.scrubbed += answer.scrubbed
         return answer
 
-    def _stale(self, key: Key, error: UpstreamError) -> Answer:
-        """The expired answer, for want of a fresh one; raises the error that there is none of these."""
+    def _stale(self, key: Key) -> Answer | None:
+        """The expired answer, for want of a fresh one."""
         now = self.clock()
         expired = self.cache.stale(key, now)
         if expired is None or expired.ends > now:  # nothing, or a renewal: it is still good
-            raise error
+            return None
         self.counts.stale += 1
         return aged(expired, self.terms.limits, now)
 

@@ -56,7 +56,8 @@ class Authority:
         names = ",".join(f"DNS:{name}" for name in _NAMES)
         new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "30"]
         ca = ["-keyout", str(directory / "ca.key"), "-out", str(self.certificate)]
-        openssl("req", "-x509", *new_key, "-subj", "/CN=dynallow lab", *ca)
+        usage = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]  # Python 3.13 and later ask for it
+        openssl("req", "-x509", *new_key, "-subj", "/CN=dynallow lab", *usage, *ca)
         leaf = ["-keyout", str(self.server_key), "-out", str(self.server_certificate)]
         signer = ["-CA", str(self.certificate), "-CAkey", str(directory / "ca.key")]
         extensions = ["-addext", f"subjectAltName={names}", "-addext", "basicConstraints=critical,CA:FALSE"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import inspect
 import logging
 
 import pytest
@@ -139,6 +140,22 @@ def test_begin_work_that_waits_goes_on_as_a_task() -> None:
     asyncio.run(work())
 
 
+def test_begin_makes_tasks_of_coroutines_alone_since_newer_asyncio_takes_no_generators() -> None:
+    async def work() -> bool:
+        tasks, go_on = Tasks(), asyncio.Event()
+
+        async def wait() -> None:
+            await go_on.wait()
+
+        tasks.begin(wait())
+        (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+        go_on.set()
+        await task
+        return inspect.iscoroutine(task.get_coro())
+
+    assert asyncio.run(work())
+
+
 @pytest.mark.parametrize("waits", [False, True])
 def test_begin_unexpected_error_is_logged_and_counted_and_not_raised(
     caplog: pytest.LogCaptureFixture, waits: bool
@@ -243,6 +260,24 @@ def test_begin_work_that_waits_for_a_promise_and_then_for_another_thing_becomes_
         assert (len(tasks), tasks.failed) == (0, 0)
 
     asyncio.run(work())
+
+
+def test_begin_work_that_ends_cancelled_takes_nobody_along() -> None:
+    async def work() -> tuple[list[int], int, int]:
+        tasks, told = Tasks(), []
+        promises: list[Promise[int]] = [Promise(), Promise()]
+
+        async def wait(promise: Promise[int]) -> None:
+            told.append(await promise)
+
+        for promise in promises:
+            tasks.begin(wait(promise))
+        promises[0].set_exception(asyncio.CancelledError())
+        promises[1].set_result(1)
+        await _turns()
+        return told, len(tasks), tasks.failed
+
+    assert asyncio.run(work()) == ([1], 0, 0)
 
 
 def test_begin_many_woken_in_one_turn_go_on_each_and_one_failure_is_its_own(

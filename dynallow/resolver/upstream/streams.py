@@ -78,6 +78,7 @@ class Stream:
             self._queue.pop(asked, None)
             if asked.line is not None:
                 asked.line.leave(asked)
+            del asked  # it holds the error that has come through here, and that holds this frame
 
     async def _read(self, asked: Asked, message: Message) -> Response:
         self._failures = 0
