@@ -118,6 +118,16 @@ def test_member_that_the_ledger_does_not_know_is_told(ledger: Ledger) -> None:
     assert looked_up(ledger).keys() == set(map(four, range(1, 300)))
 
 
+def test_member_that_the_ledger_does_not_know_is_told_however_many_leases_came_since_the_report_began(
+    ledger: Ledger,
+) -> None:
+    hold(*((four(number), b"") for number in range(1, 300)))
+    known = Known(ledger, read_counts(), large=0)
+    hold(*((four(number), b"") for number in range(300, 310)))
+    know(ledger, *map(four, range(1, 299)), *map(four, range(300, 310)))
+    assert read(known).keys() == set(map(four, range(1, 310)))
+
+
 @pytest.mark.parametrize("absent", [1, 128, 129, 200, 299])
 def test_lease_that_the_kernel_has_lost_is_not_told_and_all_others_are(ledger: Ledger, absent: int) -> None:
     held = [four(number) for number in range(1, 300) if number != absent] + [four(1000)]
