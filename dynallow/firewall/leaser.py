@@ -84,7 +84,7 @@ class Leaser:
         self._alone: deque[_Waiting] = deque()
         """Answers whose group was refused, to be written one by one."""
         self._failing = False
-        """The loop that waits for what is in the queue."""
+        """Since the last transaction that succeeded one was refused, and that was logged."""
         self._refusals = Refusals()
         self._whole = asyncio.Event()
         self._whole.set()

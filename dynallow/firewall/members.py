@@ -8,8 +8,9 @@ up where a ledger says what to ask for and the kernel says how many there are;
 where there are more, the dump follows. Only as many strangers as leases have
 lapsed in the last seconds can go untold, and the agent takes those away itself.
 
-Keeps: a member is told once, and as the kernel tells it; none is held longer
-than its part (100,000 at once would be 60 MiB, and letting go of them a stall).
+Keeps: a member is told once, and as the kernel tells it; nothing but its address
+is held longer than its part (100,000 at once would be 60 MiB, and letting go of
+them a stall).
 Raises KernelError where it may not look.
 """
 
