@@ -153,18 +153,22 @@ def _ask(sock: socket.socket, lookup: Lookup, burst: Burst, asked: list[bytes]) 
 
 
 def _dumped(name: str, seen: set[bytes]) -> Iterator[list[Member]]:
-    """Each element that was not seen. A dump that a writer interrupts may miss one or have one twice.
+    """Each element that was not seen.
 
-    So it is repeated; but on a busy host a long one is always interrupted, and near enough.
+    What leaves the set while it is dumped, by lapsing or by hand, makes the kernel pass over as many
+    others, and it does not say so (NLM_F_DUMP_INTR is not for elements). So a dump of more than one
+    datagram is repeated until it brings nothing new; a long one once, which is near enough: the first
+    may have stood still for a slow reader, the second has little to tell.
     """
-    for _ in range(_TRIES):
-        interrupted = False
+    for again in range(_TRIES):
+        parts = new = 0
         for part in _parts(name):
-            interrupted = interrupted or part.interrupted
             fresh = [member for member in part.members if member.address not in seen]
             seen.update([member.address for member in fresh])
+            parts += bool(part.members)
+            new += len(fresh)
             yield fresh
-        if not interrupted or len(seen) > _LONG:
+        if parts < 2 or not new or (again and len(seen) > _LONG):
             return
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
+from socket import inet_ntoa
 
 import pytest
 
@@ -150,6 +151,18 @@ def test_set_that_the_kernel_does_not_count_is_dumped(ledger: Ledger) -> None:
     hold(*((four(number), b"") for number in range(1, 300)))
     found = read(Known(ledger, {"web_v4": None, "web_v6": None}, large=0))
     assert found.keys() == set(map(four, range(1, 300)))
+
+
+def test_long_dump_that_stood_still_while_told_members_went_tells_of_all_others(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_LONG", 100)
+    hold(*((four(number), b"x" * 100) for number in range(1, 3000)))
+    _, parts = next(read_parts("web"))
+    told = [member.address for member in next(parts)]
+    nft("delete", "element", "inet", "dynallow", "web_v4", f"{{ {', '.join(map(inet_ntoa, told))} }}")
+    told += [member.address for part in parts for member in part]
+    assert sorted(told) == sorted(map(four, range(1, 3000)))
 
 
 def test_set_that_is_taken_away_meanwhile_is_an_error(ledger: Ledger) -> None:
