@@ -11,7 +11,7 @@ times slower.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import Any
 
 BLOCK = 64
@@ -19,22 +19,27 @@ _DEPTH = 4  # report, rules, rule, leases: long lists lie no deeper
 
 
 class Listed:
-    """A list that is read while it is sent: parts of it, each with the JSON text of its entries. Once."""
+    """A list that is read while it is sent: parts of it, each with the JSON text of its entries. Once.
+
+    Who stops half-way closes `pieces`: what is read from is let go of then, and not
+    when the garbage of a connection that broke off is collected.
+    """
 
     def __init__(self, parts: Iterable[list[str]]) -> None:
         self._parts = parts
 
-    def pieces(self) -> Iterator[str]:
+    def pieces(self) -> Generator[str, None, None]:
         """The list's JSON text."""
         lead = "["
-        for part in self._parts:
+        parts, self._parts = self._parts, ()  # held here alone
+        for part in parts:
             if part:
                 yield lead + ", ".join(part)
                 lead = ", "
         yield "]" if lead == ", " else "[]"
 
 
-def pieces(value: object, depth: int = _DEPTH) -> Iterator[str]:
+def pieces(value: object, depth: int = _DEPTH) -> Generator[str, None, None]:
     """The JSON text of `value`, piece by piece."""
     if isinstance(value, Listed):
         yield from value.pieces()
@@ -46,7 +51,7 @@ def pieces(value: object, depth: int = _DEPTH) -> Iterator[str]:
         yield json.dumps(value)
 
 
-def _object_pieces(value: dict[str, Any], depth: int) -> Iterator[str]:
+def _object_pieces(value: dict[str, Any], depth: int) -> Generator[str, None, None]:
     lead = "{"
     for key, inner in value.items():
         yield f"{lead}{json.dumps(key)}:"
@@ -55,7 +60,7 @@ def _object_pieces(value: dict[str, Any], depth: int) -> Iterator[str]:
     yield "}" if value else "{}"
 
 
-def _array_pieces(value: list[Any], depth: int) -> Iterator[str]:
+def _array_pieces(value: list[Any], depth: int) -> Generator[str, None, None]:
     lead = "["
     for start in range(0, len(value), BLOCK):
         block = value[start : start + BLOCK]

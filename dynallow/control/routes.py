@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import cast
 
 from aiohttp import web
@@ -161,14 +162,18 @@ async def _send(request: web.BaseRequest, answer: Mapping[str, object], limits: 
     response.force_close()
     left, left_s = pieces(dict(answer)), limits.write_s
     loop = asyncio.get_running_loop()
-    while chunk := await asyncio.to_thread(_some, left):
-        began = loop.time()
-        connection.expect_within(left_s)
-        if not response.prepared:
-            await response.prepare(request)
-        await response.write(chunk)
-        connection.expect_within(None)
-        left_s -= loop.time() - began
+    try:
+        while chunk := await asyncio.to_thread(_some, left):
+            began = loop.time()
+            connection.expect_within(left_s)
+            if not response.prepared:
+                await response.prepare(request)
+            await response.write(chunk)
+            connection.expect_within(None)
+            left_s -= loop.time() - began
+    finally:
+        with suppress(ValueError):  # cancelled: the thread is still at it
+            left.close()
     connection.expect_within(left_s)
     await response.write_eof()
     return response

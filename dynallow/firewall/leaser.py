@@ -29,6 +29,7 @@ from dynallow.errors import DecideAgainError, KernelError, SetFullError
 from dynallow.firewall.build import REVOKED_S
 from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, element, lasting
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.present import read_counts
 from dynallow.firewall.refusals import Refusals
 from dynallow.firewall.ruleset import REVOKED, family_of, set_name
 from dynallow.lease.grant import Grant
@@ -343,22 +344,23 @@ class Leaser:
 
     def _take_away_strangers(self, ours: set[tuple[str, bytes]]) -> None:
         """Remove what somebody put into a rule's set by hand: no answer has earned it."""
+        counts = read_counts()
         for rule in self.ledger.rules():
-            for family in (4, 6):
-                for member in self._elements.dump(set_name(rule, family)):
+            for name in (set_name(rule, 4), set_name(rule, 6)):
+                for member in self._elements.dump(name, counts.get(name)):
                     if (rule, member.address) not in ours:
-                        self._remove(set_name(rule, family), member.address)
+                        self._remove(name, member.address)
 
     def adopt(self, rules: Sequence[str], parse: Callable[[str], bytes]) -> int:
         """Take over the elements that the kernel holds; returns how many."""
-        count = 0
+        count, counts = 0, read_counts()
         for family in (4, 6):
             for rule in rules:
-                now = self._clock()
-                for member in self._elements.dump(set_name(rule, family)):
+                now, name = self._clock(), set_name(rule, family)
+                for member in self._elements.dump(name, counts.get(name)):
                     if not member.expires_ms:
                         # No lease of ours is without an end: somebody's hand, open for ever.
-                        self._remove(set_name(rule, family), member.address)
+                        self._remove(name, member.address)
                     else:
                         deadline = now + member.expires_ms / 1000 - _MARGIN_S
                         self.ledger.adopt(rule, member.address, deadline, parse(member.comment))

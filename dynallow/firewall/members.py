@@ -5,10 +5,12 @@ kernel walks the set anew from its start: 10,000 members take 0.03 s, 100,000
 take 1.4 s. To look members up by their addresses takes 4 µs each, however many
 there are, but tells only of those that are asked for. So a large set is looked
 up where a ledger says what to ask for and the kernel says how many there are;
-where the two do not agree, the dump follows.
+where there are more, the dump follows. Only as many strangers as leases have
+lapsed in the last seconds can go untold, and the agent takes those away itself.
 
-Keeps: a member is told once, and as the kernel tells it; none is held longer
-than its part (100,000 at once would be 60 MiB, and letting go of them a stall).
+Keeps: a member is told once, and as the kernel tells it; nothing but its address
+is held longer than its part (100,000 at once would be 60 MiB, and letting go of
+them a stall).
 Raises KernelError where it may not look.
 """
 
@@ -22,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from dynallow.firewall.elements import DumpPart, Lookup, Member, dump_request, parse_dump
 from dynallow.firewall.netlink import open_socket, translate
+from dynallow.firewall.present import read_counts
 from dynallow.firewall.ruleset import Family, set_name
 
 if TYPE_CHECKING:
@@ -55,7 +58,7 @@ class SetMember(NamedTuple):
 
 
 class Known(NamedTuple):
-    """What is known before a large set is read; the counts must be read before the ledger is."""
+    """What is known before the sets are read: which of them are large, and what to ask for."""
 
     ledger: Ledger
     counts: Mapping[str, int | None]
@@ -84,8 +87,10 @@ def _set_parts(rule: str, name: str, size: int, known: Known | None) -> Iterator
     try:
         count = known.counts.get(name) if known is not None else None
         if known is not None and count is not None and count >= known.large:
+            # Counted anew, just before the ledger is read: every lease since a count hides a stranger.
+            count = read_counts().get(name)
             members = yield from _looked_up(rule, Lookup(name, size), size, known.ledger, seen)
-            if count <= members:
+            if count is not None and count <= members:
                 return
         yield from _dumped(name, seen)
     except OSError as error:
@@ -148,18 +153,22 @@ def _ask(sock: socket.socket, lookup: Lookup, burst: Burst, asked: list[bytes]) 
 
 
 def _dumped(name: str, seen: set[bytes]) -> Iterator[list[Member]]:
-    """Each element that was not seen. A dump that a writer interrupts may miss one or have one twice.
+    """Each element that was not seen.
 
-    So it is repeated; but on a busy host a long one is always interrupted, and near enough.
+    What leaves the set while it is dumped, by lapsing or by hand, makes the kernel pass over as many
+    others, and it does not say so (NLM_F_DUMP_INTR is not for elements). So a dump of more than one
+    datagram is repeated until it brings nothing new; a long one once, which is near enough: the first
+    may have stood still for a slow reader, the second has little to tell.
     """
-    for _ in range(_TRIES):
-        interrupted = False
+    for again in range(_TRIES):
+        parts = new = 0
         for part in _parts(name):
-            interrupted = interrupted or part.interrupted
             fresh = [member for member in part.members if member.address not in seen]
             seen.update([member.address for member in fresh])
+            parts += bool(part.members)
+            new += len(fresh)
             yield fresh
-        if not interrupted or len(seen) > _LONG:
+        if parts < 2 or not new or (again and len(seen) > _LONG):
             return
 
 

@@ -122,17 +122,21 @@ class ElementSocket:
                 if answered == self._sequence:
                     return True, failure
 
-    def dump(self, set_name: str) -> list[Member]:
-        """Every element of a set; asked again while writers interrupt it.
+    def dump(self, set_name: str, count: int | None = None) -> list[Member]:
+        """Every element of a set; asked again until as many are found as it counts, or nothing new is.
 
+        What lapses during a dump makes the kernel pass over as many others, and it does not say so.
         Raises TableMissingError when the set is not there.
         """
-        members: list[Member] = []
+        found: dict[bytes, Member] = {}
         for _ in range(_DUMP_RETRIES):
+            before = len(found)
             members, interrupted = self._dump_once(set_name)
-            if not interrupted:
+            found.update((member.address, member) for member in members)
+            whole = len(found) == before or (count is not None and len(found) >= count)
+            if whole and not interrupted:
                 break
-        return list({member.address: member for member in members}.values())
+        return list(found.values())
 
     def _dump_once(self, set_name: str) -> tuple[list[Member], bool]:
         self._sequence = self._sequence % 0x7FFFFFFF + 1

@@ -11,8 +11,8 @@ from ipaddress import ip_address
 import pytest
 
 from dynallow.errors import KernelError, SetFullError, TableMissingError
-from dynallow.firewall import probe
-from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, Member
+from dynallow.firewall import netlink, probe
+from dynallow.firewall.elements import COMMENT_MAX, Batch, DumpPart, Element, Member, parse_dump
 from dynallow.firewall.leaser import comment
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.policy.names import to_text
@@ -247,6 +247,29 @@ def test_dump_many_elements_over_several_datagrams_gives_each_once(elements: Ele
     found = elements.dump("web_v6")
     assert sorted(member.address for member in found) == sorted(one.address for one in wanted)
     assert {member.comment for member in found} == {"x" * 200}
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_dump_while_told_elements_go_gives_all_others(
+    elements: ElementSocket, monkeypatch: pytest.MonkeyPatch, counted: bool
+) -> None:
+    """The kernel passes over as many as have gone; those that lapse at a start must not cost others."""
+    wanted = [element(numbered(number), text=b"x" * 200) for number in range(1, 2001)]
+    for start in range(0, len(wanted), 500):
+        elements.commit(added(*wanted[start : start + 500]))
+    told: list[bytes] = []
+
+    def parse(datagram: bytes) -> DumpPart:
+        part = parse_dump(datagram)
+        if not told:
+            told.extend(member.address for member in part.members)
+            gone = ", ".join(str(ip_address(address)) for address in told)
+            nft("delete", "element", "inet", "dynallow", "web_v6", f"{{ {gone} }}")
+        return part
+
+    monkeypatch.setattr(netlink, "parse_dump", parse)
+    found = {member.address for member in elements.dump("web_v6", 2000 if counted else None)}
+    assert found == {one.address for one in wanted}
 
 
 def test_dump_empty_set_is_empty(elements: ElementSocket) -> None:

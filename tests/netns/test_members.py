@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from ipaddress import ip_address
+from socket import inet_ntoa
 
 import pytest
 
@@ -118,6 +119,16 @@ def test_member_that_the_ledger_does_not_know_is_told(ledger: Ledger) -> None:
     assert looked_up(ledger).keys() == set(map(four, range(1, 300)))
 
 
+def test_member_that_the_ledger_does_not_know_is_told_however_many_leases_came_since_the_report_began(
+    ledger: Ledger,
+) -> None:
+    hold(*((four(number), b"") for number in range(1, 300)))
+    known = Known(ledger, read_counts(), large=0)
+    hold(*((four(number), b"") for number in range(300, 310)))
+    know(ledger, *map(four, range(1, 299)), *map(four, range(300, 310)))
+    assert read(known).keys() == set(map(four, range(1, 310)))
+
+
 @pytest.mark.parametrize("absent", [1, 128, 129, 200, 299])
 def test_lease_that_the_kernel_has_lost_is_not_told_and_all_others_are(ledger: Ledger, absent: int) -> None:
     held = [four(number) for number in range(1, 300) if number != absent] + [four(1000)]
@@ -140,6 +151,18 @@ def test_set_that_the_kernel_does_not_count_is_dumped(ledger: Ledger) -> None:
     hold(*((four(number), b"") for number in range(1, 300)))
     found = read(Known(ledger, {"web_v4": None, "web_v6": None}, large=0))
     assert found.keys() == set(map(four, range(1, 300)))
+
+
+def test_long_dump_that_stood_still_while_told_members_went_tells_of_all_others(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_LONG", 100)
+    hold(*((four(number), b"x" * 100) for number in range(1, 3000)))
+    _, parts = next(read_parts("web"))
+    told = [member.address for member in next(parts)]
+    nft("delete", "element", "inet", "dynallow", "web_v4", f"{{ {', '.join(map(inet_ntoa, told))} }}")
+    told += [member.address for part in parts for member in part]
+    assert sorted(told) == sorted(map(four, range(1, 3000)))
 
 
 def test_set_that_is_taken_away_meanwhile_is_an_error(ledger: Ledger) -> None:

@@ -126,8 +126,9 @@ def test_printed_json_has_a_line_for_each_lease() -> None:
     assert [json.loads(line) for line in lines if line.startswith('{"address"')] == [LEASE, LEASE]
 
 
-def test_printed_json_breaks_lines_between_leases_and_never_within_a_name() -> None:
-    leases = [{**LEASE, "name": f'}}, {{"{number}'} for number in range(2500)]
+@pytest.mark.parametrize("name", ['}, {"', "}, {", "},\r{", ",\r"])
+def test_printed_json_breaks_lines_between_leases_and_never_within_a_name(name: str) -> None:
+    leases = [{**LEASE, "name": name, "packets": number} for number in range(2500)]
     written = StringIO()
     with redirect_stdout(written):
         print_json({"rules": [{"rule": "a", "leases": leases}]})

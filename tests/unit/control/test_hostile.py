@@ -7,10 +7,12 @@ hostile one holds on, and the hostile one is let go of at the limit.
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +162,29 @@ def test_list_is_read_no_further_than_a_client_that_never_reads_lets_it_go(socke
             assert Client(socket).get("/v1/status", rule="api")["mode"] == "enforce"
         assert not read_to_end(deaf).endswith(b"0\r\n\r\n")
     assert 0 < read < 200
+
+
+def test_what_a_list_is_read_from_is_let_go_of_when_its_client_goes_away(socket: Path) -> None:
+    """Not when garbage is collected: the agent hardly ever does, and it is a socket."""
+    agent, let_go = MemoryAgent(), threading.Event()
+
+    def endless() -> Iterator[list[str]]:
+        try:
+            while True:
+                yield [json.dumps(LEASE)] * 100
+        finally:
+            let_go.set()
+
+    agent.leases = cast(list[LeaseReport], Listed(endless()))
+    gc.disable()
+    try:
+        with serving(agent, socket):
+            with connect(socket) as leaver:
+                leaver.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert leaver.recv(1000)
+            assert let_go.wait(5.0)
+    finally:
+        gc.enable()
 
 
 def test_reply_that_fails_in_the_middle_is_cut_and_said_to_be(socket: Path) -> None:
