@@ -118,19 +118,19 @@ def test_one_of_two_dies_every_question_is_answered_and_only_the_first_waits(bed
     died = _clock()
     asked = bed.ask_for(3.0)
     assert all(one.right for one in asked)
-    assert max(one.took_s for one in asked) < 1.0
-    assert max(one.took_s for one in asked if one.at > died + 1.0) < 0.5
+    assert max(one.took_s for one in asked) < 1.5  # 0.4 s on a machine that has nothing else to do
+    assert sum(one.took_s > 0.35 for one in asked if one.at > died + 1.0) <= 1
     assert bed.second.queries(rtype="A") - before == len(asked)
     assert [each["healthy"] for each in bed.upstreams()] == [False, True]
 
     revive()
     back, answered = _clock(), bed.upstreams()[0]["asked"]
     asked = bed.ask_until(lambda: bed.upstreams()[0]["healthy"], 2.0)
-    assert bed.first.queries(name=".", rtype="SOA") + bed.first.queries(name="", rtype="SOA") > 0
+    assert bed.first.queries(rtype="PTR") > 0
     asked += bed.ask_until(lambda: bed.upstreams()[0]["asked"] > answered, 2.0)
     assert _clock() - back < 2.0
     assert all(one.right for one in asked)
-    assert max(one.took_s for one in asked) < 0.5
+    assert sum(one.took_s > 0.35 for one in asked) <= 1
 
 
 def test_all_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: Bed) -> None:

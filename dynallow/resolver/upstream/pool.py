@@ -23,10 +23,12 @@ from dynallow.wire import numbers as n
 from dynallow.wire.response import Response
 
 _TOTAL_S = 3.8
+_LAST = TRIES - 1
 _KEPT_BACK = 1 / 8  # of the total, for each try that is still to come
 # The first probe waits until what failed at the same moment has failed.
 _PROBE_AFTER_S, _PROBE_EVERY_S, _PROBE_S = 0.1, 0.5, 1.0
-_ROOT, _SOA = b"\0", 6
+# What every recursor answers by itself (RFC 6303), and who is none refuses.
+_LOCAL, _PTR = b"\x011\x010\x010\x03127\x07in-addr\x04arpa\0", 12
 _NS = 2
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRINUSE})
 
@@ -81,16 +83,17 @@ class Upstreams:
         reached, why = False, "no upstream server is configured"
         tries = self._tries(name, started)
         for number, server in enumerate(tries):
-            patience = self._patience(tries, number, end - started)
+            latest = started + min(self.timeout_s, _share(end - started, _LAST - number))
+            deadline = min(latest, started + self._patience(tries, number))
             server.asked += 1
             try:
                 if server.stream is None:
-                    response = await self.exchange.ask(server.target, name, qtype, started + patience)
+                    response = await self.exchange.ask(server.target, name, qtype, deadline, latest)
                 else:
-                    response = await server.stream.ask(name, qtype, started + patience)
+                    response = await server.stream.ask(name, qtype, deadline)
                 fault = _fault(response)
             except TimeoutError:
-                fault = f"no answer in {patience:.1f} s"
+                fault = f"no answer in {time() - started:.1f} s"
             except TurnedAwayError as error:
                 reached, fault = True, str(error.strerror)
             except OSError as error:
@@ -127,15 +130,14 @@ class Upstreams:
         ]
         return max(matches, key=lambda match: match[0])[1] if matches else self._general
 
-    def _patience(self, tries: Sequence[Server], number: int, left_s: float) -> float:
-        """How long this try may take."""
-        server, later = tries[number], len(tries) - 1 - number
-        patience = min(self.timeout_s, _share(left_s, later))
+    def _patience(self, tries: Sequence[Server], number: int) -> float:
+        """How long this try may wait for a sign of life."""
+        server = tries[number]
         if not server.up:  # it may come back while this question waits: then the next try finds it
-            return min(patience, _TOTAL_S / TRIES)
-        if later and (following := tries[number + 1]).up and following is not server:
-            return min(patience, server.soon_s)
-        return patience
+            return _TOTAL_S / TRIES
+        if number < _LAST and (following := tries[number + 1]).up and following is not server:
+            return server.soon_s
+        return self.timeout_s
 
     # ------------------------------------------------------------ who is down
 
@@ -172,12 +174,12 @@ class Upstreams:
             del self._probes[server]
 
     async def _is_there(self, server: Server, deadline: float) -> bool:
-        """Whether it says anything; REFUSED is what one says that knows its own zones alone."""
+        """Whether it says anything, be it no."""
         try:
             if server.stream is None:
-                await self.exchange.ask(server.target, _ROOT, _SOA, deadline)
+                await self.exchange.ask(server.target, _LOCAL, _PTR, deadline)
             else:
-                await server.stream.ask(_ROOT, _SOA, deadline)
+                await server.stream.ask(_LOCAL, _PTR, deadline)
         except (OSError, WireError):  # TimeoutError is one of them
             return False
         return True

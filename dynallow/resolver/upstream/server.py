@@ -16,8 +16,7 @@ from dynallow.units import Endpoint
 
 log = logging.getLogger(__name__)
 
-# A question waits no longer than this while another server is up. Long enough for what is cut to be
-# asked again over TCP: three ways there and back, in the half of what is left.
+# A question waits no longer than this for a sign of life while another server is up.
 _SOON_S, _SOON_MAX_S, _SOON_LATENCIES = 0.4, 0.6, 8
 # Who is there, and yet fails whatever is asked of him, is asked last for this long, doubled each time.
 _REST_S, _REST_MAX_S = 1.0, 30.0
@@ -64,7 +63,7 @@ class Server:
 
     @property
     def soon_s(self) -> float:
-        """How long an answer may take before another server is asked that is up as well."""
+        """How long it may say nothing before another server is asked that is up as well."""
         if self.stream is not None:  # it may have to connect first
             return _SOON_MAX_S
         return min(max(_SOON_S, _SOON_LATENCIES * (self.latency_s or 0.0)), _SOON_MAX_S)

@@ -88,13 +88,13 @@ FAULTS = {
     "301": "HTTP status 301",
     "204": "HTTP status 204",
     "html": "content type 'text/html', not application/dns-message",
-    "silent": "no answer in 0.6 s|nothing was answered in time",
+    "silent": r"no answer in \d\.\d s|nothing was answered in time",
     "close": "the server closed the connection|Connection reset by peer",
     "garbage": "malformed answer: .*",
     "wrong-id": "malformed answer: .*",
     "wrong-name": "malformed answer: .*",
     "refuse": "the server refused the stream",
-    "odd": "no answer in 0.6 s",
+    "odd": r"no answer in \d\.\d s",
     "endless": "HTTP/2: a frame without end",
 }
 
@@ -127,7 +127,7 @@ def test_server_that_floods_with_pings_holds_up_no_other_question(good: ssl.SSLC
         server, other = StreamServer("pings", http=True), StreamServer(http=True)
         async with bed(("https", server, good), ("https", other, good), timeout_s=1.0) as asking:
             assert is_answer(await asking.ask(1), 1)
-            assert asking.servers[0].last_error == "no answer in 0.6 s"
+            assert "no answer in " in str(asking.servers[0].last_error)
 
     asyncio.run(work())
 

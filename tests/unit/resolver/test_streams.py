@@ -195,7 +195,7 @@ def test_slow_name_leaves_the_connection_to_the_others(good: Secure) -> None:
 # ---------------------------------------------------------------- faults
 
 FAULTS = {
-    "silent": "no answer in 0.6 s|nothing was answered in time",
+    "silent": r"no answer in \d\.\d s|nothing was answered in time",
     "close": "the server closed the connection|Connection reset by peer",
     "garbage": "it sent what answers nothing",
     "wrong-id": "it sent what answers nothing",
@@ -331,7 +331,7 @@ def test_ask_server_whose_handshake_never_ends_waits_no_longer_than_a_try(good: 
             for answer in await asking.ask_many(5):
                 assert not isinstance(answer, UpstreamError)
             assert time.monotonic() - began < 1.6
-            assert "no answer in 0.6 s" in str(asking.servers[0].last_error)
+            assert "no answer in " in str(asking.servers[0].last_error)
 
     asyncio.run(work())
 
