@@ -110,6 +110,7 @@ class Agent:
             for listener in self._listeners:
                 listener.close()
             await self.tasks.stop()
+            self.road.upstreams.close()
             self.exchange.close()
             self.table.close()
             self.own.close()
@@ -192,6 +193,7 @@ class Agent:
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
         self.ledger.set_rules([rule.name for rule in settings.rules], _limits(settings))
         self.road.terms = _terms(loaded, settings)
+        self.road.upstreams.close()
         self.road.upstreams = self._upstreams(chosen)
         self.road.cache.size = self.road.hot.size = settings.resolver.cache_size
         self.road.cache.stale_s = settings.resolver.stale

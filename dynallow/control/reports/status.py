@@ -75,7 +75,7 @@ def status(
         "upstreams": [
             {
                 "upstream": server.name,
-                "healthy": not server.failures_in_row,
+                "healthy": server.healthy,
                 "asked": server.asked,
                 "failed": server.failed,
                 "latency_ms": None if server.latency_s is None else round(server.latency_s * 1000, 2),

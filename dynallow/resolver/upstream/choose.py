@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from dynallow.policy.patterns import Pattern
 from dynallow.resolver.upstream.exchange import Exchange
-from dynallow.resolver.upstream.pool import Server, Upstreams, Zone
+from dynallow.resolver.upstream.pool import Upstreams, Zone
+from dynallow.resolver.upstream.server import Server
 from dynallow.resolver.upstream.system import system_servers
 from dynallow.resolver.upstream.ways import stream_to
 from dynallow.settings import Settings, Upstream

@@ -43,9 +43,12 @@ class Exchange:
         for stream in list(self.streams.values()):
             stream.close()
 
-    async def ask(self, server: Target, name: bytes, qtype: int, deadline: float) -> Response:
+    async def ask(
+        self, server: Target, name: bytes, qtype: int, deadline: float, if_heard: float = 0.0
+    ) -> Response:
         """The server's validated response, before the loop's time is `deadline`.
 
+        Or `if_heard`, when that is later and something has come back: TCP takes longer.
         Raises OSError or TimeoutError (silence), WireError (TCP spoke nonsense).
         """
         waiting = self._datagrams.ask(server, name, qtype, deadline)
@@ -53,6 +56,7 @@ class Exchange:
             while (response := await waiting.told) is None:
                 # Half of what is left: whoever made us go there must not have ended the wait with it.
                 now = asyncio.get_running_loop().time()
+                deadline = waiting.deadline = max(deadline, if_heard)
                 with suppress(OSError, WireError):
                     return await self._ask_tcp(server, name, qtype, (now + deadline) / 2)
                 self._datagrams.wait_on(waiting)

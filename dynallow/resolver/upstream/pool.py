@@ -1,85 +1,36 @@
-"""Which server is asked, and which next.
+"""A question goes to one server, and to the next; who is down is looked after in the background.
 
-Knows the servers' health; must not know what is asked or why. In all at most
+Must not know what is asked or why; who is first is `order.py`'s. In all at most
 three tries, and an answer or an error before glibc gives up (5 s): a client
-that repeats its question costs more than one that is told SERVFAIL.
+that repeats its question costs more than one that is told SERVFAIL. Nobody waits
+long for a server while another is up, nor for one that is known to be down.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import logging
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from dynallow.errors import OverloadError, UpstreamError, WireError
 from dynallow.policy.patterns import Pattern
 from dynallow.resolver.upstream.asked import TurnedAwayError
-from dynallow.resolver.upstream.datagrams import Target, target
 from dynallow.resolver.upstream.exchange import Exchange
-from dynallow.resolver.upstream.streams import Stream
-from dynallow.units import Endpoint
+from dynallow.resolver.upstream.order import TRIES, Group
+from dynallow.resolver.upstream.server import Server
 from dynallow.wire import numbers as n
 from dynallow.wire.response import Response
 
-log = logging.getLogger(__name__)
-
-_TRIES = 3
 _TOTAL_S = 3.8
+_LAST = TRIES - 1
 _KEPT_BACK = 1 / 8  # of the total, for each try that is still to come
-# A server that failed is asked last for this long, doubled with each failure in a row.
-_REST_S, _REST_MAX_S = 1.0, 30.0
+# The first probe waits until what failed at the same moment has failed.
+_PROBE_AFTER_S, _PROBE_EVERY_S, _PROBE_S = 0.1, 0.5, 1.0
+# What every recursor answers by itself (RFC 6303), and who is none refuses.
+_LOCAL, _PTR = b"\x011\x010\x010\x03127\x07in-addr\x04arpa\0", 12
 _NS = 2
 _OURS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRINUSE})
-
-
-@dataclass(slots=True)
-class Server:
-    """An upstream server and how it has done so far."""
-
-    endpoint: Endpoint
-    stream: Stream | None = None
-    """How it is asked; None: by datagrams."""
-    name: str = ""
-    """As the settings write it, where its endpoint does not say all."""
-    target: Target = field(init=False, repr=False)
-    asked: int = 0
-    failed: int = 0
-    failures_in_row: int = 0
-    rest_until: float = 0.0
-    failed_at: float = -math.inf
-    latency_s: float | None = None
-    last_error: str | None = None
-
-    def __post_init__(self) -> None:
-        self.target = target(self.endpoint)
-        self.name = self.name or str(self.endpoint)
-
-    def succeeded(self, latency_s: float) -> None:
-        """Take note of an answer; latency is smoothed over about eight of them."""
-        if self.failures_in_row:
-            log.info("upstream %s answers again", self.name)
-        self.failures_in_row, self.rest_until, self.failed_at = 0, 0.0, -math.inf
-        self.latency_s = latency_s if self.latency_s is None else self.latency_s * 0.875 + latency_s * 0.125
-
-    def fell_short(self, started: float, now: float, why: str) -> None:
-        """Take note of a failed try. One break that many questions meet at once is one failure."""
-        self.failed += 1
-        self.last_error = why
-        if not self.failures_in_row:
-            log.warning("upstream %s: %s", self.name, why)
-        if started < self.failed_at:
-            return
-        self.failed_at = now
-        self.rest_until = now + min(_REST_S * 2.0**self.failures_in_row, _REST_MAX_S)
-        self.failures_in_row = min(self.failures_in_row + 1, 16)
-
-    def try_again(self, until: float) -> None:
-        """It has rested: one question goes to see, the others wait for what comes of it elsewhere."""
-        if self.failures_in_row:
-            self.rest_until = max(self.rest_until, until)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +49,20 @@ class Upstreams:
     servers: Sequence[Server]
     zones: Sequence[Zone] = ()
     timeout_s: float = 2.0
+    _general: Group = field(init=False)
+    _zoned: list[tuple[tuple[Pattern, ...], Group]] = field(init=False)
+    _probes: dict[Server, asyncio.Task[None]] = field(default_factory=dict)
+    _closed: bool = False
+
+    def __post_init__(self) -> None:
+        self._general = Group(self.servers)
+        self._zoned = [(zone.patterns, Group(zone.servers)) for zone in self.zones]
+
+    def close(self) -> None:
+        """These servers are no longer ours: questions on their way may end, but nobody is looked after."""
+        self._closed = True
+        for probe in self._probes.values():
+            probe.cancel()
 
     def all(self) -> Iterable[Server]:
         """Every server once, those of the zones too."""
@@ -116,18 +81,19 @@ class Upstreams:
         started = time()
         end = started + _TOTAL_S
         reached, why = False, "no upstream server is configured"
-        for number, server in enumerate(self._order(name, started)):
-            patience = min(self.timeout_s, _share(end - started, _TRIES - 1 - number))
+        tries = self._tries(name, started)
+        for number, server in enumerate(tries):
+            latest = started + min(self.timeout_s, _share(end - started, _LAST - number))
+            deadline = min(latest, started + self._patience(tries, number))
             server.asked += 1
-            server.try_again(started + patience)
             try:
                 if server.stream is None:
-                    response = await self.exchange.ask(server.target, name, qtype, started + patience)
+                    response = await self.exchange.ask(server.target, name, qtype, deadline, latest)
                 else:
-                    response = await server.stream.ask(name, qtype, started + patience)
+                    response = await server.stream.ask(name, qtype, deadline)
                 fault = _fault(response)
             except TimeoutError:
-                fault = f"no answer in {patience:.1f} s"
+                fault = f"no answer in {time() - started:.1f} s"
             except TurnedAwayError as error:
                 reached, fault = True, str(error.strerror)
             except OSError as error:
@@ -138,30 +104,85 @@ class Upstreams:
                 reached, fault = True, f"malformed answer: {error}"
             else:
                 if fault is None:
-                    server.succeeded(time() - started)
+                    now = time()
+                    server.succeeded(now - started)
+                    if not server.up:
+                        self._came_back(server, now)
                     return response
                 reached = True
-            began, started = started, time()
-            server.fell_short(began, started, fault)
+            asked_at, started = started, time()
+            if server.fell_short(asked_at, started, fault):
+                self._look_after(server)
             why = f"{server.name}: {fault}"
         raise UpstreamError(why, reached=reached)
 
-    def _order(self, name: bytes, now: float) -> list[Server]:
-        """The servers to try: as configured, those that just failed last, three tries in all."""
-        servers = self._zone_of(name) if self.zones else self.servers
-        if len(servers) > 1:
-            servers = sorted(servers, key=lambda server: server.rest_until > now)
-        return [*servers, *servers, *servers][:_TRIES]
+    def _tries(self, name: bytes, now: float) -> tuple[Server, ...]:
+        """The servers to try, three tries in all."""
+        return (self._group_of(name) if self._zoned else self._general).tries(now)
 
-    def _zone_of(self, name: bytes) -> Sequence[Server]:
+    def _group_of(self, name: bytes) -> Group:
         """The servers of the zone whose pattern matches with the most labels, else the general ones."""
         matches = [
-            (len(pattern.labels), zone.servers)
-            for zone in self.zones
-            for pattern in zone.patterns
+            (len(pattern.labels), group)
+            for patterns, group in self._zoned
+            for pattern in patterns
             if pattern.matches(name)
         ]
-        return max(matches, key=lambda match: match[0])[1] if matches else self.servers
+        return max(matches, key=lambda match: match[0])[1] if matches else self._general
+
+    def _patience(self, tries: Sequence[Server], number: int) -> float:
+        """How long this try may wait for a sign of life."""
+        server = tries[number]
+        if not server.up:  # it may come back while this question waits: then the next try finds it
+            return _TOTAL_S / TRIES
+        if number < _LAST and (following := tries[number + 1]).up and following is not server:
+            return server.soon_s
+        return self.timeout_s
+
+    # ------------------------------------------------------------ who is down
+
+    def _look_after(self, server: Server) -> None:
+        """It is down: asked last from now on, and probed until it is there again."""
+        self._reorder()
+        if not self._closed and server not in self._probes:
+            self._probes[server] = self.exchange.tasks.start(self._probe(server))
+
+    def _came_back(self, server: Server, now: float) -> None:
+        server.came_back(now)
+        self._reorder()
+
+    def _reorder(self) -> None:
+        self._general.changed()
+        for _, group in self._zoned:
+            group.changed()
+
+    async def _probe(self, server: Server) -> None:
+        """Ask it what is no client's question (invariant 7) until it says anything; one at a time."""
+        time = asyncio.get_running_loop().time
+        try:
+            await asyncio.sleep(_PROBE_AFTER_S)
+            while not server.up:
+                began = time()
+                if server.rest_until > began:
+                    await asyncio.sleep(server.rest_until - began)
+                elif await self._is_there(server, began + _PROBE_S):
+                    if not server.up:
+                        self._came_back(server, time())
+                else:
+                    await asyncio.sleep(began + _PROBE_EVERY_S - time())  # at once after a silent one
+        finally:
+            del self._probes[server]
+
+    async def _is_there(self, server: Server, deadline: float) -> bool:
+        """Whether it says anything, be it no."""
+        try:
+            if server.stream is None:
+                await self.exchange.ask(server.target, _LOCAL, _PTR, deadline)
+            else:
+                await server.stream.ask(_LOCAL, _PTR, deadline)
+        except (OSError, WireError):  # TimeoutError is one of them
+            return False
+        return True
 
 
 def _share(left_s: float, later: int) -> float:

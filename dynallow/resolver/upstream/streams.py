@@ -135,15 +135,16 @@ class Stream:
 
     async def _open(self) -> None:
         """Everybody in the queue gets the connection, or is told why there is none."""
+        began = asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(_OPEN_S):
                 line = await self._opener(self)
             if not line.is_open:
                 raise lost(line.why_lost or "the server closed the connection")
         except TimeoutError:  # not ETIMEDOUT: that is what a question without an answer has
-            self._fell_short(OSError(errno.EHOSTUNREACH, f"no connection in {_OPEN_S:.1f} s"))
+            self._fell_short(OSError(errno.EHOSTUNREACH, f"no connection in {_OPEN_S:.1f} s"), began)
         except OSError as error:
-            self._fell_short(error)
+            self._fell_short(error, began)
         else:
             self._line = line
             for asked in self._take_queue():
@@ -160,25 +161,28 @@ class Stream:
         queue, self._queue = self._queue, {}
         return [asked for asked in queue if not asked.told.done()]
 
-    def _fell_short(self, error: OSError) -> None:
-        self._pause(error)
+    def _fell_short(self, error: OSError, began: float) -> None:
+        self._pause(error, began)
         for asked in self._take_queue():
             asked.told.set_exception(_twin(error))
 
-    def _pause(self, error: OSError) -> None:
-        """Once may be bad luck; from the second time on the next try has to wait a little."""
+    def _pause(self, error: OSError, since: float) -> None:
+        """Once may be bad luck; from the second time on the next try has to wait a little.
+
+        From `since` on: who has waited in vain for two seconds has waited enough.
+        """
         self._fault = error
         self._failures = min(self._failures + 1, 16)
         if self._failures > 1:
             pause_s = min(_PAUSE_S * 2.0 ** (self._failures - 2), _PAUSE_MAX_S)
-            self._closed_until = asyncio.get_running_loop().time() + pause_s
+            self._closed_until = since + pause_s
 
     def lost(self, line: Line) -> None:
         """See Owner: the connection is of no use any more."""
         if self._line is line:
             self._line = None
             if not line.answers:
-                self._pause(lost(line.why_lost))
+                self._pause(lost(line.why_lost), asyncio.get_running_loop().time())
 
 
 def _twin(error: OSError) -> OSError:

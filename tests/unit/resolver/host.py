@@ -26,7 +26,8 @@ from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.road import Road, Terms
 from dynallow.resolver.upstream.exchange import Exchange
-from dynallow.resolver.upstream.pool import Server, Upstreams
+from dynallow.resolver.upstream.pool import Upstreams
+from dynallow.resolver.upstream.server import Server
 from dynallow.tasks import Tasks
 from tests.unit.resolver.nameserver import Handler, Nameserver, zone
 

@@ -88,13 +88,13 @@ FAULTS = {
     "301": "HTTP status 301",
     "204": "HTTP status 204",
     "html": "content type 'text/html', not application/dns-message",
-    "silent": "no answer in 1.0 s|nothing was answered in time",
+    "silent": r"no answer in \d\.\d s|nothing was answered in time",
     "close": "the server closed the connection|Connection reset by peer",
     "garbage": "malformed answer: .*|it answered another question",
     "wrong-id": "malformed answer: .*|it answered another question",
     "wrong-name": "malformed answer: .*|it answered another question",
     "refuse": "the server refused the stream",
-    "odd": "no answer in 1.0 s",
+    "odd": r"no answer in \d\.\d s",
     "endless": "HTTP/2: a frame without end",
 }
 
@@ -114,7 +114,8 @@ def test_ask_server_that_does_not_answer_is_followed_by_the_next_and_named(
             assert re.fullmatch(FAULTS[act], first.last_error or "")
             assert first.failed == first.asked > 0
             assert (second.failed, other.connections) == (0, 1)
-            assert broken.connections <= 20 if act == "garbage" else broken.connections <= 2
+            # One more is the probe's.
+            assert broken.connections <= 21 if act == "garbage" else broken.connections <= 3
 
     asyncio.run(work())
 
@@ -126,7 +127,7 @@ def test_server_that_floods_with_pings_holds_up_no_other_question(good: ssl.SSLC
         server, other = StreamServer("pings", http=True), StreamServer(http=True)
         async with bed(("https", server, good), ("https", other, good), timeout_s=1.0) as asking:
             assert is_answer(await asking.ask(1), 1)
-            assert asking.servers[0].last_error == "no answer in 1.0 s"
+            assert "no answer in " in str(asking.servers[0].last_error)
 
     asyncio.run(work())
 

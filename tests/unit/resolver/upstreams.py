@@ -16,7 +16,8 @@ from dynallow.errors import UpstreamError
 from dynallow.policy.names import parse_name
 from dynallow.resolver.upstream.choose import choose
 from dynallow.resolver.upstream.exchange import Exchange
-from dynallow.resolver.upstream.pool import Server, Upstreams
+from dynallow.resolver.upstream.pool import Upstreams
+from dynallow.resolver.upstream.server import Server
 from dynallow.settings import Settings
 from dynallow.wire.response import Response
 from tests.lab.certificates import SERVER_NAME

@@ -1,0 +1,169 @@
+"""Upstreams that die and come back while questions run: who waits, and for how long (all real).
+
+A server dies in two ways: its process is gone (the kernel says so), or it says nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.lab import Lab, ScriptedServer, wait_until
+from tests.lab.agent import Agent
+from tests.lab.scenarios import fresh, fresh_address
+from tests.netns.asking import Client
+
+pytestmark = pytest.mark.netns
+
+FIRST, SECOND = "10.10.0.12", "10.10.0.11"
+SETTINGS = """
+mode = "enforce"
+[resolver]
+upstreams = [%s]
+[[rule]]
+name = "fresh"
+names = [".example.org"]
+"""
+NETWORK_ERRORS = {22, 23}
+_EDE = 15
+_numbers = itertools.count(1)
+_clock = time.monotonic
+
+
+class Asked(NamedTuple):
+    """One question: when, whether it had its answer, and after how long."""
+
+    at: float
+    right: bool
+    took_s: float
+    codes: frozenset[int]
+
+
+class Bed:
+    """Two servers and the agent that asks them."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self.first, self.second = self._start(FIRST), self._start(SECOND)
+        self._agent = lab.agent(SETTINGS % f'"{FIRST}", "{SECOND}"')
+        self.client = Client(lab.host)
+
+    def _start(self, address: str) -> ScriptedServer:
+        return self._lab.scripted(fresh, addresses=[address])
+
+    def agent(self, *servers: str) -> Agent:
+        """The agent with these upstreams, its opinions of them forgotten."""
+        self._agent.reload(SETTINGS % ", ".join(f'"{server}"' for server in servers))
+        return self._agent
+
+    def upstreams(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._agent.cli_json("status")["upstreams"]
+        return found
+
+    def ask(self) -> Asked:
+        number = next(_numbers)
+        began = _clock()
+        told = self.client.ask(f"n{number}.example.org")
+        codes = (int(option.code) for option in told.message.options if option.otype == _EDE)
+        right = list(told.addresses) == [fresh_address(number)]
+        return Asked(began, right, _clock() - began, frozenset(codes))
+
+    def ask_until(self, met: Callable[[], bool], within_s: float) -> list[Asked]:
+        """One after the other until it is met; fails when it is not in time."""
+        began = _clock()
+        asked = [self.ask()]
+        while not met():
+            assert _clock() - began < within_s, asked[-1]
+            asked.append(self.ask())
+        return asked
+
+    def ask_for(self, seconds: float) -> list[Asked]:
+        end = _clock() + seconds
+        return self.ask_until(lambda: _clock() >= end, seconds + 5.0)
+
+    def kill(self) -> Callable[[], None]:
+        """The first server's process is gone; what is returned starts another."""
+        self.first.stop()
+
+        def revive() -> None:
+            self.first = self._start(FIRST)
+
+        return revive
+
+    def silence(self) -> Callable[[], None]:
+        """The first server says nothing; what is returned ends that."""
+        self.first.process.send_signal(signal.SIGSTOP)
+        return lambda: self.first.process.send_signal(signal.SIGCONT)
+
+
+@pytest.fixture(scope="module")
+def bed(shared_lab: Lab) -> Iterator[Bed]:
+    bed = Bed(shared_lab)
+    yield bed
+    bed.client.close()
+
+
+@pytest.mark.parametrize("way", ["kill", "silence"])
+def test_one_of_two_dies_every_question_is_answered_and_only_the_first_waits(bed: Bed, way: str) -> None:
+    bed.agent(FIRST, SECOND)
+    assert all(one.right for one in bed.ask_for(0.5))
+    assert [each["healthy"] for each in bed.upstreams()] == [True, True]
+    before = bed.second.queries(rtype="A")
+    revive = bed.kill() if way == "kill" else bed.silence()
+    died = _clock()
+    asked = bed.ask_for(3.0)
+    assert all(one.right for one in asked)
+    assert max(one.took_s for one in asked) < 1.5  # 0.4 s on a machine that has nothing else to do
+    assert sum(one.took_s > 0.35 for one in asked if one.at > died + 1.0) <= 1
+    assert bed.second.queries(rtype="A") - before == len(asked)
+    assert [each["healthy"] for each in bed.upstreams()] == [False, True]
+
+    revive()
+    back, answered = _clock(), bed.upstreams()[0]["asked"]
+    asked = bed.ask_until(lambda: bed.upstreams()[0]["healthy"], 2.0)
+    assert bed.first.queries(rtype="PTR") > 0
+    asked += bed.ask_until(lambda: bed.upstreams()[0]["asked"] > answered, 2.0)
+    assert _clock() - back < 2.0
+    assert all(one.right for one in asked)
+    assert sum(one.took_s > 0.35 for one in asked) <= 1
+
+
+def test_all_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: Bed) -> None:
+    bed.agent(FIRST, SECOND)
+    bed.second.process.send_signal(signal.SIGSTOP)
+    revive = bed.silence()
+    try:
+        asked = [bed.ask() for _ in range(2)]
+    finally:
+        bed.second.process.send_signal(signal.SIGCONT)
+        back = _clock()
+    try:
+        for one in asked:
+            assert not one.right
+            assert one.took_s < 4.0
+            assert one.codes & NETWORK_ERRORS
+        asked = bed.ask_until(lambda: True, 2.0)
+        assert asked[0].right
+        assert _clock() - back < 2.0
+    finally:
+        revive()
+
+
+def test_sole_server_that_comes_back_is_asked_again_within_2_s(bed: Bed) -> None:
+    bed.agent(FIRST)
+    assert bed.ask().right
+    revive = bed.silence()
+    assert not bed.ask().right
+    assert not bed.upstreams()[0]["healthy"]
+    revive()
+    back = _clock()
+    wait_until(
+        lambda: bool(bed.upstreams()[0]["healthy"]), "the probe to find it", within_s=2.0
+    )  # nobody asks
+    assert bed.ask().right
+    assert _clock() - back < 2.5
