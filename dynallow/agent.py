@@ -105,7 +105,8 @@ class Agent:
             loop.add_signal_handler(number, self._stop.set)
         try:
             await self._start(control)
-            await self._serve()
+            await self._stop.wait()
+            log.info("stopping; the table stays in force")
         finally:
             for listener in self._listeners:
                 listener.close()
@@ -146,10 +147,6 @@ class Agent:
             log.warning("%s", warning)
         listening = ", ".join(str(endpoint) for endpoint in self.settings.resolver.listen)
         log.info("ready: mode %s, %d leases adopted, listening on %s", self.settings.mode, adopted, listening)
-
-    async def _serve(self) -> None:
-        await self._stop.wait()
-        log.info("stopping; the table stays in force")
 
     def _heed_hang_up(self) -> None:
         """Reload, once for all signals that come until the reload begins."""

@@ -169,6 +169,7 @@ class Upstreams:
                     if not server.up:
                         self._came_back(server, time())
                 else:
+                    server.announce()
                     await asyncio.sleep(began + _PROBE_EVERY_S - time())  # at once after a silent one
         finally:
             del self._probes[server]

@@ -45,6 +45,8 @@ class Server:
     """Signs of life are not looked for before."""
     latency_s: float | None = None
     last_error: str | None = None
+    announced: bool = False
+    """The log says that it is down. A name that takes its time costs a probe, and is no news."""
     _up_since: float = -math.inf
 
     def __post_init__(self) -> None:
@@ -76,7 +78,9 @@ class Server:
 
     def came_back(self, now: float) -> None:
         """It is there again."""
-        log.info("upstream %s answers again", self.name)
+        if self.announced:
+            log.info("upstream %s answers again", self.name)
+            self.announced = False
         self.up, self._up_since, self.rest_until = True, now, 0.0
 
     def fell_short(self, asked_at: float, now: float, why: str) -> bool:
@@ -85,9 +89,15 @@ class Server:
         self.last_error = why
         if not self.up or asked_at < self._up_since:  # of an outage that is known, or over
             return False
-        log.warning("upstream %s: %s", self.name, why)
         self.up = False
         if self.strikes:
+            self.announce()
             self.rest_until = now + min(_REST_S * 2.0 ** (self.strikes - 1), _REST_MAX_S)
         self.strikes = min(self.strikes + 1, _STRIKES_MAX)
         return True
+
+    def announce(self) -> None:
+        """Say once that it is down, and why."""
+        if not self.announced:
+            self.announced = True
+            log.warning("upstream %s: %s", self.name, self.last_error)

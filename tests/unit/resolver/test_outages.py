@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import NamedTuple
@@ -221,6 +222,35 @@ def test_slow_name_is_answered_by_the_second_and_its_server_is_up_again_at_once(
             await met(lambda: servers.states == [True, True])
 
     asyncio.run(work())
+
+
+def test_log_says_once_that_a_server_is_down_and_nothing_of_a_slow_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def work() -> None:
+        async with pair() as servers:
+            await servers.ask()
+            first = servers.first
+
+            def slow(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
+                return right(query, tcp) if query.question[0].name == LOCAL else ()
+
+            first.handler = slow
+            await servers.ask()
+            await met(lambda: servers.states == [True, True])
+            assert caplog.messages == []
+            first.handler = right
+            await servers.ask()
+            first.handler = silent
+            await asyncio.gather(*(servers.ask() for _ in range(20)))
+            await met(lambda: probes(first) == 4)
+            first.handler = right
+            await met(lambda: servers.states == [True, True])
+
+    with caplog.at_level(logging.INFO, "dynallow"):
+        asyncio.run(work())
+    said = [(record.levelname, record.getMessage().split(" ", 2)[2][:15]) for record in caplog.records]
+    assert said == [("WARNING", "no answer in 0."), ("INFO", "answers again")]
 
 
 def test_server_that_says_it_must_be_tcp_has_the_whole_time_for_it() -> None:
