@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import struct
@@ -397,6 +398,12 @@ def test_tcp_newcomer_is_turned_away_when_all_others_wait_for_an_answer() -> Non
 
 def test_tcp_descriptors_are_all_given_back() -> None:
     async def work(host: Host, there: Listening) -> None:
+        gc.collect()  # what other tests left
+        first = await there.client()
+        first.ask(DEB)  # from now on what is opened once stands open
+        await first.reply()
+        first.writer.close()
+        await until(lambda: there.connections == 0)
         before = len(os.listdir("/proc/self/fd"))
         gate = held(host)
         clients = [await there.client() for _ in range(50)]
