@@ -96,7 +96,8 @@ class Comparison:
             self.longest[key] = max(ttl, self.longest.get(key, 0))
         if any(ttl > self.longest.get(key, ttl) for key, ttl in ours.ttls.items()):
             found.add("longer ttl")
-        if 0 in ours.ttls.values() and not self._in_last_second(probe):
+        # Where it is explained it stays so, and there is nothing to wait for.
+        if 0 in ours.ttls.values() and (not unexplained(probe, {"ttl 0"}) or not self._in_last_second(probe)):
             found.add("ttl 0")
         self.seen[probe.kind].update(found)
         if unexplained(probe, found):
