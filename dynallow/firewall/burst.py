@@ -14,32 +14,7 @@ import errno
 import os
 import socket
 
-
-class _Iovec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
-
-
-class _Head(ctypes.Structure):
-    """struct msghdr."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_size", ctypes.c_uint32),
-        ("iovs", ctypes.c_void_p),
-        ("iov_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_size", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Message(ctypes.Structure):
-    """struct mmsghdr."""
-
-    _fields_ = (("head", _Head), ("size", ctypes.c_uint))
-
-
-_recvmmsg = ctypes.CDLL(None, use_errno=True).recvmmsg
+from dynallow.msghdr import Iovec, Message, recvmmsg
 
 
 class Burst:
@@ -49,12 +24,12 @@ class Burst:
         self._count = count
         self._size = size
         self._data = ctypes.create_string_buffer(count * size)
-        self._iovs = (_Iovec * count)()
-        self._messages = (_Message * count)()
+        self._iovs = (Iovec * count)()
+        self._messages = (Message * count)()
         data, iovs = ctypes.addressof(self._data), ctypes.addressof(self._iovs)
         for slot in range(count):
-            self._iovs[slot] = _Iovec(data + slot * size, size)
-            self._messages[slot].head.iovs = iovs + slot * ctypes.sizeof(_Iovec)
+            self._iovs[slot] = Iovec(data + slot * size, size)
+            self._messages[slot].head.iovs = iovs + slot * ctypes.sizeof(Iovec)
             self._messages[slot].head.iov_count = 1
 
     def receive(self, sock: socket.socket) -> bytes:
@@ -62,7 +37,7 @@ class Burst:
 
         Raises OSError.
         """
-        got = _recvmmsg(sock.fileno(), self._messages, self._count, socket.MSG_DONTWAIT, None)
+        got = recvmmsg(sock.fileno(), self._messages, self._count, socket.MSG_DONTWAIT, None)
         if got < 0:
             number = ctypes.get_errno()
             if number != errno.EAGAIN:

@@ -26,6 +26,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Final
 
+from dynallow.msghdr import Head, Iovec, Message, recvmmsg, sendmmsg
 from dynallow.wire.numbers import HEADER_SIZE, UDP_SAFE
 
 log = logging.getLogger(__name__)
@@ -42,34 +43,7 @@ _NAME_SIZE: Final = {socket.AF_INET: 16, socket.AF_INET6: 28}
 _PKTINFO: Final = {socket.AF_INET: socket.CMSG_SPACE(12), socket.AF_INET6: socket.CMSG_SPACE(20)}
 _SENDER: Final = _NAME + _PKTINFO[socket.AF_INET6]
 
-
-class _Iovec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("size", ctypes.c_size_t))
-
-
-class _Head(ctypes.Structure):
-    """struct msghdr."""
-
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_size", ctypes.c_uint32),
-        ("iovs", ctypes.c_void_p),
-        ("iov_count", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_size", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-    )
-
-
-class _Message(ctypes.Structure):
-    """struct mmsghdr: `size` is how many bytes came."""
-
-    _fields_ = (("head", _Head), ("size", ctypes.c_uint))
-
-
-_MESSAGE: Final = ctypes.sizeof(_Message)
-_libc: Final = ctypes.CDLL(None, use_errno=True)
-_recvmmsg, _sendmmsg = _libc.recvmmsg, _libc.sendmmsg
+_MESSAGE: Final = ctypes.sizeof(Message)
 _AT_ONCE: Final = socket.MSG_DONTWAIT
 
 
@@ -89,28 +63,28 @@ class Datagrams:
         self._bodies_at = _address(self._bodies)
 
         self._headers = mmap.mmap(-1, BURST * _MESSAGE)
-        self._to_receive = (_Message * BURST).from_buffer(self._headers)
-        self._to_send = (_Message * (BURST + 1))()
-        self._receive_iovs = (_Iovec * BURST)()
-        self._send_iovs = (_Iovec * (2 * BURST + 1))()
-        data, late, pair = _address(self._data), _address(self._late), 2 * ctypes.sizeof(_Iovec)
+        self._to_receive = (Message * BURST).from_buffer(self._headers)
+        self._to_send = (Message * (BURST + 1))()
+        self._receive_iovs = (Iovec * BURST)()
+        self._send_iovs = (Iovec * (2 * BURST + 1))()
+        data, late, pair = _address(self._data), _address(self._late), 2 * ctypes.sizeof(Iovec)
         for slot in range(BURST):
             datagram = data + slot * _SLOT
-            self._receive_iovs[slot] = _Iovec(datagram, DATAGRAM_MAX + 1)
+            self._receive_iovs[slot] = Iovec(datagram, DATAGRAM_MAX + 1)
             self._to_receive[slot] = self._message(slot, self._receive_iovs, slot * pair // 2, 1)
-            self._send_iovs[2 * slot] = _Iovec(datagram, _ID)
-            self._send_iovs[2 * slot + 1] = _Iovec(self._bodies_at, 0)
+            self._send_iovs[2 * slot] = Iovec(datagram, _ID)
+            self._send_iovs[2 * slot + 1] = Iovec(self._bodies_at, 0)
             self._to_send[slot] = self._message(slot, self._send_iovs, slot * pair, 2)
-        self._send_iovs[2 * BURST] = _Iovec(late, 0)
+        self._send_iovs[2 * BURST] = Iovec(late, 0)
         self._to_send[BURST] = self._message(BURST, self._send_iovs, BURST * pair, 1)
         self._pristine = self._headers[:]
         self._receive_at = ctypes.c_void_p(ctypes.addressof(self._to_receive))
         self._send_at = [ctypes.c_void_p(ctypes.addressof(message)) for message in self._to_send]
 
         # What differs from burst to burst, as columns: one step writes a field of all messages.
-        self._sizes = _column(self._to_receive, "I", _Message.size.offset)
-        self._body_bases = _column(self._send_iovs, "L", ctypes.sizeof(_Iovec), 2)
-        self._body_sizes = _column(self._send_iovs, "L", ctypes.sizeof(_Iovec) + _Iovec.size.offset, 2)
+        self._sizes = _column(self._to_receive, "I", Message.size.offset)
+        self._body_bases = _column(self._send_iovs, "L", ctypes.sizeof(Iovec), 2)
+        self._body_sizes = _column(self._send_iovs, "L", ctypes.sizeof(Iovec) + Iovec.size.offset, 2)
         words = memoryview(self._senders).cast("I")
         self._interfaces = words[(_NAME + socket.CMSG_LEN(0)) // 4 :: _SENDER // 4]
         self._no_interfaces = array("I", bytes(4 * BURST))
@@ -118,10 +92,10 @@ class Datagrams:
         self._after_ids = range(_ID, BURST * _SLOT, _SLOT)
         self._came: list[int] = []
 
-    def _message(self, slot: int, iovs: ctypes.Array[_Iovec], offset: int, count: int) -> _Message:
+    def _message(self, slot: int, iovs: ctypes.Array[Iovec], offset: int, count: int) -> Message:
         sender = _address(self._senders) + slot * _SENDER
         iov = ctypes.addressof(iovs) + offset
-        return _Message(_Head(sender, self._name_size, iov, count, sender + _NAME, self._control_size), 0)
+        return Message(Head(sender, self._name_size, iov, count, sender + _NAME, self._control_size), 0)
 
     def close(self) -> None:
         """Send nothing any more: the number of a closed socket may soon be another's."""
@@ -135,7 +109,7 @@ class Datagrams:
             # The kernel writes how long each control message was over how long it may be.
             used = len(self._came) * _MESSAGE
             self._headers[:used] = self._pristine[:used]
-        count = _recvmmsg(self._fd, self._receive_at, BURST, _AT_ONCE, None)
+        count = recvmmsg(self._fd, self._receive_at, BURST, _AT_ONCE, None)
         if count == 1 and not self._control_size:
             size = self._sizes[0]
             self._came = [size]
@@ -169,7 +143,7 @@ class Datagrams:
                 size = len(body)
                 self._bodies[:size] = body
                 self._body_sizes[0] = size
-                if _sendmmsg(self._fd, self._send_at[0], 1, _AT_ONCE) != 1:
+                if sendmmsg(self._fd, self._send_at[0], 1, _AT_ONCE) != 1:
                     self._send(0, 1)
             return
         given = [body or b"" for body in bodies]
@@ -188,7 +162,7 @@ class Datagrams:
 
     def _send(self, first: int, end: int) -> None:
         while first < end:
-            sent = _sendmmsg(self._fd, self._send_at[first], end - first, _AT_ONCE)
+            sent = sendmmsg(self._fd, self._send_at[first], end - first, _AT_ONCE)
             if sent > 0:  # fewer than asked: the next one failed, and says why when it is the first
                 first += sent
                 continue
@@ -214,7 +188,7 @@ def _address(memory: mmap.mmap) -> int:
 
 
 def _column(
-    rows: ctypes.Array[_Message] | ctypes.Array[_Iovec], code: str, offset: int, step: int = 1
+    rows: ctypes.Array[Message] | ctypes.Array[Iovec], code: str, offset: int, step: int = 1
 ) -> memoryview:
     """One field of every `step`th row, to read and to write."""
     view: memoryview = memoryview(rows).cast("B").cast(code)  # type: ignore[call-overload]

@@ -24,6 +24,8 @@ from collections import Counter, deque
 from ipaddress import ip_address
 from typing import NamedTuple
 
+from dynallow.msghdr import Iovec, Message, sendmmsg
+
 _BATCH = 128
 _OPEN_S = 0.04  # how long a question is taken to be open
 _SOL_PACKET, _QDISC_BYPASS, _IGNORE_OUTGOING = 263, 20, 23
@@ -49,34 +51,15 @@ class Question(NamedTuple):
         return (self.port >> 8, self.port & 255, self.ident >> 8, self.ident & 255)
 
 
-class _Iovec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
-
-
-class _Message(ctypes.Structure):
-    _fields_ = (
-        ("name", ctypes.c_void_p),
-        ("name_length", ctypes.c_uint),
-        ("iov", ctypes.POINTER(_Iovec)),
-        ("iov_length", ctypes.c_size_t),
-        ("control", ctypes.c_void_p),
-        ("control_length", ctypes.c_size_t),
-        ("flags", ctypes.c_int),
-        ("padding", ctypes.c_int),  # what follows stands behind a struct msghdr of its own
-        ("sent", ctypes.c_size_t),
-    )
-
-
 class Volley:
     """`_BATCH` frames of one length that leave with one call."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._iovecs = (_Iovec * _BATCH)()
-        self._messages = (_Message * _BATCH)()
+        self._iovecs = (Iovec * _BATCH)()
+        self._messages = (Message * _BATCH)()
         for iovec, message in zip(self._iovecs, self._messages, strict=True):
-            message.iov, message.iov_length = ctypes.pointer(iovec), 1
-        self._send = ctypes.CDLL(None, use_errno=True).sendmmsg
+            message.head.iovs, message.head.iov_count = ctypes.addressof(iovec), 1
         self.frames = bytearray()
 
     def load(self, frame: bytes) -> None:
@@ -84,7 +67,7 @@ class Volley:
         self.frames = bytearray(frame * _BATCH)
         base = ctypes.addressof((ctypes.c_char * len(self.frames)).from_buffer(self.frames))
         for number, iovec in enumerate(self._iovecs):
-            iovec.base, iovec.length = base + number * len(frame), len(frame)
+            iovec.base, iovec.size = base + number * len(frame), len(frame)
         self._stride = len(frame)
 
     def scatter(self, at: int, values: bytes) -> None:
@@ -96,7 +79,7 @@ class Volley:
 
     def fire(self) -> int:
         """How many the kernel took."""
-        return max(0, int(self._send(self._sock.fileno(), self._messages, _BATCH, 0)))
+        return max(0, int(sendmmsg(self._sock.fileno(), self._messages, _BATCH, 0)))
 
 
 def listen(link: str) -> socket.socket:

@@ -20,6 +20,7 @@ FLOORS = {
     "errors": 0,
     "units": 0,
     "tasks": 0,
+    "msghdr": 0,
     "policy": 1,
     "wire": 1,
     "lease": 1,
