@@ -22,8 +22,8 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from dynallow.firewall.elements import DumpPart, Lookup, Member, dump_request, parse_dump
-from dynallow.firewall.netlink import open_socket, translate
+from dynallow.firewall.elements import DumpPart, Lookup, Member
+from dynallow.firewall.netlink import dump_parts, open_socket, translate
 from dynallow.firewall.present import read_counts
 from dynallow.firewall.ruleset import Family, set_name
 
@@ -37,7 +37,6 @@ FAMILIES: tuple[tuple[Family, socket.AddressFamily, int], ...] = (
     (4, socket.AF_INET, 4),
     (6, socket.AF_INET6, 16),
 )
-_RECEIVE = 65536
 _TRIES = 5
 _LONG = 4096
 # A quarter of a millisecond of a thread's work: the loop's thread waits no longer for its turn.
@@ -174,11 +173,4 @@ def _dumped(name: str, seen: set[bytes]) -> Iterator[list[Member]]:
 
 def _parts(name: str) -> Iterator[DumpPart]:
     with open_socket() as sock:
-        sock.send(dump_request(name, 1))
-        while True:
-            part = parse_dump(sock.recv(_RECEIVE))
-            if part.errno:
-                raise translate(part.errno, f"reading set {name}")
-            yield part
-            if part.done:
-                return
+        yield from dump_parts(sock, name, 1)

@@ -14,9 +14,10 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterator
 
 from dynallow.errors import KernelError, SetFullError, TableMissingError
-from dynallow.firewall.elements import Batch, Member, acknowledgements, dump_request, parse_dump
+from dynallow.firewall.elements import Batch, DumpPart, Member, acknowledgements, dump_request, parse_dump
 
 _NETLINK_NETFILTER = 12
 _SOL_NETLINK, _CAP_ACK = 270, 10
@@ -65,6 +66,18 @@ def translate(number: int, doing: str) -> KernelError:
     if number in (errno.EPERM, errno.EACCES):
         return KernelError(text, "run as root, or with CAP_NET_ADMIN", errno=number)
     return KernelError(text, errno=number)
+
+
+def dump_parts(sock: socket.socket, set_name: str, sequence: int) -> Iterator[DumpPart]:
+    """A set's elements, as the kernel tells them, to its last datagram; KernelError where it refuses."""
+    sock.send(dump_request(set_name, sequence))
+    done = False
+    while not done:
+        part = parse_dump(sock.recv(_RECEIVE))
+        if part.errno:
+            raise translate(part.errno, f"reading set {set_name}")
+        yield part
+        done = part.done
 
 
 class ElementSocket:
@@ -143,17 +156,12 @@ class ElementSocket:
         members: list[Member] = []
         interrupted = False
         try:
-            self._sock.send(dump_request(set_name, self._sequence))
-            while True:
-                part = parse_dump(self._sock.recv(_RECEIVE))
+            for part in dump_parts(self._sock, set_name, self._sequence):
                 members += part.members
                 interrupted = interrupted or part.interrupted
-                if part.errno:
-                    raise translate(part.errno, f"reading set {set_name}")
-                if part.done:
-                    return members, interrupted
         except OSError as error:
             raise translate(error.errno or 0, f"reading set {set_name}") from error
+        return members, interrupted
 
     def _drain(self) -> None:
         """Throw away what a failed transaction left in the queue."""

@@ -113,7 +113,7 @@ class Denials:
             named = text[label:] + named
         parent = _NAME + 1 + label
         if start > parent:  # most floods have few parents: found in one step from now on
-            self._keep(table, question[parent:], _Kin(asked, head, tail, named))
+            self._keep(len(question), question[parent:], _Kin(asked, head, tail, named))
         if len(self._denied) >= self.size:
             self._denied.clear()
         self._denied[question] = reply
@@ -146,17 +146,17 @@ class Denials:
             if len(text) != len(name) - 2 or not tail.endswith(text.encode()):
                 return  # there are escapes in it, or it was cut
             tail, named = tail[: -len(text)], text[start - 1 :]
-        table = self._kin.setdefault(len(packet) - _ID, {})
-        self._keep(
-            table, packet[HEADER_SIZE + start :], _Kin(packet[_ID:HEADER_SIZE], body[:_NAME], tail, named)
-        )
+        parts = _Kin(packet[_ID:HEADER_SIZE], body[:_NAME], tail, named)
+        self._keep(len(packet) - _ID, packet[HEADER_SIZE + start :], parts)
 
-    def _keep(self, table: dict[bytes, _Kin], ending: bytes, kin: _Kin) -> None:
+    def _keep(self, length: int, ending: bytes, kin: _Kin) -> None:
+        """For questions of this length (octets, without id) that end in this."""
         if self._parts >= self.size:
             self._kin.clear()
             self._parts = 0
+        table = self._kin.setdefault(length, {})
+        self._parts += ending not in table
         table[ending] = kin
-        self._parts += 1
 
     def clear(self) -> None:
         """Forget everything."""

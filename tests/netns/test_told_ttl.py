@@ -193,8 +193,8 @@ def _askings(dice: random.Random, count: int) -> Iterator[Asking]:
 
 def _check(asking: Asking, told: Told, replied: float, sets: KernelSets, tally: Tally) -> None:
     """Every TTL in the answer against every address in it, in the set of every rule that allows it."""
-    assert told.rcode == "NOERROR", (asking, told.message)
-    assert told.addresses, (asking, told.message)
+    assert told.rcode == "NOERROR", f"{asking}: {told.message.to_text()}"
+    assert told.addresses, f"{asking}: {told.message.to_text()}"
     for rule in _rules(asking.name):
         for address in told.addresses:
             passed_s = time.monotonic() - replied  # the kernel looks later still

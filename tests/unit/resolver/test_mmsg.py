@@ -210,7 +210,7 @@ def test_full_send_buffer_drops_the_rest_and_returns(pair: Pair, monkeypatch: py
     for number in range(5):
         pair.clients[0].send(ident(number))
     questions = pair.came()
-    monkeypatch.setattr("dynallow.resolver.mmsg._sendmmsg", full)
+    monkeypatch.setattr("dynallow.resolver.mmsg.sendmmsg", full)
     pair.datagrams.reply([b"reply"] * len(questions))
     assert len(calls) == 1
 
