@@ -14,9 +14,7 @@ import asyncio
 import gc
 import logging
 import os
-import resource
 import signal
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from ipaddress import ip_address
@@ -34,7 +32,6 @@ from dynallow.firewall.build import AGENT_MARK, build_ruleset
 from dynallow.firewall.lock import lock_table
 from dynallow.firewall.ruleset import Ruleset
 from dynallow.firewall.table import Table
-from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger, Revocation
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome
@@ -42,10 +39,10 @@ from dynallow.resolver.answer import GRANTING_TYPES
 from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
-from dynallow.resolver.options import HopOptions
-from dynallow.resolver.road import Road, Terms
-from dynallow.resolver.tcp import TcpClients, TcpListener
-from dynallow.resolver.udp import UdpListener
+from dynallow.resolver.inherited import Inherited, inherit
+from dynallow.resolver.listen import Listener, open_listeners
+from dynallow.resolver.road import Road
+from dynallow.resolver.terms import limits_of, terms_of
 from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
@@ -55,31 +52,41 @@ from dynallow.units import PortRange
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 30.0
-_FILES = 16384
+_LAST_ANSWERS_S = 0.5
 
 
 class Agent:
     """One agent; `run` is its life. Implements the control server's Backend."""
 
-    def __init__(self, loaded: cfg.Loaded, attendant: Attendant, *, force_replace: bool = False) -> None:
+    def __init__(
+        self,
+        loaded: cfg.Loaded,
+        attendant: Attendant,
+        inherited: Inherited,
+        *,
+        force_replace: bool = False,
+    ) -> None:
         self.loaded = loaded
         self.settings = loaded.settings
         self.since = self.mode_since = datetime.now(UTC)
         self.ready = False
         self._attendant = attendant
+        self._inherited = inherited
+        self._unserved: list[str] = []
+        """Inherited sockets that no setting names."""
         self.tasks = Tasks(attendant.attend)
         self._force_replace = force_replace
         self._stop = asyncio.Event()
         self._applying = asyncio.Lock()
         self._hung_up = False
         self.chosen = choose(self.settings)
-        self.ledger = Ledger(_limits(self.settings), [rule.name for rule in self.settings.rules])
+        self.ledger = Ledger(limits_of(self.settings), [rule.name for rule in self.settings.rules])
         self.table = Table(self.ledger, to_text, self.tasks, self._forget)
         self.own = HostAddresses(self.tasks)
         self.exchange = Exchange(AGENT_MARK, attendant.attend)
         cache = self.settings.resolver
         self.road = Road(
-            terms=_terms(loaded, self.settings),
+            terms=terms_of(loaded, self.settings),
             leaser=self.table.leaser,
             upstreams=self._upstreams(self.chosen),
             cache=AnswerCache(cache.cache_size, cache.stale),
@@ -91,7 +98,7 @@ class Agent:
             ),
             alert=self.table.look,
         )
-        self._listeners: list[UdpListener | TcpListener] = []
+        self._listeners: list[Listener] = []
 
     # ------------------------------------------------------------ life
 
@@ -107,6 +114,9 @@ class Agent:
             await self._start(control)
             await self._stop.wait()
             log.info("stopping; the table stays in force")
+            for listener in self._listeners:
+                listener.rest()  # what comes now waits in the socket, if a service manager holds it
+            await self.tasks.settle(_LAST_ANSWERS_S)
         finally:
             for listener in self._listeners:
                 listener.close()
@@ -120,13 +130,9 @@ class Agent:
     async def _start(self, control: ControlServer) -> None:
         await self.own.start()
         # Bound before anything is loaded: who cannot have the ports must not touch the table either.
-        options = HopOptions()
-        clients = TcpClients(self.road, options)
-        for endpoint in self.settings.resolver.listen:
-            self._listeners += [
-                UdpListener(endpoint, self.road, options, self._attendant),
-                TcpListener(endpoint, clients),
-            ]
+        listen = self.settings.resolver.listen
+        self._listeners = open_listeners(listen, self.road, self._attendant, self._inherited)
+        self._unserved = self._inherited.close()
         ruleset = self._ruleset(self.settings, self.chosen)
         left_over = self.table.start(ruleset, force_replace=self._force_replace)
         adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)
@@ -145,7 +151,7 @@ class Agent:
         gc.enable()
         for warning in self.warnings():
             log.warning("%s", warning)
-        listening = ", ".join(str(endpoint) for endpoint in self.settings.resolver.listen)
+        listening = ", ".join(map(str, listen))
         log.info("ready: mode %s, %d leases adopted, listening on %s", self.settings.mode, adopted, listening)
 
     def _heed_hang_up(self) -> None:
@@ -188,8 +194,8 @@ class Agent:
         kept = {rule.name for rule in settings.rules}
         gone = [address for rule, address, _ in self.ledger.leases(now) if rule not in kept]
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
-        self.ledger.set_rules([rule.name for rule in settings.rules], _limits(settings))
-        self.road.terms = _terms(loaded, settings)
+        self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
+        self.road.terms = terms_of(loaded, settings)
         self.road.upstreams.close()
         self.road.upstreams = self._upstreams(chosen)
         self.road.cache.size = self.road.hot.size = settings.resolver.cache_size
@@ -249,6 +255,11 @@ class Agent:
             found.append("no upstream server: resolv.conf names none but dynallow; set resolver.upstreams")
         if not self.settings.rules:
             found.append("no rule is set, so no name is allowed")
+        if self._unserved:
+            found.append(
+                f"nobody answers on {', '.join(self._unserved)}: the service manager opens it, and "
+                "resolver.listen does not name it"
+            )
         if self.table.last_tampering is not None:
             found.append(
                 f"{self.table.last_tampering} changed the table; it was loaded again {self.table.heals} times"
@@ -343,17 +354,6 @@ class Agent:
             raise DynallowError("the agent is still starting", "try again in a second")
 
 
-def _limits(settings: cfg.Settings) -> Limits:
-    lease = settings.lease
-    return Limits(lease.grace, lease.min, lease.max, lease.max_addresses_per_name, lease.max_per_rule)
-
-
-def _terms(loaded: cfg.Loaded, settings: cfg.Settings) -> Terms:
-    observe = settings.mode == "observe"
-    resolver = settings.resolver
-    return Terms(loaded.policy, _limits(settings), observe, resolver.denied, resolver.search_suffixes)
-
-
 def _name_of(comment: str) -> bytes:
     """The name in an element's comment; empty when it is none (cut, or written by someone else)."""
     try:
@@ -364,36 +364,20 @@ def _name_of(comment: str) -> bytes:
 
 def run(config: Path | None, *, force_replace: bool = False) -> int:
     """`dynallow run`: returns the exit code. Errors of the start are the CLI's to print."""
-    logging.basicConfig(
-        level=os.environ.get("DYNALLOW_LOG", "INFO").upper(),
-        format="%(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    inherited = inherit()
     loaded = cfg.load(config)
     for line in cfg.not_in_force(loaded.settings):
         log.warning("%s", line)
-    _allow_files()
     try:
         attendant = Attendant()
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
-            runner.run(_main(loaded, attendant, force_replace))
+            runner.run(_main(loaded, attendant, inherited, force_replace))
     except OSError as error:
-        raise DynallowError(f"cannot start: {error}", "`dynallow doctor` shows who holds the port") from error
+        raise DynallowError(f"cannot start: {error}", "`dynallow doctor` looks for the reason") from error
     return 0
 
 
-def _allow_files() -> None:
-    """Room for every client, question and upstream socket: shells and systemd give 1,024 descriptors.
-
-    A crowd of TCP clients alone would use them up, and then no name could be asked upstream.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-async def _main(loaded: cfg.Loaded, attendant: Attendant, force_replace: bool) -> None:
+async def _main(loaded: cfg.Loaded, attendant: Attendant, inherited: Inherited, force_replace: bool) -> None:
     # First of all: a second agent must go away before it has touched anything.
     with lock_table():
-        await Agent(loaded, attendant, force_replace=force_replace).run()
+        await Agent(loaded, attendant, inherited, force_replace=force_replace).run()
