@@ -11,18 +11,19 @@ here leaves the kernel's table as it was, and that table is closed.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
 import signal
 from collections.abc import Callable
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from functools import partial
 from pathlib import Path
 
 from dynallow import settings as cfg
 from dynallow.control.backend import BadRequestError, UnknownRuleError
-from dynallow.control.reports import changes, explanation, families, status
+from dynallow.control.reports import changes, explanation, families, status, warnings
 from dynallow.control.schema import ExplainReport, FlushReport, Mode, ModeReport, ReloadReport, StatusReport
 from dynallow.control.server import ControlServer
 from dynallow.errors import DynallowError, KernelError
@@ -31,8 +32,10 @@ from dynallow.firewall.addresses import HostAddresses
 from dynallow.firewall.build import AGENT_MARK, build_ruleset
 from dynallow.firewall.lock import lock_table
 from dynallow.firewall.ruleset import Ruleset
+from dynallow.firewall.spared import is_spared
 from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.notify import Notifier
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import GRANTING_TYPES
@@ -42,12 +45,14 @@ from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.inherited import Inherited, inherit
 from dynallow.resolver.listen import Listener, open_listeners
 from dynallow.resolver.road import Road
+from dynallow.resolver.selfcheck import answering
 from dynallow.resolver.terms import limits_of, terms_of
 from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
 from dynallow.units import PortRange
+from dynallow.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +68,7 @@ class Agent:
         loaded: cfg.Loaded,
         attendant: Attendant,
         inherited: Inherited,
+        manager: Notifier,
         *,
         force_replace: bool = False,
     ) -> None:
@@ -72,6 +78,7 @@ class Agent:
         self.ready = False
         self._attendant = attendant
         self._inherited = inherited
+        self.manager = manager
         self._unserved: list[str] = []
         """Inherited sockets that no setting names."""
         self.tasks = Tasks(attendant.attend)
@@ -114,6 +121,7 @@ class Agent:
             await self._start(control)
             await self._stop.wait()
             log.info("stopping; the table stays in force")
+            self.manager.stopping()
             for listener in self._listeners:
                 listener.rest()  # what comes now waits in the socket, if a service manager holds it
             await self.tasks.settle(_LAST_ANSWERS_S)
@@ -151,8 +159,19 @@ class Agent:
         gc.enable()
         for warning in self.warnings():
             log.warning("%s", warning)
-        listening = ", ".join(map(str, listen))
-        log.info("ready: mode %s, %d leases adopted, listening on %s", self.settings.mode, adopted, listening)
+        log.info("ready: %s; %d leases adopted", self._summary(), adopted)
+        self.manager.ready(self._summary())
+        if self.manager.watchdog_s:
+            checks = (self._prove, partial(answering, listen, self.road.counts))
+            self.tasks.start(Watchdog(self.manager, self.manager.watchdog_s, checks, self._summary).run())
+
+    async def _prove(self) -> None:
+        self.table.leaser.prove()
+
+    def _summary(self) -> str:
+        """For `systemctl status`."""
+        listening = ", ".join(map(str, self.settings.resolver.listen))
+        return f"mode {self.settings.mode}, {len(self.settings.rules)} rules, listening on {listening}"
 
     def _heed_hang_up(self) -> None:
         """Reload, once for all signals that come until the reload begins."""
@@ -231,40 +250,15 @@ class Agent:
             self._forget()
 
     def _spared(self, packed: bytes) -> bool:
-        """Addresses that are open for another reason than a lease: blocking them would cut that too."""
-        address = ip_address(packed)
-        return (
-            address.is_loopback
-            or packed in self.own
-            or any(endpoint.address == address for endpoint in self.chosen.endpoints())
-            or any(
-                address in network
-                for destination in self.settings.destinations
-                for network in destination.addresses
-                if network.version == address.version
-            )
-        )
+        return is_spared(packed, self.own, self.chosen.endpoints(), self.settings)
 
     def _forget(self) -> None:
         self.road.forget()
 
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""
-        found = []
-        if not self.chosen.servers:
-            found.append("no upstream server: resolv.conf names none but dynallow; set resolver.upstreams")
-        if not self.settings.rules:
-            found.append("no rule is set, so no name is allowed")
-        if self._unserved:
-            found.append(
-                f"nobody answers on {', '.join(self._unserved)}: the service manager opens it, and "
-                "resolver.listen does not name it"
-            )
-        if self.table.last_tampering is not None:
-            found.append(
-                f"{self.table.last_tampering} changed the table; it was loaded again {self.table.heals} times"
-            )
-        return found
+        servers, unserved = bool(self.chosen.servers), self._unserved
+        return warnings.warnings(self.settings, servers=servers, unserved=unserved, table=self.table)
 
     # ------------------------------------------------------------ Backend
 
@@ -289,6 +283,13 @@ class Agent:
     async def reload(self) -> ReloadReport:
         """See Backend."""
         self._must_be_ready()
+        self.manager.reloading()
+        try:
+            return await self._reload()
+        finally:
+            self.manager.ready(self._summary())
+
+    async def _reload(self) -> ReloadReport:
         async with self._applying:
             before = self.settings
             loaded = await asyncio.to_thread(cfg.load, self.loaded.files[0])
@@ -338,6 +339,7 @@ class Agent:
                 settings = self.settings.model_copy(update={"mode": mode})
                 self._cut(self._apply(self.loaded, settings, self.chosen))
                 self.mode_since = datetime.now(UTC)
+                self.manager.status(self._summary())
                 log.warning("mode %s, was %s; until the next start or reload", mode, was)
             return {"mode": mode, "was": was}
 
@@ -364,20 +366,24 @@ def _name_of(comment: str) -> bytes:
 
 def run(config: Path | None, *, force_replace: bool = False) -> int:
     """`dynallow run`: returns the exit code. Errors of the start are the CLI's to print."""
-    inherited = inherit()
+    inherited, manager = inherit(), Notifier()
+    if manager.watchdog_s:
+        faulthandler.enable()  # it ends a process that stands still by SIGABRT: where it stood is in the log
     loaded = cfg.load(config)
     for line in cfg.not_in_force(loaded.settings):
         log.warning("%s", line)
     try:
         attendant = Attendant()
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
-            runner.run(_main(loaded, attendant, inherited, force_replace))
+            runner.run(_main(loaded, attendant, inherited, manager, force_replace))
     except OSError as error:
         raise DynallowError(f"cannot start: {error}", "`dynallow doctor` looks for the reason") from error
     return 0
 
 
-async def _main(loaded: cfg.Loaded, attendant: Attendant, inherited: Inherited, force_replace: bool) -> None:
+async def _main(
+    loaded: cfg.Loaded, attendant: Attendant, inherited: Inherited, manager: Notifier, force_replace: bool
+) -> None:
     # First of all: a second agent must go away before it has touched anything.
     with lock_table():
-        await Agent(loaded, attendant, inherited, force_replace=force_replace).run()
+        await Agent(loaded, attendant, inherited, manager, force_replace=force_replace).run()

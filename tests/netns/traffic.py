@@ -70,7 +70,7 @@ def questions(
     server: str = "127.0.0.1",
     patience_s: int = 1,
 ) -> Iterator[Load]:
-    """dnsperf asks for `names`, over and over, until the block ends; unanswered after `patience_s`, one is lost."""
+    """dnsperf asks for `names`, over and over, to the end of the block; `patience_s` is its timeout."""
     require("dnsperf")
     file = Path(lab.host.directory / "questions")
     file.write_text("".join(f"{name} {kind}\n" for name in names for kind in ("A", "AAAA")))
