@@ -15,8 +15,8 @@ import pytest
 
 from tests.lab import Lab, Zone, wait_until
 from tests.lab.agent import Agent
-from tests.lab.manager import Manager
 from tests.lab.needs import require_lab
+from tests.lab.notified import Manager
 
 WATCHDOG_S = 1.2
 SETTINGS = """
