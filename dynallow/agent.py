@@ -30,6 +30,7 @@ from dynallow.errors import DynallowError, KernelError
 from dynallow.firewall import conntrack
 from dynallow.firewall.addresses import HostAddresses
 from dynallow.firewall.build import AGENT_MARK, build_ruleset
+from dynallow.firewall.kept import Kept
 from dynallow.firewall.lock import lock_table
 from dynallow.firewall.ruleset import Ruleset
 from dynallow.firewall.spared import is_spared
@@ -81,6 +82,7 @@ class Agent:
         self.manager = manager
         self._unserved: list[str] = []
         """Inherited sockets that no setting names."""
+        self.kept = Kept()
         self.tasks = Tasks(attendant.attend)
         self._force_replace = force_replace
         self._stop = asyncio.Event()
@@ -148,6 +150,7 @@ class Agent:
         for listener in self._listeners:
             await listener.start()
         self.tasks.start(self._sweep())
+        self.tasks.start(self.kept.keep(ruleset))
         self.ready = True
         await control.serve()
         # Settings and policy live as long as the agent: no need to walk them at each collection.
@@ -257,8 +260,8 @@ class Agent:
 
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""
-        servers, unserved = bool(self.chosen.servers), self._unserved
-        return warnings.warnings(self.settings, servers=servers, unserved=unserved, table=self.table)
+        servers = bool(self.chosen.servers)
+        return warnings.warnings(self.settings, servers, self._unserved, self.kept.why_not, self.table)
 
     # ------------------------------------------------------------ Backend
 
@@ -308,6 +311,7 @@ class Agent:
             if before.mode != settings.mode:
                 self.mode_since = datetime.now(UTC)
             self._cut(revocation)
+            await self.kept.keep(self._ruleset(settings, self.chosen))  # not what `mode` may switch to
             return changes.changes(before, loaded, restart)
 
     async def flush(self, rule: str | None, name: str | None) -> FlushReport:

@@ -8,8 +8,12 @@ from dynallow.firewall.table import Table
 from dynallow.settings import Settings
 
 
-def warnings(settings: Settings, *, servers: bool, unserved: Sequence[str], table: Table) -> list[str]:
-    """`servers`: whether there is an upstream; `unserved`: inherited sockets that no setting names."""
+def warnings(
+    settings: Settings, servers: bool, unserved: Sequence[str], not_kept: str | None, table: Table
+) -> list[str]:
+    """`servers`: whether there is an upstream; `unserved`: inherited sockets that no setting names;
+    `not_kept`: why the ruleset could not be kept.
+    """
     found = []
     if not servers:
         found.append("no upstream server: resolv.conf names none but dynallow; set resolver.upstreams")
@@ -20,6 +24,8 @@ def warnings(settings: Settings, *, servers: bool, unserved: Sequence[str], tabl
             f"nobody answers on {', '.join(unserved)}: the service manager opens it, and "
             "resolver.listen does not name it"
         )
+    if not_kept:
+        found.append(not_kept)
     if table.last_tampering is not None:
         found.append(f"{table.last_tampering} changed the table; it was loaded again {table.heals} times")
     return found
