@@ -113,7 +113,7 @@ def with_listener(
             await work(host, there)
         assert host.tasks.failed == 0
         assert host.road.tcp_connections == 0
-        assert there.clients._held == 0
+        assert there.clients.road.tcp_held == 0
 
     on_host(run, everything, ALL)
 
