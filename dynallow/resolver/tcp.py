@@ -105,7 +105,7 @@ class TcpClients:
             asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
-        """A turn: one question of those behind, so that none of them waits for ever, then in order."""
+        """A turn: those in line as long as there is time, then those behind, one of them in any case."""
         road, clock = self.road, asyncio.get_running_loop().time
         line, behind = self._line, self._behind
         # What stands in the lines was read before this look, see `UdpListener`: none of it is answered
@@ -113,17 +113,21 @@ class TcpClients:
         road.alert()
         now, ends = road.clock(), clock() + self._limits.turn_s
         try:
-            next_line = behind or line
-            while next_line:
-                stream = next_line.popleft()
-                stream.take(now)
-                if stream.wants_turn():
-                    behind.append(stream)
+            while line:
+                self._answer(line.popleft(), now)
                 if clock() >= ends:
                     break
-                next_line = line or behind
+            while behind:
+                self._answer(behind.popleft(), now)
+                if clock() >= ends:
+                    break
         finally:
             self._serve_soon()
+
+    def _answer(self, stream: Stream, now: float) -> None:
+        stream.take(now)
+        if stream.wants_turn():
+            self._behind.append(stream)
 
 
 class TcpListener:
