@@ -38,7 +38,7 @@ from dynallow.resolver.cache import AnswerCache, Key
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
 from dynallow.resolver.flight import Twins, fail, join, land
-from dynallow.resolver.hot import HotReplies
+from dynallow.resolver.hot import HotReplies, HotTcpReplies
 from dynallow.resolver.leaser import Leaser
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
@@ -110,6 +110,7 @@ class Road:
     hot: HotReplies
     tasks: Tasks
     denials: Denials = field(default_factory=Denials)
+    hot_tcp: HotTcpReplies = field(default_factory=HotTcpReplies)
     own: Container[bytes] = frozenset()
     earned: athome.Earned = lambda address, now: ()
     counts: Counts = field(default_factory=Counts)
@@ -119,6 +120,8 @@ class Road:
     """Looks whether the sets are still what they were; calls `forget` if not."""
     generation: int = 0
     tcp_connections: int = 0
+    tcp_held: int = 0
+    """Bytes that wait for TCP clients who do not read, or have not sent the rest of a long question."""
     _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
 
@@ -138,6 +141,16 @@ class Road:
         self.counts.filtered += filtered
         self.counts.denied += len(slots) - len(others) - filtered
         return others
+
+    def again(self, question: bytes, now: float) -> bytes | None:
+        """What would be said again to a TCP question, if it is known; both are less their ids."""
+        reply = self.hot_tcp.find(question, now)
+        if reply is not None:
+            self.counts.hot += 1
+            return reply
+        replies: list[bytes | None] = [None]  # a denial is never cut, so that UDP's will do
+        self.repeat((question,), replies, [0], now)
+        return replies[0]
 
     def meet(self, packet: bytes, udp: bool = True) -> Asked | bytes | None:
         """What needs no waiting: the reply to the malformed, unserved or denied; else what to answer."""
@@ -311,8 +324,11 @@ class Road:
             ede=answer.ede,
             max_size=asked.max_size,
         )
-        if udp and left > 0 and asked.may_come_again:
-            self.hot.put(packet, reply, answer, left)
+        if left > 0 and asked.may_come_again:
+            if udp:
+                self.hot.put(packet, reply, answer, left)
+            elif self.hot.size:  # 0 is a setting; the room for these is counted in bytes
+                self.hot_tcp.put(packet, reply, answer, left)
         return packet[:2] + reply.body
 
     def _deny(self, asked: Asked) -> bytes:
@@ -327,7 +343,7 @@ class Road:
             if (reason := self._absent(name)) is not None:
                 denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
         body = local.denial(question, verdict, denied, asked.max_size)
-        if udp:
+        if udp or len(body) + 2 <= n.UDP_PLAIN:  # given again over either: see `again`
             self.denials.put(packet, question, verdict, body)
         return packet[:2] + body
 
@@ -365,5 +381,6 @@ class Road:
         self.generation += 1
         self.cache.clear()
         self.hot.clear()
+        self.hot_tcp.clear()
         self.denials.clear()
         self._flights.clear()
