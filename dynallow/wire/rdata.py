@@ -12,7 +12,7 @@ from typing import Final
 
 from dynallow.errors import WireError
 from dynallow.wire import numbers as n
-from dynallow.wire.names import Name, read_name
+from dynallow.wire.names import LABEL_MAX, NAME_MAX, Name, read_name
 from dynallow.wire.svcb import check_params
 
 _EXACT: Final = {n.A: 4, n.AAAA: 16}
@@ -40,6 +40,9 @@ _SHAPES: Final = {
     26: (2, 2, 0),  # PX
     36: (2, 1, 0),  # KX
 }
+# Where the signer's and the next name stand, which must not be compressed (RFC 4034 sections 3.1.7 and
+# 4.1.1). They are passed on byte for byte: the next name is signed in the case it is in (RFC 6840 5.1).
+_SIGNER_AT: Final = {n.RRSIG: 18, n.NSEC: 0}
 # A record of 64 KiB can hold 257 full strings, but also 65535 empty ones, and that many take long.
 _STRINGS_MAX: Final = 1024
 _OPTIONS_MAX: Final = 256
@@ -67,6 +70,8 @@ def read_rdata(packet: bytes, rtype: int, start: int, end: int, known: dict[int,
             raise WireError(f"text strings do not fill their record, or more than {_STRINGS_MAX} of them")
     elif rtype in (n.HTTPS, n.SVCB):
         check_params(packet[start:end])
+    elif rtype in _SIGNER_AT:
+        _check_plain_name(packet, start + _SIGNER_AT[rtype], end)
     elif rtype == n.NAPTR:
         middle = _skip_strings(packet, start + 4, end, 3)
         return packet[start:middle] + _read_shaped(packet, (0, 1, 0), middle, end, known)
@@ -86,6 +91,15 @@ def _read_shaped(
     if pos + after != end:
         raise WireError(f"names end at byte {pos}, their record's data at {end}")
     return rdata + packet[pos:end] if after else rdata
+
+
+def _check_plain_name(packet: bytes, pos: int, end: int) -> None:
+    """Check that an uncompressed name stands at `pos`, and something behind it before `end`."""
+    start = pos
+    while pos < end and 0 < packet[pos] <= LABEL_MAX:
+        pos += packet[pos] + 1
+    if pos + 1 >= end or packet[pos] or pos + 1 - start > NAME_MAX:
+        raise WireError("signature or denial of existence without a plain name")
 
 
 def _skip_strings(packet: bytes, pos: int, end: int, count: int | None) -> int:
