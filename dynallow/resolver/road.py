@@ -319,7 +319,8 @@ class Road:
         left = answer.left(self.clock())
         records, authority, proof, do = answer.records, answer.authority, answer.proof, question.do
         if proof is not None and do:
-            records, authority = records + proof.records, authority + proof.authority
+            records = proof.dnames + records + proof.records
+            authority += proof.authority
         reply = render(
             question.section,
             flags=question.flags,

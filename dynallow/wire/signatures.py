@@ -32,8 +32,10 @@ _RRsets = dict[_Key, set[bytes]]
 class Proof(NamedTuple):
     """For clients that set DO, but for `secure`, which those want as well who set AD."""
 
+    dnames: tuple[Record, ...] = ()
+    """Of the answer section: what its CNAMEs stand for, which must come before them."""
     records: tuple[Record, ...] = ()
-    """Of the answer section: the signatures of its RRsets, and DNAMEs that its CNAMEs stand for."""
+    """Of the answer section: the signatures of its RRsets and of these."""
     authority: tuple[Record, ...] = ()
     """NSEC and NSEC3 with their signatures, and those of the SOA."""
     ttl: int = NO_TTL
@@ -55,25 +57,22 @@ def prove(
             end = record.rdata
     told.setdefault((end, qtype), set())  # what is left out altogether is altered too
     given = _rrsets(response.answer, told)
-    whole = {key for key, rdatas in told.items() if given.get(key, set()) == rdatas}
-    unaltered = len(whole) == len(told)
+    unaltered = all(given.get(key, set()) == rdatas for key, rdatas in told.items())
+    whole = {key for key, rdatas in told.items() if rdatas and given.get(key) == rdatas}
     dnames = _dnames(response.answer, records)
     whole.update((record.owner, n.DNAME) for record in dnames)
-    signed = (*dnames, *_signatures(response.answer, whole))
-
+    signatures = _signatures(response.answer, whole)
     denied = _denials(response.authority, authority)
-    if len(signed) > PROOFS_MAX or len(denied) > PROOFS_MAX:
+    if len(dnames) + len(signatures) > PROOFS_MAX or len(denied) > PROOFS_MAX:
         return Proof()
-    ttl = min([record.ttl for record in (*signed, *denied)], default=NO_TTL)
+    ttl = min([record.ttl for record in (*dnames, *signatures, *denied)], default=NO_TTL)
     is_told = bool(authority) or bool(told[end, qtype])
-    return Proof(signed, denied, ttl, bool(response.flags & n.AD) and unaltered and is_told)
+    return Proof(dnames, signatures, denied, ttl, bool(response.flags & n.AD) and unaltered and is_told)
 
 
 def unsigned(proof: Proof, rtype: int) -> Proof:
     """The proof of an answer whose records of this type were changed since."""
-    kept = tuple(
-        record for record in proof.records if record.rtype != n.RRSIG or _covered(record.rdata) != rtype
-    )
+    kept = tuple(record for record in proof.records if _covered(record.rdata) != rtype)
     return proof._replace(records=kept, secure=False)
 
 
