@@ -20,8 +20,9 @@ import pytest
 from tests.lab import Lab, Zone
 from tests.lab.agent import Agent
 from tests.lab.certificates import Certificates
-from tests.lab.needs import require
+from tests.lab.needs import require, require_users
 from tests.lab.recursor import Unbound
+from tests.lab.resolved import Resolved, program
 from tests.lab.signed import How, SignedServer, Validator
 from tests.lab.topology import NAME_SERVER
 
@@ -198,6 +199,29 @@ def test_unbound_behind_the_agent_tells_unsigned_bogus_altered_and_denied_apart(
         ("www.example.com", "A"),  # README: nor what it denies
     ):
         assert internet.ask(name, qtype, BEHIND).rcode() == dns.rcode.SERVFAIL, name
+
+
+def test_systemd_resolved_behind_the_agent_finds_approved_names_secure(
+    internet: Internet, agent: Agent
+) -> None:
+    require_users()
+    if program() is None:
+        pytest.skip("not installed: systemd-resolved (.ci/setup says how)")
+    refused = denied(agent)
+    behind = Resolved(internet.lab.host, "127.0.0.1", internet.server.anchor())
+    internet.lab.cleanup(behind.stop)
+    try:
+        behind.wait_ready("www.plain.org")
+        for name, qtype, rcode, addresses in SECURE:
+            reply = internet.ask(name, qtype, BEHIND, DO | AD)
+            told = (dns.rcode.to_text(reply.rcode()), bool(reply.flags & AD), data(reply, qtype)[:1])
+            assert told[:2] == (rcode, True), (name, qtype, reply, behind.log[-4000:])
+            assert not addresses or told[2] == addresses
+        assert not internet.ask("www.plain.org", "A", BEHIND, DO | AD).flags & AD
+        assert internet.ask("www.bogus.net", "A", BEHIND, AD).rcode() == dns.rcode.SERVFAIL
+    finally:
+        behind.stop()
+    assert denied(agent) == refused, "it has asked for nothing but names, DS and DNSKEY"
 
 
 def test_delv_behind_the_agent_validates_to_the_root(internet: Internet, agent: Agent) -> None:
