@@ -40,9 +40,9 @@ _SHAPES: Final = {
     26: (2, 2, 0),  # PX
     36: (2, 1, 0),  # KX
 }
-# Where the signer's and the next name stand, which must not be compressed (RFC 4034 sections 3.1.7 and
-# 4.1.1). They are passed on byte for byte: the next name is signed in the case it is in (RFC 6840 5.1).
-_SIGNER_AT: Final = {n.RRSIG: 18, n.NSEC: 0}
+_SIGNER: Final = 18  # where the signer's name begins in a signature (RFC 4034 section 3.1)
+_SALT: Final = 4  # where the salt's length stands in NSEC3 (RFC 5155 section 3.2)
+_WINDOW_MAX: Final = 32
 # A record of 64 KiB can hold 257 full strings, but also 65535 empty ones, and that many take long.
 _STRINGS_MAX: Final = 1024
 _OPTIONS_MAX: Final = 256
@@ -70,8 +70,8 @@ def read_rdata(packet: bytes, rtype: int, start: int, end: int, known: dict[int,
             raise WireError(f"text strings do not fill their record, or more than {_STRINGS_MAX} of them")
     elif rtype in (n.HTTPS, n.SVCB):
         check_params(packet[start:end])
-    elif rtype in _SIGNER_AT:
-        _check_plain_name(packet, start + _SIGNER_AT[rtype], end)
+    elif rtype in (n.RRSIG, n.NSEC, n.NSEC3):
+        _check_proof(packet, rtype, start, end)
     elif rtype == n.NAPTR:
         middle = _skip_strings(packet, start + 4, end, 3)
         return packet[start:middle] + _read_shaped(packet, (0, 1, 0), middle, end, known)
@@ -93,13 +93,31 @@ def _read_shaped(
     return rdata + packet[pos:end] if after else rdata
 
 
-def _check_plain_name(packet: bytes, pos: int, end: int) -> None:
-    """Check that an uncompressed name stands at `pos`, and something behind it before `end`."""
-    start = pos
-    while pos < end and 0 < packet[pos] <= LABEL_MAX:
-        pos += packet[pos] + 1
-    if pos + 1 >= end or packet[pos] or pos + 1 - start > NAME_MAX:
-        raise WireError("signature or denial of existence without a plain name")
+def _check_proof(packet: bytes, rtype: int, start: int, end: int) -> None:
+    """Check a signature or a proof of absence.
+
+    Their names must not be compressed (RFC 4034 sections 3.1.7 and 4.1.1), and are passed on as they
+    are: the next name is signed in the case that it is in (RFC 6840 section 5.1).
+    """
+    if rtype == n.NSEC3:
+        pos = start + _SALT
+        for _ in ("salt", "next"):
+            if pos >= end:
+                raise WireError("NSEC3 record is cut off")
+            pos += 1 + packet[pos]
+    else:
+        name = pos = start + _SIGNER if rtype == n.RRSIG else start
+        while pos < end and 0 < packet[pos] <= LABEL_MAX:
+            pos += packet[pos] + 1
+        if pos + 1 >= end or packet[pos] or pos + 1 - name > NAME_MAX:
+            raise WireError("signature or proof of absence without a plain name")
+        pos += 1
+    last = -1
+    while rtype != n.RRSIG and pos + 2 < end and packet[pos] > last and 0 < packet[pos + 1] <= _WINDOW_MAX:
+        last = packet[pos]
+        pos += 2 + packet[pos + 1]
+    if pos != end and rtype != n.RRSIG:
+        raise WireError("types in a proof of absence do not fill their record")
 
 
 def _skip_strings(packet: bytes, pos: int, end: int, count: int | None) -> int:

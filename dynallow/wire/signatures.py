@@ -141,7 +141,7 @@ def _covered(rdata: bytes) -> int:
 
 
 def _signer(rdata: bytes) -> Name:
-    """Lower-cased; `read_rdata` has seen that it is a whole plain name."""
+    """Lower-cased; `read_rdata` has seen that it is a whole plain name with something behind it."""
     return read_name(rdata, _SIGNER, {})[0]
 
 
