@@ -349,9 +349,9 @@ def _limits(settings: cfg.Settings) -> Limits:
 
 
 def _terms(loaded: cfg.Loaded, settings: cfg.Settings) -> Terms:
-    observe = settings.mode == "observe"
-    resolver = settings.resolver
-    return Terms(loaded.policy, _limits(settings), observe, resolver.denied, resolver.search_suffixes)
+    observe, resolver = settings.mode == "observe", settings.resolver
+    more = resolver.search_suffixes, resolver.dnssec
+    return Terms(loaded.policy, _limits(settings), observe, resolver.denied, *more)
 
 
 def _name_of(comment: str) -> bytes:

@@ -17,13 +17,13 @@ _head: Final = struct.Struct(">6H").pack
 _tail: Final = struct.Struct(">HHBHHIH").pack
 
 
-def build_query(
-    id: int, name: Name, qtype: int, *, cd: bool = False, do: bool = False, udp_size: int = n.UDP_SAFE
-) -> bytes:
-    """A recursive query for `name`, `qtype`, IN, with an OPT record."""
-    flags = n.RD | n.CD if cd else n.RD
+def build_query(id: int, name: Name, qtype: int, how: int = 0, *, udp_size: int = n.UDP_SAFE) -> bytes:
+    """A recursive query for `name`, `qtype`, IN, with an OPT record.
+
+    `how` is DO (RFC 3225), CD (RFC 4035 section 3.2.2), both, or neither: two bits that do not overlap.
+    """
     return (
-        _head(id, flags, 1, 0, 0, 1)
+        _head(id, n.RD | how & n.CD, 1, 0, 0, 1)
         + name
-        + _tail(qtype, n.CLASS_IN, 0, n.OPT, udp_size, n.DO if do else 0, 0)
+        + _tail(qtype, n.CLASS_IN, 0, n.OPT, udp_size, how & n.DO, 0)
     )

@@ -83,6 +83,18 @@ def metrics(agent: Source) -> bytes:
             "gauge",
             ((none, float(agent.road.hot_tcp.taken)),),
         ),
+        Family(
+            "dynallow_zones_kept",
+            "Names above the targets of answers, whose keys may be asked for.",
+            "gauge",
+            ((none, float(len(agent.road.zones))),),
+        ),
+        Family(
+            "dynallow_zones_evicted_total",
+            "Of these, names that made room for others.",
+            "counter",
+            ((none, float(agent.road.zones.evicted)),),
+        ),
         Family("dynallow_denials_kept", "Denials kept.", "gauge", ((none, float(len(agent.road.denials))),)),
         Family(
             "dynallow_in_flight",

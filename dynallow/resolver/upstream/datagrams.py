@@ -104,15 +104,15 @@ class Datagrams:
         if self._timer is not None:
             self._timer.cancel()
 
-    def ask(self, to: Target, name: bytes, qtype: int, deadline: float) -> Waiting:
-        """Send the question; `told` of what is returned will tell. Raises OSError.
+    def ask(self, to: Target, name: bytes, qtype: int, deadline: float, how: int = 0) -> Waiting:
+        """Send the question; `told` of what is returned will tell. `how`: see `build_query`. Raises OSError.
 
         Whoever asked calls `done` with it in the end, whatever happened.
         """
         ident = self.draw()
         sock = self._connected(to)
         try:
-            sock.send(build_query(ident, name, qtype))
+            sock.send(build_query(ident, name, qtype, how))
             waiting = Waiting(sock, ident, name, qtype, deadline, Promise())
             self._watch(waiting)
         except OSError:

@@ -44,32 +44,33 @@ class Exchange:
             stream.close()
 
     async def ask(
-        self, server: Target, name: bytes, qtype: int, deadline: float, if_heard: float = 0.0
+        self, server: Target, name: bytes, qtype: int, deadline: float, if_heard: float = 0.0, how: int = 0
     ) -> Response:
         """The server's validated response, before the loop's time is `deadline`.
 
         Or `if_heard`, when that is later and something has come back: TCP takes longer.
+        `how`: see `build_query`.
         Raises OSError or TimeoutError (silence), WireError (TCP spoke nonsense).
         """
-        waiting = self._datagrams.ask(server, name, qtype, deadline)
+        waiting = self._datagrams.ask(server, name, qtype, deadline, how)
         try:
             while (response := await waiting.told) is None:
                 # Half of what is left: whoever made us go there must not have ended the wait with it.
                 now = asyncio.get_running_loop().time()
                 deadline = waiting.deadline = max(deadline, if_heard)
                 with suppress(OSError, WireError):
-                    return await self._ask_tcp(server, name, qtype, (now + deadline) / 2)
+                    return await self._ask_tcp(server, name, qtype, (now + deadline) / 2, how)
                 self._datagrams.wait_on(waiting)
             return response
         finally:
             self._datagrams.done(waiting)
 
-    async def _ask_tcp(self, server: Target, name: bytes, qtype: int, deadline: float) -> Response:
+    async def _ask_tcp(self, server: Target, name: bytes, qtype: int, deadline: float, how: int) -> Response:
         """The same over TCP (RFC 7766), on a connection of its own."""
         self.counts.tcp += 1
         loop = asyncio.get_running_loop()
         ident = self._datagrams.draw()
-        query = build_query(ident, name, qtype)
+        query = build_query(ident, name, qtype, how)
         await asyncio.sleep(0)  # a timeout needs a task, and what waited for a promise has none yet
         async with asyncio.timeout_at(deadline):
             with self._stream(server) as sock:

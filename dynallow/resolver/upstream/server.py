@@ -33,6 +33,8 @@ class Server:
     """How it is asked; None: by datagrams."""
     name: str = ""
     """As the settings write it, where its endpoint does not say all."""
+    authentic: bool = False
+    """Asked over TLS or HTTPS: its word that an answer is validated (AD) is its own."""
     target: Target = field(init=False, repr=False)
     asked: int = 0
     answered: int = 0
