@@ -71,6 +71,8 @@ class Terms:
     denied: Literal["nxdomain", "refused"]
     suffixes: tuple[Name, ...] = ()
     """What the host's stub resolvers may put behind a name that they look for."""
+    denied_ttl_s: int = local.DENIAL_TTL_S
+    """How long clients may remember a denial."""
 
 
 class Asked(NamedTuple):
@@ -121,6 +123,15 @@ class Road:
     tcp_connections: int = 0
     _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
+
+    def __post_init__(self) -> None:
+        self.change(self.terms)
+
+    def change(self, terms: Terms) -> None:
+        """Other terms from now on; whoever changes them calls `forget` as well."""
+        self.terms = terms
+        # Told not to keep denials, a client asks again and again: what it is told then may be a second old.
+        self.denials.keep_for(max(terms.denied_ttl_s, 1))
 
     async def walk(self, packet: bytes, *, udp: bool) -> bytes | None:
         """The reply to a client's packet; None for silence."""
@@ -326,7 +337,7 @@ class Road:
                 verdict = verdict._replace(kin=0)
             if (reason := self._absent(name)) is not None:
                 denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
-        body = local.denial(question, verdict, denied, asked.max_size)
+        body = local.denial(question, verdict, denied, asked.max_size, self.terms.denied_ttl_s)
         if udp:
             self.denials.put(packet, question, verdict, body)
         return packet[:2] + body
@@ -334,7 +345,8 @@ class Road:
     def _at_home(self, asked: Asked) -> bytes | None:
         """What this host knows of the name; kept nowhere, since a lease may go at any time."""
         _packet, question, _udp, verdict = asked
-        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size)
+        ttl_s = self.terms.denied_ttl_s
+        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size, ttl_s)
         if answer is None:
             return None
         body, told = answer
