@@ -189,7 +189,7 @@ class Agent:
         gone = [address for rule, address, _ in self.ledger.leases(now) if rule not in kept]
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
         self.ledger.set_rules([rule.name for rule in settings.rules], _limits(settings))
-        self.road.terms = _terms(loaded, settings)
+        self.road.change(_terms(loaded, settings))
         self.road.upstreams.close()
         self.road.upstreams = self._upstreams(chosen)
         self.road.cache.size = self.road.hot.size = settings.resolver.cache_size
@@ -349,8 +349,8 @@ def _limits(settings: cfg.Settings) -> Limits:
 
 
 def _terms(loaded: cfg.Loaded, settings: cfg.Settings) -> Terms:
-    observe, resolver = settings.mode == "observe", settings.resolver
-    more = resolver.search_suffixes, resolver.dnssec
+    resolver, observe = settings.resolver, settings.mode == "observe"
+    more = resolver.search_suffixes, resolver.denied_ttl, resolver.dnssec
     return Terms(loaded.policy, _limits(settings), observe, resolver.denied, *more)
 
 

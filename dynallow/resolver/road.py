@@ -73,6 +73,8 @@ class Terms:
     denied: Literal["nxdomain", "refused"]
     suffixes: tuple[Name, ...] = ()
     """What the host's stub resolvers may put behind a name that they look for."""
+    denied_ttl_s: int = local.DENIAL_TTL_S
+    """How long clients may remember a denial."""
     dnssec: bool = False
     """Validators behind this road get what they need."""
 
@@ -129,6 +131,15 @@ class Road:
     """Bytes that wait for TCP clients who do not read, or have not sent the rest of a long question."""
     _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
+
+    def __post_init__(self) -> None:
+        self.change(self.terms)
+
+    def change(self, terms: Terms) -> None:
+        """Other terms from now on; whoever changes them calls `forget` as well."""
+        self.terms = terms
+        # Told not to keep denials, a client asks again and again: what it is told then may be a second old.
+        self.denials.keep_for(max(terms.denied_ttl_s, 1))
 
     async def walk(self, packet: bytes, *, udp: bool) -> bytes | None:
         """The reply to a client's packet; None for silence."""
@@ -369,7 +380,7 @@ class Road:
                 verdict = verdict._replace(kin=0)
             if (reason := self._absent(name)) is not None:
                 denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
-        body = local.denial(question, verdict, denied, asked.max_size)
+        body = local.denial(question, verdict, denied, asked.max_size, self.terms.denied_ttl_s)
         # A denial may be given again over either (see `again`); keys of zones may be allowed any time.
         fits = udp or len(body) + 2 <= n.UDP_PLAIN
         if fits and not (self.terms.dnssec and question.qtype in KEY_TYPES):
@@ -379,7 +390,8 @@ class Road:
     def _at_home(self, asked: Asked) -> bytes | None:
         """What this host knows of the name; kept nowhere, since a lease may go at any time."""
         _packet, question, _udp, verdict = asked
-        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size)
+        ttl_s = self.terms.denied_ttl_s
+        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size, ttl_s)
         if answer is None:
             return None
         body, told = answer

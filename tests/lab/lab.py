@@ -77,9 +77,10 @@ class Lab:
         *zones: Zone,
         addresses: Sequence[str] = (*topology.NAME_SERVER, *topology.OTHER_NAME_SERVER),
         place: Namespace | None = None,
+        cookies: bool = False,
     ) -> KnotServer:
         """A real name server (knotd) for `zones`, answering when this returns."""
-        server = KnotServer(place or self.internet, zones, addresses)
+        server = KnotServer(place or self.internet, zones, addresses, cookies=cookies)
         self._stack.callback(server.stop)
         server.wait_ready()
         return server
