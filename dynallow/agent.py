@@ -217,7 +217,7 @@ class Agent:
         gone = [address for rule, address, _ in self.ledger.leases(now) if rule not in kept]
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
         self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
-        self.road.terms = terms_of(loaded, settings)
+        self.road.change(terms_of(loaded, settings))
         self.road.upstreams.close()
         self.road.upstreams = self._upstreams(chosen)
         self.road.cache.size = self.road.hot.size = settings.resolver.cache_size

@@ -26,7 +26,7 @@ def open_listeners(
 ) -> list[Listener]:
     """Not answering yet. Raises DynallowError where an address cannot be had, and then holds none."""
     options = HopOptions()
-    clients = TcpClients(road, options)
+    clients = TcpClients(road, options, attend=attendant.attend)
     opened: list[Listener] = []
     try:
         for endpoint in endpoints:

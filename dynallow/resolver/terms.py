@@ -18,6 +18,6 @@ def limits_of(settings: Settings) -> Limits:
 
 def terms_of(loaded: Loaded, settings: Settings) -> Terms:
     """The policy that was loaded, under these settings (whose mode may be another)."""
-    observe = settings.mode == "observe"
-    resolver = settings.resolver
-    return Terms(loaded.policy, limits_of(settings), observe, resolver.denied, resolver.search_suffixes)
+    resolver, observe = settings.resolver, settings.mode == "observe"
+    more = resolver.search_suffixes, resolver.denied_ttl, resolver.dnssec
+    return Terms(loaded.policy, limits_of(settings), observe, resolver.denied, *more)

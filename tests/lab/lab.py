@@ -30,6 +30,8 @@ from tests.lab.zone import Zone
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 _UNIX_PATH_ROOM = 60  # of the 107 bytes that the path of a unix socket may have
+open_labs: list[Lab] = []
+"""Those of this process that are not closed: what they say belongs to whatever fails now."""
 
 
 class Lab:
@@ -41,6 +43,8 @@ class Lab:
         atexit.register(self.close)  # a script that forgets, or ends by an exception
         try:
             self.directory = self._make_directory()
+            open_labs.append(self)
+            self._stack.callback(open_labs.remove, self)
             self.host, self.router, self.internet, self.elsewhere = self._make_namespaces()
             topology.build(self.host, self.router, self.internet, self.elsewhere)
             self._furnish_host()
@@ -74,9 +78,10 @@ class Lab:
         *zones: Zone,
         addresses: Sequence[str] = (*topology.NAME_SERVER, *topology.OTHER_NAME_SERVER),
         place: Namespace | None = None,
+        cookies: bool = False,
     ) -> KnotServer:
         """A real name server (knotd) for `zones`, answering when this returns."""
-        server = KnotServer(place or self.internet, zones, addresses)
+        server = KnotServer(place or self.internet, zones, addresses, cookies=cookies)
         self._stack.callback(server.stop)
         server.wait_ready()
         return server
