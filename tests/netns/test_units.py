@@ -14,7 +14,7 @@ import pytest
 
 from tests.lab import NOBODY, Lab, Zone, wait_until
 from tests.lab.machine import Machine, require_machine
-from tests.lab.needs import require_lab
+from tests.lab.needs import ROOT, require_lab
 from tests.netns import traffic
 from tests.netns.steady import asking
 
@@ -34,6 +34,33 @@ SOCKETS = ("dynallow.socket", "dynallow-ipv6.socket")
 NET_ADMIN = 1 << 12
 NAMES = tuple(f"n{number}.example.org" for number in range(50))
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 443), 0.5).close()"
+
+# What a taken-over agent would try, under the restrictions of each service.
+ATTEMPTS = """
+import ctypes, errno, mmap, os, socket
+def tried(name, attempt):
+    try:
+        attempt()
+        print(name, "done")
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+libc = ctypes.CDLL(None, use_errno=True)
+def call(function, *arguments):
+    if function(*arguments) == -1:
+        raise OSError(ctypes.get_errno(), "")
+tried("write-and-execute", lambda: mmap.mmap(-1, 4096, prot=mmap.PROT_WRITE | mmap.PROT_EXEC))
+tried("packet-socket", lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW))
+tried("become-root", lambda: os.setuid(0))
+tried("namespace", lambda: call(libc.unshare, 0x10000000))  # CLONE_NEWUSER
+tried("write-settings", lambda: open("/etc/dynallow/dynallow.toml", "a"))
+tried("write-program", lambda: open("/opt/dynallow/bin/dynallow", "a"))
+tried("read-homes", lambda: os.listdir("/root"))
+tried("read-disk", lambda: open("/dev/mem", "rb"))
+tried("mount", lambda: call(libc.mount, b"none", b"/tmp", b"tmpfs", 0, None))
+tried("trace", lambda: call(libc.ptrace, 16, 1, 0, 0))
+tried("other-processes", lambda: os.listdir("/proc/1/fd"))
+tried("keep-file", lambda: open(os.environ["STATE_DIRECTORY"] + "/attempt", "w"))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +126,28 @@ def test_agent_runs_confined_as_the_unit_says(machine: Machine) -> None:
     assert machine.show("dynallow.service", "NRestarts") == "0"
     assert "Permission" not in machine.log
     assert "not permitted" not in machine.log
+
+
+@pytest.mark.parametrize("service", ["dynallow", "dynallow-firewall"])
+def test_restrictions_of_a_service_hold_against_whoever_has_taken_it_over(
+    machine: Machine, service: str
+) -> None:
+    unit = (ROOT / f"systemd/{service}.service").read_text().partition("[Install]")[0]
+    unit = re.sub(r"(?m)^(Exec|Type|Sockets|Watchdog|Restart|Remain|Before|Wants|RuntimeDir).*\n", "", unit)
+    unit += (
+        "Type=oneshot\nExecStart=/usr/bin/python3 /opt/attempts.py\nStandardOutput=truncate:/run/attempts\n"
+    )
+    machine.path("/etc/systemd/system/attempts.service").write_text(unit)
+    machine.path("/opt/attempts.py").write_text(ATTEMPTS)
+    machine.systemctl("daemon-reload")
+    machine.systemctl("start", "attempts.service")
+    outcome = dict(line.split() for line in machine.path("/run/attempts").read_text().splitlines())
+    assert outcome.pop("keep-file") == "done"
+    assert "done" not in outcome.values(), outcome
+    assert len(outcome) == 11
+    assert outcome["write-and-execute"] in ("EPERM", "EACCES")
+    assert outcome["packet-socket"] == "EAFNOSUPPORT"
+    machine.path("/var/lib/dynallow/attempt").unlink()
 
 
 def test_agent_has_the_sockets_of_the_units(lab: Lab, machine: Machine) -> None:
