@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from dynallow.errors import (
     DecideAgainError,
@@ -27,9 +27,7 @@ from dynallow.errors import (
     UpstreamError,
     WireError,
 )
-from dynallow.lease.grant import Limits
 from dynallow.policy.names import Name
-from dynallow.policy.policy import Policy
 from dynallow.policy.reserved import INVALID, ONION, reserved, why_reserved, why_suffixed, without_suffix
 from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
@@ -41,6 +39,7 @@ from dynallow.resolver.denials import Denials
 from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import HotReplies, HotTcpReplies
 from dynallow.resolver.leaser import Leaser
+from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.resolver.zones import Zones
 from dynallow.tasks import Tasks
@@ -61,22 +60,6 @@ _RENEW_AGAIN_S = 5.0
 _BARE_OPT = 11
 _new = tuple.__new__  # what Scope(...) calls in the end, at half the price
 _EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a reload may change, replaced as a whole."""
-
-    policy: Policy
-    limits: Limits
-    observe: bool
-    denied: Literal["nxdomain", "refused"]
-    suffixes: tuple[Name, ...] = ()
-    """What the host's stub resolvers may put behind a name that they look for."""
-    denied_ttl_s: int = local.DENIAL_TTL_S
-    """How long clients may remember a denial."""
-    dnssec: bool = False
-    """Validators behind this road get what they need."""
 
 
 class Asked(NamedTuple):
