@@ -11,7 +11,8 @@ from collections import OrderedDict
 
 from dynallow.resolver.answer import Answer
 
-Key = tuple[bytes, int]
+Key = tuple[bytes, int] | tuple[bytes, int, tuple[int, ...]]
+"""Name and type; of a derived name also the rules, which change while it is in use."""
 
 
 class AnswerCache:

@@ -27,7 +27,7 @@ from dynallow.errors import (
     UpstreamError,
     WireError,
 )
-from dynallow.lease.grant import Limits
+from dynallow.lease.grant import Limits, lifetime
 from dynallow.policy.names import Name
 from dynallow.policy.policy import Policy
 from dynallow.policy.reserved import INVALID, ONION, reserved, why_reserved, why_suffixed, without_suffix
@@ -37,6 +37,7 @@ from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, witho
 from dynallow.resolver.cache import AnswerCache, Key
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
+from dynallow.resolver.derived import Derived, rooted
 from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.leaser import Leaser
@@ -110,6 +111,7 @@ class Road:
     hot: HotReplies
     tasks: Tasks
     denials: Denials = field(default_factory=Denials)
+    derived: Derived = field(default_factory=Derived)
     own: Container[bytes] = frozenset()
     earned: athome.Earned = lambda address, now: ()
     counts: Counts = field(default_factory=Counts)
@@ -155,9 +157,11 @@ class Road:
     async def answer(self, asked: Asked) -> bytes:
         """The reply to a question that may pass, when every lease behind it holds."""
         question = asked.question
-        key = (question.name, question.qtype)
         for _ in range(_ROUNDS):
             generation = self.generation
+            key: Key = (question.name, question.qtype)
+            if asked.verdict.leads:
+                key = (*key, tuple([rule.index for rule in asked.verdict.rules]))
             try:
                 answer = self._kept(key, asked.verdict) or await self._obtain(key, asked.verdict)
             except DecideAgainError:
@@ -178,7 +182,10 @@ class Road:
         return self._fail(asked, unsettled)
 
     def _decide(self, question: Question) -> Verdict:
-        verdict = self.terms.policy.decide(question.name, question.qtype, self.wall())
+        policy, name, qtype, wall = self.terms.policy, question.name, question.qtype, self.wall()
+        verdict = policy.decide(name, qtype, wall)
+        if verdict.outcome is DENIED and self.derived.rules:
+            verdict = self.derived.decide(policy, verdict, name, qtype, self.clock(), wall)
         if verdict.outcome is ALLOWED:
             self.counts.allowed += 1
         elif verdict.outcome is FILTERED:
@@ -237,7 +244,7 @@ class Road:
         self._flights[key] = twins
         try:
             try:
-                response = await self.upstreams.ask(*key)
+                response = await self.upstreams.ask(key[0], key[1])
                 answer = self._compose(response, key, verdict)
             except UpstreamError:
                 if (expired := self._stale(key)) is None:
@@ -246,10 +253,14 @@ class Road:
             self._must_be(generation)  # no lease may be made by rules that are gone
             wanted = grants(answer, key[0], self.clock())
             if wanted:
+                if verdict.leads:
+                    wanted = rooted(wanted, verdict)
                 refused = await self.leaser.ensure(wanted)
                 self._must_be(generation)
                 if refused:
                     answer = self._trim(answer, key[1], refused)
+            if answer.targets and verdict.outcome is ALLOWED:
+                self._lead(key[0], verdict, answer)
             if answer.ttl_s > 0:
                 self.cache.put(key, answer)
         except BaseException as error:
@@ -263,15 +274,23 @@ class Road:
 
     def _compose(self, response: Response, key: Key, verdict: Verdict) -> Answer:
         """What an upstream says, as far as it may be told."""
-        scope = _new(Scope, (verdict, self.terms.limits, self.own, self.terms.observe))
+        terms = self.terms
+        scope = _new(Scope, (verdict, terms.limits, self.own, terms.observe, terms.policy))
         left_s = None if verdict.until is None else verdict.until - self.wall()
         try:
-            answer = compose(response, *key, scope, now=self.clock(), left_s=left_s)
+            answer = compose(response, key[0], key[1], scope, now=self.clock(), left_s=left_s)
         except WireError as error:
             raise UpstreamError(f"upstream's answer is unusable: {error}", reached=True) from error
         if answer.scrubbed:
             self.counts.scrubbed += answer.scrubbed
         return answer
+
+    def _lead(self, name: Name, verdict: Verdict, answer: Answer) -> None:
+        """Let the names be asked for that an answer, about to be told, leads to."""
+        terms = self.terms
+        until = self.clock() + lifetime(answer.ttl_s, terms.limits)
+        for target in self.derived.note(terms.policy, verdict, name, answer.targets, until):
+            self.denials.uncover(target)
 
     def _stale(self, key: Key) -> Answer | None:
         """The expired answer, for want of a fresh one."""
@@ -297,7 +316,7 @@ class Road:
         return trimmed
 
     def _tell(self, asked: Asked, answer: Answer) -> bytes:
-        packet, question, udp, _verdict = asked
+        packet, question, udp, verdict = asked
         left = answer.left(self.clock())
         reply = render(
             question.section,
@@ -311,7 +330,8 @@ class Road:
             ede=answer.ede,
             max_size=asked.max_size,
         )
-        if udp and left > 0 and asked.may_come_again:
+        # A derived name is decided anew each time: it may have ended, or another rule have come to it.
+        if udp and left > 0 and not verdict.leads and asked.may_come_again:
             self.hot.put(packet, reply, answer, left)
         return packet[:2] + reply.body
 
@@ -366,4 +386,5 @@ class Road:
         self.cache.clear()
         self.hot.clear()
         self.denials.clear()
+        self.derived.follow(self.terms.policy)
         self._flights.clear()
