@@ -50,7 +50,7 @@ class Denials:
         self._denied: dict[bytes, bytes] = {}
         self._filtered: dict[bytes, bytes] = {}
         self._asked: set[Name] = set()
-        """The names whose own denials were put here, and which may stand in `_denied`."""
+        """The names whose own denials were put here."""
         self._tops: set[Name] = set()
         """The domains of which one denial serves all names below."""
         self._kin: dict[int, dict[bytes, _Kin]] = {}
@@ -133,10 +133,11 @@ class Denials:
             self.clear()
         if verdict.kin:
             self._put_kin(packet, question, verdict.kin, body)
-        elif verdict.outcome is FILTERED:
+            return
+        self._asked.add(question.name)
+        if verdict.outcome is FILTERED:
             self._filtered[packet[_ID:]] = body
         else:
-            self._asked.add(question.name)
             self._denied[packet[_ID:]] = body
 
     def _put_kin(self, packet: bytes, question: Question, kin: int, body: bytes) -> None:

@@ -94,11 +94,17 @@ class Derived:
     # ------------------------------------------------------------ named
 
     def note(
-        self, policy: Policy, verdict: Verdict, name: Name, targets: tuple[Name, ...], until: float
+        self,
+        policy: Policy,
+        verdict: Verdict,
+        name: Name,
+        targets: tuple[Name, ...],
+        now: float,
+        until: float,
     ) -> list[Name]:
         """Let `targets`, which the answer to an allowed question for `name` leads to, be asked for.
 
-        Returns those that were not here before: a denial may stand ready for them.
+        Returns those of which from now on something else is said: a denial may stand ready for them.
         """
         if policy is not self._policy:
             self.follow(policy)
@@ -124,6 +130,8 @@ class Derived:
             for target in outside:
                 held = known.get(target)
                 if held is not None:
+                    if held.until <= now:
+                        fresh.append(target)
                     if until >= held.until:
                         known[target] = lead
                         known.move_to_end(target)
@@ -132,7 +140,7 @@ class Derived:
         return fresh
 
     def _put(self, rule: Rule, target: Name, lead: Lead) -> bool:
-        """Whether the name came to be here by it."""
+        """Whether the name may be derived."""
         rules = self.rules.get(target)
         if rules is None:
             if not may_be_derived(target):
@@ -150,7 +158,7 @@ class Derived:
         while len(known) > self.size:
             self._drop(rule.name, next(iter(known)))
             self.evicted[rule.name] = self.evicted.get(rule.name, 0) + 1
-        return rules is None
+        return True
 
     def _drop(self, rule: str, target: Name) -> None:
         del self._leads[rule][target]

@@ -287,9 +287,9 @@ class Road:
 
     def _lead(self, name: Name, verdict: Verdict, answer: Answer) -> None:
         """Let the names be asked for that an answer, about to be told, leads to."""
-        terms = self.terms
-        until = self.clock() + lifetime(answer.ttl_s, terms.limits)
-        for target in self.derived.note(terms.policy, verdict, name, answer.targets, until):
+        terms, now = self.terms, self.clock()
+        until = now + lifetime(answer.ttl_s, terms.limits)
+        for target in self.derived.note(terms.policy, verdict, name, answer.targets, now, until):
             self.denials.uncover(target)
 
     def _stale(self, key: Key) -> Answer | None:

@@ -19,6 +19,7 @@ def metrics(agent: Source) -> bytes:
         agent.road.upstreams.exchange.counts,
     )
     none: dict[str, str] = {}
+    derived = agent.road.derived
     families = [
         Family(
             "dynallow_questions_total",
@@ -61,6 +62,18 @@ def metrics(agent: Source) -> bytes:
             "Names that have earned leases of a rule.",
             "gauge",
             tuple(({"rule": r.name}, float(agent.ledger.count_names(r.name))) for r in agent.settings.rules),
+        ),
+        Family(
+            "dynallow_derived_names",
+            "Names that answers under a rule led to, and that may be asked for meanwhile.",
+            "gauge",
+            tuple(({"rule": r.name}, float(derived.count(r.name))) for r in agent.settings.rules),
+        ),
+        Family(
+            "dynallow_derived_evicted_total",
+            "Derived names that made room for others.",
+            "counter",
+            tuple(({"rule": r.name}, float(derived.evicted.get(r.name, 0))) for r in agent.settings.rules),
         ),
         Family(
             "dynallow_cache_answers",

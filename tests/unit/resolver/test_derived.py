@@ -52,7 +52,7 @@ class Table:
         """An answer to a question for `name` leads to `targets`."""
         verdict = self.ask(name, qtype)
         assert verdict.outcome is Outcome.ALLOWED
-        return self.derived.note(self.policy, verdict, name, targets, until)
+        return self.derived.note(self.policy, verdict, name, targets, self.now, until)
 
     def allows(self, name: Name, qtype: int = A) -> bool:
         return self.ask(name, qtype).outcome is Outcome.ALLOWED
