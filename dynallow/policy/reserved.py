@@ -35,6 +35,19 @@ def reserved(name: Name) -> Name | None:
     return next((top for top in UNLISTABLE if _is_at_or_below(name, top)), None)
 
 
+def may_be_derived(name: Name) -> bool:
+    """Whether a record may lead to `name` although no rule lists it (`Policy.derive`).
+
+    Not to what nobody lists, not to what is said of addresses, and to no single label: that is nobody's host.
+    """
+    size = name[0]
+    if not size or not name[size + 1]:
+        return False
+    return reserved(name) is None and not (
+        _is_at_or_below(name, REVERSE_V4) or _is_at_or_below(name, REVERSE_V6)
+    )
+
+
 def why_reserved(ancestor: Name) -> str:
     """What to tell people who ask for a name that `reserved` found `ancestor` for."""
     return _WHY[ancestor]

@@ -106,7 +106,7 @@ def question(packet: bytes) -> None:
     scope = Scope(met.verdict, _LIMITS, frozenset(), True)
     response = Response(0, 0x8180, 0, tuple(records), ())
     there = compose(response, name, qtype, scope, now=_NOW, left_s=None)
-    road.cache.put((name, qtype, 0), there._replace(ttl_s=60, ends=_NOW + 60))
+    road.cache.put((name, qtype, 0, ()), there._replace(ttl_s=60, ends=_NOW + 60))
     try:
         road.answer(met).send(None)
     except StopIteration as end:
