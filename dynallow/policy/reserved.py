@@ -26,6 +26,7 @@ _WHY = {
 }
 UNLISTABLE = tuple(_WHY)
 """Nobody lists these, nor any name below them."""
+_UNDERIVABLE = (*UNLISTABLE, REVERSE_V4, REVERSE_V6)
 
 
 def reserved(name: Name) -> Name | None:
@@ -43,9 +44,7 @@ def may_be_derived(name: Name) -> bool:
     size = name[0]
     if not size or not name[size + 1]:
         return False
-    return reserved(name) is None and not (
-        _is_at_or_below(name, REVERSE_V4) or _is_at_or_below(name, REVERSE_V6)
-    )
+    return not name.endswith(_UNDERIVABLE) or not any(_is_at_or_below(name, top) for top in _UNDERIVABLE)
 
 
 def why_reserved(ancestor: Name) -> str:

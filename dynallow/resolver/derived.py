@@ -46,7 +46,7 @@ class Derived:
         """Under which rules a name is derived, in their order; also just after the last of them has ended."""
         self._leads: dict[str, OrderedDict[Name, Lead]] = {}
         self._above: dict[Name, int] = {}
-        """The ancestors of all of them, and of how many."""
+        """The ancestors of all of them, and how many, derived or such ancestors, stand right below each."""
         self._policy: Policy | None = None
         self._tails: dict[int, tuple[Name, ...]] = {}
         """By rule: the domains below which it lists everything, if these are few."""
@@ -147,13 +147,9 @@ class Derived:
         """Whether the name may be derived."""
         rules = self.rules.get(target)
         if rules is None:
-            if not may_be_derived(target):
+            if not may_be_derived(target) or _labels(target) > LABELS_MAX:
                 return False
-            above = _ancestors(target)
-            if len(above) >= LABELS_MAX:
-                return False
-            for ancestor in above:
-                self._above[ancestor] = self._above.get(ancestor, 0) + 1
+            self._stand(target)
             self.rules[target] = (rule,)
         else:
             self.rules[target] = tuple(sorted((*rules, rule), key=_index))
@@ -166,16 +162,31 @@ class Derived:
 
     def _drop(self, rule: str, target: Name) -> None:
         del self._leads[rule][target]
-        others = tuple([other for other in self.rules[target] if other.name != rule])
-        if others:
-            self.rules[target] = others
+        others = self.rules[target]
+        if len(others) > 1:
+            self.rules[target] = tuple([other for other in others if other.name != rule])
             return
         del self.rules[target]
-        for ancestor in _ancestors(target):
-            if self._above[ancestor] == 1:
-                del self._above[ancestor]
-            else:
-                self._above[ancestor] -= 1
+        self._fall(target)
+
+    def _stand(self, name: Name) -> None:
+        """Count a name that comes to be here among those right below its parent, and so on upwards."""
+        above = self._above
+        stands = name in above
+        while not stands and (parent := _parent(name)):
+            stands = parent in above or parent in self.rules
+            above[parent] = above.get(parent, 0) + 1
+            name = parent
+
+    def _fall(self, name: Name) -> None:
+        """The reverse, for a name that is here no more."""
+        above = self._above
+        while name not in above and name not in self.rules and (parent := _parent(name)):
+            if above[parent] > 1:
+                above[parent] -= 1
+                break
+            del above[parent]
+            name = parent
 
     # ------------------------------------------------------------ ended
 
@@ -226,14 +237,18 @@ def _listed(policy: Policy, rule: Rule, name: Name) -> Name:
     return parent if parent is not None and not policy.lists(rule, name) else name
 
 
-def _ancestors(name: Name) -> list[Name]:
-    """The proper ancestors, without the root."""
-    found = []
-    pos = name[0] + 1
-    while name[pos]:
-        found.append(name[pos:])
-        pos += name[pos] + 1
-    return found
+def _parent(name: Name) -> Name | None:
+    """None above a single label."""
+    start = name[0] + 1
+    return name[start:] if name[start] else None
+
+
+def _labels(name: Name) -> int:
+    count = pos = 0
+    while size := name[pos]:
+        pos += size + 1
+        count += 1
+    return count
 
 
 def _index(rule: Rule) -> int:

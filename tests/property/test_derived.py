@@ -119,7 +119,17 @@ def test_derived_any_course_of_events_allows_what_the_list_of_answers_says(
             assert not (
                 verdict.kin and any(_is_below(target, name[verdict.kin :]) for target in derived.rules)
             )
+        above = {name[at:] for name in derived.rules for at in _starts(name)[1:]}
+        assert derived._above.keys() == above
         assert all(derived.count(rule) == len(model.held[rule]) <= CAP for rule in "ab")
+
+
+def _starts(name: Name) -> list[int]:
+    """Where its labels begin."""
+    starts = [0]
+    while name[starts[-1] + name[starts[-1]] + 1]:
+        starts.append(starts[-1] + name[starts[-1]] + 1)
+    return starts
 
 
 def _is_below(name: Name, ancestor: Name) -> bool:
