@@ -267,7 +267,7 @@ class Road:
         self._flights[key] = twins
         try:
             try:
-                response = await self.upstreams.ask(key[0], key[1])
+                response = await self.upstreams.ask(key[0], key[1], key[2])
                 answer = self._compose(response, key, verdict)
             except UpstreamError:
                 if (expired := self._stale(key)) is None:

@@ -106,7 +106,7 @@ def test_walk_keys_above_an_aliases_target_may_be_asked_for_while_the_answer_liv
             assert (await ask(host, DO, name, qtype)).rcode() == dns.rcode.NOERROR
         for name in ("x.cdn.example.net", "other.example.net", "com"):
             assert (await ask(host, DO, name, "DS")).rcode() == dns.rcode.NXDOMAIN
-        assert (await ask(host, DO, "cdn.example.net", "TXT")).rcode() == dns.rcode.NXDOMAIN
+        assert (await ask(host, DO, "cdn.example.net", "TXT")).answer == []
         asked = len(server.asked)
         assert asked == 1 + len(above)
         host.pass_time(361)  # a lease's life after it was told for 300 s
@@ -129,4 +129,4 @@ def test_walk_without_the_setting_keys_above_an_aliases_target_are_denied() -> N
             assert (await ask(host, DO, name, "DNSKEY")).answer == []
         assert len(server.asked) == 1
 
-    on_host(work, says(f"{DEB} 300 IN CNAME cdn.example.net.", f"cdn.example.net 300 IN A {ONE}"))
+    on_host(work, says(f"{DEB} 300 IN CNAME cdn.example.net.", "cdn.example.net 300 IN A 192.0.2.1"))
