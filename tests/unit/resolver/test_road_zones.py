@@ -12,7 +12,7 @@ import pytest
 
 from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
-from tests.unit.resolver.host import DEB, ONE, WEB, Host, addresses, on_host
+from tests.unit.resolver.host import DEB, ONE, Host, addresses, on_host, policy
 from tests.unit.resolver.nameserver import Nameserver
 from tests.unit.resolver.validating import DO, ask, on, says, types
 
@@ -114,7 +114,7 @@ def test_walk_keys_above_an_aliases_target_may_be_asked_for_while_the_answer_liv
             pass
         assert (await ask(host, DO, "net", "DS")).rcode() == dns.rcode.NXDOMAIN
         await ask(host)
-        host.change(WEB)
+        host.change(policy(web="other.example.org"))
         on(host)
         assert (await ask(host, DO, "net", "DS")).rcode() == dns.rcode.NXDOMAIN
         assert len(server.asked) == asked + 1
