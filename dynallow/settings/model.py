@@ -68,6 +68,10 @@ class ResolverSettings(Section):
         default=(),
         description="the host's search list: a name with such a suffix that no rule allows does not exist",
     )
+    dnssec: f.Flag = Field(
+        default=False,
+        description="serve validators behind dynallow: signatures, keys of the zones above the names, CD, AD",
+    )
     zones: tuple[Zone, ...] = Field(default=(), alias="zone", description="split DNS")
 
 

@@ -18,23 +18,25 @@ _tail: Final = struct.Struct(">HHBHHIH").pack
 _type_and_class: Final = struct.Struct(">HH").pack
 _opt: Final = struct.Struct(">BHHIH").pack
 _option: Final = struct.Struct(">HH").pack
+_u16: Final = struct.Struct(">H").pack
+_OPT_FLAGS: Final = 7  # in an OPT record (RFC 6891 section 6.1.3)
 _from_bytes: Final = int.from_bytes
 _BEFORE_COOKIE: Final = 4 + 11 + 4  # type and class, a bare OPT, the option's code and length
 
 
-def build_query(
-    id: int, name: Name, qtype: int, *, cd: bool = False, do: bool = False, udp_size: int = n.UDP_SAFE
-) -> bytes:
-    """A recursive query for `name`, `qtype`, IN, with an OPT record."""
-    flags = n.RD | n.CD if cd else n.RD
+def build_query(id: int, name: Name, qtype: int, how: int = 0, *, udp_size: int = n.UDP_SAFE) -> bytes:
+    """A recursive query for `name`, `qtype`, IN, with an OPT record.
+
+    `how` is DO (RFC 3225), CD (RFC 4035 section 3.2.2), both, or neither: two bits that do not overlap.
+    """
     return (
-        _head(id, flags, 1, 0, 0, 1)
+        _head(id, n.RD | how & n.CD, 1, 0, 0, 1)
         + name
-        + _tail(qtype, n.CLASS_IN, 0, n.OPT, udp_size, n.DO if do else 0, 0)
+        + _tail(qtype, n.CLASS_IN, 0, n.OPT, udp_size, how & n.DO, 0)
     )
 
 
-def build_mixed(id: int, name: Name, qtype: int, opt: bytes, noise: bytes) -> bytes:
+def build_mixed(id: int, name: Name, qtype: int, opt: bytes, noise: bytes, how: int = 0) -> bytes:
     """The same with the OPT record `opt`, and each letter in upper case where its byte of `noise` says so.
 
     That is in the bit 0x20, which gave the trick its name; `noise` is as long as the name, or empty for
@@ -44,7 +46,14 @@ def build_mixed(id: int, name: Name, qtype: int, opt: bytes, noise: bytes) -> by
         lower = _from_bytes(name)
         letters = lower ^ _from_bytes(name.upper())
         name = (lower ^ letters & _from_bytes(noise)).to_bytes(len(name))
-    return _head(id, n.RD, 1, 0, 0, 1) + name + _type_and_class(qtype, n.CLASS_IN) + opt
+    if how:
+        opt = with_how(opt, how)
+    return _head(id, n.RD | how & n.CD, 1, 0, 0, 1) + name + _type_and_class(qtype, n.CLASS_IN) + opt
+
+
+def with_how(opt: bytes, how: int) -> bytes:
+    """The OPT record, which has no flags, with DO if that is in `how`."""
+    return opt[:_OPT_FLAGS] + _u16(how & n.DO) + opt[_OPT_FLAGS + 2 :]
 
 
 def cookie_opt(cookie: bytes, udp_size: int = n.UDP_SAFE) -> bytes:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -29,6 +30,8 @@ from tests.lab.zone import Zone
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 _UNIX_PATH_ROOM = 60  # of the 107 bytes that the path of a unix socket may have
+open_labs: list[Lab] = []
+"""Those of this process that are not closed: what they say belongs to whatever fails now."""
 
 
 class Lab:
@@ -40,6 +43,8 @@ class Lab:
         atexit.register(self.close)  # a script that forgets, or ends by an exception
         try:
             self.directory = self._make_directory()
+            open_labs.append(self)
+            self._stack.callback(open_labs.remove, self)
             self.host, self.router, self.internet, self.elsewhere = self._make_namespaces()
             topology.build(self.host, self.router, self.internet, self.elsewhere)
             self._furnish_host()
@@ -109,13 +114,15 @@ class Lab:
         resolv_conf: bool = True,
         wait: bool = True,
         env: Mapping[str, str] | None = None,
+        sockets: Sequence[socket.socket] = (),
+        capabilities: str = "+net_admin,+net_bind_service",
     ) -> Agent:
         """The real agent on the host with these settings (TOML), ready to answer.
 
-        `user` runs it as that uid with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE only; `env` is added
-        to its environment.
+        `user` runs it as that uid with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE only, or with other
+        `capabilities`; `env` is added to its environment; `sockets` are handed over as systemd does.
         """
-        agent = Agent(self.host, settings, user=user, env=env)
+        agent = Agent(self.host, settings, user=user, env=env, sockets=sockets, capabilities=capabilities)
         self._stack.callback(agent.kill)
         if wait:
             agent.wait_ready()

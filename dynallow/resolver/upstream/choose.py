@@ -67,7 +67,11 @@ class Chosen:
         """The pool of these servers; one server in two places is one."""
         servers = {
             one: Server(
-                one.endpoint, stream_to(one.upstream, exchange), str(one), exchange.guard(one.endpoint)
+                one.endpoint,
+                stream_to(one.upstream, exchange),
+                str(one),
+                exchange.guard(one.endpoint),
+                authentic=one.upstream.kind in ("tls", "https"),
             )
             for one in self.all()
         }

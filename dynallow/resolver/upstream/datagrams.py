@@ -90,6 +90,8 @@ class Waiting:
     deadline: float
     told: Promise[Response | None]
     """The answer; None when the question should be asked over TCP. TimeoutError at the deadline."""
+    how: int = 0
+    """Which of DO and CD are set."""
     sent_to_tcp: bool = False
     """Once is enough: a forger must not be able to start it again and again."""
     miscased: bool = False
@@ -135,8 +137,10 @@ class Datagrams:
         if self._timer is not None:
             self._timer.cancel()
 
-    def ask(self, to: Target, name: bytes, qtype: int, deadline: float, mix: bool = True) -> Waiting:
-        """Send the question; `told` of what is returned will tell. Raises OSError.
+    def ask(
+        self, to: Target, name: bytes, qtype: int, deadline: float, how: int = 0, mix: bool = True
+    ) -> Waiting:
+        """Send the question; `told` of what is returned will tell. `how`: see `build_query`. Raises OSError.
 
         `mix=False`: in lower case, whatever the server keeps. Whoever asked calls `done`
         with it in the end, whatever happened.
@@ -152,11 +156,11 @@ class Datagrams:
             self._noise_left = begin = end - len(name)
             noise = self._noise[begin:end]
         ident = self.draw()
-        query = build_mixed(ident, name, qtype, guard.opt, noise)
+        query = build_mixed(ident, name, qtype, guard.opt, noise, how)
         sock = self._connected(to)
         try:
             sock.send(query)
-            waiting = Waiting(sock, to, ident, name, qtype, query, noise != b"", deadline, Promise())
+            waiting = Waiting(sock, to, ident, name, qtype, query, noise != b"", deadline, Promise(), how)
             self._watch(waiting)
         except OSError:
             sock.close()

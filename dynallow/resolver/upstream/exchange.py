@@ -20,6 +20,7 @@ from dynallow.resolver.upstream.guard import Guard
 from dynallow.tasks import Tasks
 from dynallow.units import Endpoint
 from dynallow.wire import numbers as n
+from dynallow.wire.query import with_how
 from dynallow.wire.response import Response, parse_in_slices
 
 if TYPE_CHECKING:
@@ -56,14 +57,15 @@ class Exchange:
         return guard
 
     async def ask(
-        self, server: Target, name: bytes, qtype: int, deadline: float, if_heard: float = 0.0
+        self, server: Target, name: bytes, qtype: int, deadline: float, if_heard: float = 0.0, how: int = 0
     ) -> Response:
         """The server's validated response, before the loop's time is `deadline`.
 
         Or `if_heard`, when that is later and something has come back: TCP takes longer.
+        `how`: see `build_query`.
         Raises OSError or TimeoutError (silence), WireError (TCP spoke nonsense).
         """
-        waiting = self._datagrams.ask(server, name, qtype, deadline)
+        waiting = self._datagrams.ask(server, name, qtype, deadline, how)
         again = in_lower_case = False
         try:
             while True:
@@ -99,7 +101,14 @@ class Exchange:
 
     def _again(self, waiting: Waiting, mix: bool = True) -> Waiting:
         """The same question once more, with another id and from another port."""
-        other = self._datagrams.ask(waiting.to, waiting.name, waiting.qtype, waiting.deadline, mix)
+        to, name, qtype, deadline, how = (
+            waiting.to,
+            waiting.name,
+            waiting.qtype,
+            waiting.deadline,
+            waiting.how,
+        )
+        other = self._datagrams.ask(to, name, qtype, deadline, how, mix)
         self._datagrams.done(waiting)
         return other
 
@@ -112,7 +121,8 @@ class Exchange:
         loop = asyncio.get_running_loop()
         server, section, sent = waiting.to, waiting.section, waiting.to.guard.cookie
         ident = self._datagrams.draw()
-        query = struct.pack(">H", ident) + waiting.query[2 : n.HEADER_SIZE] + section + server.guard.opt
+        opt = with_how(server.guard.opt, waiting.how)
+        query = struct.pack(">H", ident) + waiting.query[2 : n.HEADER_SIZE] + section + opt
         await asyncio.sleep(0)  # a timeout needs a task, and what waited for a promise has none yet
         async with asyncio.timeout_at(deadline):
             with self._stream(server) as sock:

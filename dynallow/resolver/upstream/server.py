@@ -36,6 +36,8 @@ class Server:
     """As the settings write it, where its endpoint does not say all."""
     guard: Guard | None = field(default=None, repr=False)
     """What its datagrams must bear; None: nothing is known of it yet."""
+    authentic: bool = False
+    """Asked over TLS or HTTPS: its word that an answer is validated (AD) is its own."""
     target: Target = field(init=False, repr=False)
     asked: int = 0
     answered: int = 0

@@ -341,6 +341,14 @@ def test_order_zone_of_the_longest_pattern_is_asked_and_nobody_else() -> None:
         "example.com": {1},
     }
     for text, ports in expected.items():
-        asked = upstreams._tries(parse_name(text), 0.0)
+        asked = upstreams._tries(parse_name(text), 1, 0.0)
         assert {server.endpoint.port for server in asked} == ports
+    # Whether a zone is signed is its parent's to say.
+    assert {server.endpoint.port for server in upstreams._tries(parse_name("corp.example.com"), 43, 0.0)} == {
+        1
+    }
+    assert {
+        server.endpoint.port for server in upstreams._tries(parse_name("a.corp.example.com"), 43, 0.0)
+    } == {2}
+    assert {server.endpoint.port for server in upstreams._tries(b"\0", 43, 0.0)} == {1}
     assert {server.endpoint.port for server in upstreams.all()} == {1, 2, 3}
