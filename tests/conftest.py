@@ -1,13 +1,15 @@
 """What every test shares: the lab, the hypothesis profiles, and the rule about skips.
 
-Invariant: under CI=true nothing is skipped silently: a test that could not
-run there counts as failed.
+Invariants: under CI=true nothing is skipped silently: a test that could not
+run there counts as failed. No test goes on for ever, however it was started.
 """
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -17,6 +19,7 @@ from tests.lab.lab import open_labs
 from tests.lab.needs import require_lab
 from tests.lab.traces import traces
 
+_LIMIT_S = 240.0  # a quarter of a minute at most on a machine that has nothing else to do
 _IN_CI = os.environ.get("CI", "").lower() in ("true", "1")
 _CALM = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
 
@@ -24,6 +27,41 @@ _CALM = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
 settings.register_profile("fast", max_examples=50, deadline=None, suppress_health_check=_CALM)
 settings.register_profile("deep", max_examples=5000, deadline=None, suppress_health_check=_CALM)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts so what is to run in the background, and every program begun here would inherit it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, None, None]:
+    with _limited(item):
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    with _limited(item):
+        yield
+
+
+@contextmanager
+def _limited(item: pytest.Item) -> Iterator[None]:
+    """A failure with its place instead of a run that is ended from outside, and says nothing."""
+    if item.get_closest_marker("slow") is not None:
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, _took_too_long)
+    signal.setitimer(signal.ITIMER_REAL, _LIMIT_S, 5)  # again and again: a loop may have caught the first
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _took_too_long(number: int, frame: object) -> None:
+    pytest.fail(f"not done within {_LIMIT_S:.0f} s")
 
 
 @pytest.hookimpl(wrapper=True)
@@ -56,12 +94,16 @@ def pytest_make_collect_report(
     return report
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever lies in tests/netns is a netns test, and runs after the quick ones."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Whatever lies in tests/netns is a netns test, and runs after the quick ones.
+
+    Not so side by side (`-n`): there what takes long begins first, or one worker has it left at the end.
+    """
+    side_by_side = hasattr(config, "workerinput")
     for item in items:
         if "netns" in item.path.parts:
             item.add_marker("netns")
-    items.sort(key=lambda item: item.get_closest_marker("netns") is not None)
+    items.sort(key=lambda item: (item.get_closest_marker("netns") is not None) is not side_by_side)
 
 
 @pytest.fixture

@@ -21,8 +21,9 @@ from typing import Any
 from tests.lab.namespace import Namespace
 from tests.lab.waiting import LabError, wait_until
 
-STOP_WITHIN_S = 1.0
-READY_WITHIN_S = 15.0
+STOP_WITHIN_S = 1.0  # a promise, for tests that have the machine to themselves
+_ENDED_WITHIN_S = 15.0
+READY_WITHIN_S = 30.0  # 0.3 on a machine that has nothing else to do
 _LISTEN = ["127.0.0.1:53", "[::1]:53"]  # DESIGN section 7
 _CAPABILITIES = "+net_admin,+net_bind_service"
 _numbers = count(1)
@@ -92,17 +93,17 @@ class Agent:
         """Return once the control socket answers; the agent opens it when all else is up."""
         wait_until(self._is_ready, "the agent's control socket", within_s)
 
-    def stop(self) -> int:
-        """SIGTERM; its exit code. Fails unless it ends within a second."""
+    def stop(self, within_s: float = _ENDED_WITHIN_S) -> int:
+        """SIGTERM; its exit code. Fails unless it ends in time."""
         self.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         try:
-            code = self.process.wait(STOP_WITHIN_S * 5)
+            code = self.process.wait(_ENDED_WITHIN_S)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"SIGTERM did not end the agent:\n{self.log}") from None
         took_s = time.monotonic() - began
-        assert took_s <= STOP_WITHIN_S, f"SIGTERM took {took_s:.2f} s:\n{self.log}"
+        assert took_s <= within_s, f"SIGTERM took {took_s:.2f} s:\n{self.log}"
         return code
 
     def kill(self) -> None:

@@ -28,7 +28,7 @@ from tests.netns.asking import Client, packet
 from tests.netns.crowd_process import HOT, LARGE
 from tests.netns.manyfold import manyfold
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 SETTINGS = """
 mode = "enforce"

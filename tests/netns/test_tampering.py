@@ -110,6 +110,7 @@ def script_of(lab: Lab, kind: str) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", TAMPERINGS)
 def test_tampered_table_is_rebuilt_with_every_lease(served: Lab, agent: Agent, kind: str) -> None:
     before, leases, script = shape(served), addresses(served), script_of(served, kind)
@@ -126,6 +127,7 @@ def test_tampered_table_is_rebuilt_with_every_lease(served: Lab, agent: Agent, k
     assert re.search(r"nft \(pid \d+\) changed table inet dynallow", agent.log)
 
 
+@pytest.mark.alone
 def test_flushed_ruleset_is_open_for_less_than_half_a_second(served: Lab, agent: Agent) -> None:
     """The sniffer's clock says for how long forbidden packets left: the whole of the damage."""
     wire = served.sniffer()
@@ -181,6 +183,7 @@ def test_change_to_another_table_is_none_of_ours(served: Lab, agent: Agent) -> N
     assert shape(served) == before
 
 
+@pytest.mark.alone
 def test_repeated_tampering_is_backed_off_and_ends_whole(served: Lab, agent: Agent) -> None:
     before, leases = shape(served), addresses(served)
     cpu_s, began, times = agent.cpu_s(), time.monotonic(), 0

@@ -108,6 +108,7 @@ def bed(shared_lab: Lab) -> Iterator[Bed]:
     bed.client.close()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", ["kill", "silence"])
 def test_one_of_two_dies_every_question_is_answered_and_only_the_first_waits(bed: Bed, way: str) -> None:
     bed.agent(FIRST, SECOND)
