@@ -2,6 +2,7 @@
 
 Invariants: under CI=true nothing is skipped silently: a test that could not
 run there counts as failed. No test goes on for ever, however it was started.
+Nothing is tried again but a promise of time.
 """
 
 from __future__ import annotations
@@ -12,15 +13,19 @@ from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 
 import pytest
+from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 
 from tests.lab import Lab
 from tests.lab.lab import open_labs
 from tests.lab.needs import require_lab
 from tests.lab.traces import traces
+from tests.lab.waiting import TooSlowError
 
+_TRIES = 3
 _LIMIT_S = 240.0  # a quarter of a minute at most on a machine that has nothing else to do
 _IN_CI = os.environ.get("CI", "").lower() in ("true", "1")
+_too_slow = pytest.StashKey[str]()
 _CALM = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
 
 # No deadline: on a busy machine it finds slow neighbours, not slow code.
@@ -31,6 +36,23 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts so what is to run in the background, and every program begun here would inherit it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
+    """As pytest's own; but what was too slow is tried again, with new fixtures, and a warning says so."""
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for _ in range(_TRIES):
+        item.stash[_too_slow] = ""
+        reports = runtestprotocol(item, log=False, nextitem=nextitem)
+        if not item.stash[_too_slow]:
+            break
+        item.warn(pytest.PytestWarning(f"too slow: {item.stash[_too_slow]}"))
+        item.session._setupstate.teardown_exact(None)  # a module's figures are measured anew as well
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
 
 
 @pytest.hookimpl(wrapper=True)
@@ -73,6 +95,8 @@ def pytest_runtest_makereport(
     With a failure comes what the labs' servers and agents have logged: it may never come again.
     """
     report = yield
+    if call.excinfo is not None and call.excinfo.errisinstance(TooSlowError):
+        item.stash[_too_slow] = str(call.excinfo.value)
     if report.failed:
         for built in open_labs:
             report.sections += traces(built.directory)

@@ -23,6 +23,7 @@ import pytest
 from tests.lab import Lab, LabError, Zone, wait_until
 from tests.lab.agent import Agent
 from tests.lab.needs import require_lab
+from tests.lab.waiting import in_time
 from tests.netns import traffic
 
 SETTINGS = """
@@ -121,10 +122,10 @@ def test_tampered_table_is_rebuilt_with_every_lease(served: Lab, agent: Agent, k
         wait_until(lambda: heals(agent) > 0, "the table's rebuilding")
         took_ms = (time.monotonic() - began) * 1000
         print(f"{kind}: whole again after {took_ms:.0f} ms")
-        wait_until(lambda: shape(served) == before, "the table as it was", 1.0)
+        wait_until(lambda: shape(served) == before, "the table as it was")
         assert addresses(served) == leases
-    assert took_ms < HEAL_S * 1000
     assert re.search(r"nft \(pid \d+\) changed table inet dynallow", agent.log)
+    in_time(took_ms / 1000, HEAL_S, kind)
 
 
 @pytest.mark.alone
@@ -143,8 +144,8 @@ def test_flushed_ruleset_is_open_for_less_than_half_a_second(served: Lab, agent:
     print(
         f"open {open_ms:.0f} ms, {len(left)} packets; {connected.failed} of {connected.tries} connects failed"
     )
-    assert open_ms < HEAL_S * 1000
     assert agent.process.poll() is None
+    in_time(open_ms / 1000, HEAL_S, "closing")
 
 
 def test_rebuilt_lease_is_not_shortened(served: Lab, agent: Agent) -> None:

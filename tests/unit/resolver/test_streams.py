@@ -17,6 +17,7 @@ from dynallow.resolver.upstream.framed import padded
 from dynallow.wire.query import build_query
 from tests.lab.certificates import Certificates
 from tests.lab.streaming import StreamServer
+from tests.lab.waiting import in_time
 from tests.unit.resolver.upstreams import bed, is_answer, met
 
 KINDS = pytest.mark.parametrize("kind", ["tcp", "tls"])
@@ -302,7 +303,7 @@ def test_ask_port_where_nobody_listens_goes_on_at_once_and_is_not_knocked_at_eac
             began = time.monotonic()
             for answer in await asking.ask_many(50):
                 assert not isinstance(answer, UpstreamError)
-            assert time.monotonic() - began < 0.9
+            in_time(time.monotonic() - began, 0.9)
             assert asking.servers[0].last_error == "Connection refused"
 
     asyncio.run(work())
@@ -326,7 +327,7 @@ def test_ask_only_server_comes_back_and_is_asked_within_two_seconds() -> None:
             while isinstance(last, UpstreamError):
                 (last,) = await asking.ask_many(1)
                 await asyncio.sleep(0.02)
-            assert time.monotonic() - began < 2.0
+            in_time(time.monotonic() - began, 2.0)
             back.stop()
 
     asyncio.run(work())
@@ -341,7 +342,7 @@ def test_ask_server_whose_handshake_never_ends_waits_no_longer_than_a_try(good: 
             began = time.monotonic()
             for answer in await asking.ask_many(5):
                 assert not isinstance(answer, UpstreamError)
-            assert time.monotonic() - began < 1.6
+            in_time(time.monotonic() - began, 1.6)
             assert "no answer in " in str(asking.servers[0].last_error)
 
     asyncio.run(work())
