@@ -23,6 +23,7 @@ from tests.lab.traces import traces
 from tests.lab.waiting import TooSlowError
 
 _TRIES = 3
+_LONG_ID = 12
 _LIMIT_S = 240.0  # a quarter of a minute at most on a machine that has nothing else to do
 _IN_CI = os.environ.get("CI", "").lower() in ("true", "1")
 _too_slow = pytest.StashKey[str]()
@@ -116,6 +117,11 @@ def pytest_make_collect_report(
         report.outcome = "failed"
         report.longrepr = f"skipped under CI=true: {report.longrepr}"
     return report
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """A packet is no name for a test: with an id drawn at random each worker would have another."""
+    return argname if isinstance(val, bytes) and len(val) > _LONG_ID else None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
