@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
-from types import coroutine
+from types import TracebackType, coroutine
 from typing import Any, Generic, TypeVar
 
 from dynallow.errors import DynallowError
@@ -21,6 +21,7 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
+_LOOK_S = 0.005
 _driven = False
 """Whether `Tasks` itself runs the step that is being taken, and no task does."""
 
@@ -36,6 +37,8 @@ class Promise(Generic[T]):
     _done = False
     _value: T
     _error: BaseException | None = None
+    _trace: TracebackType | None = None
+    """Of the error, when it came here."""
 
     def done(self) -> bool:
         """Whether there is nothing to wait for any more."""
@@ -50,7 +53,7 @@ class Promise(Generic[T]):
 
     def set_exception(self, error: BaseException) -> None:
         """Break it: whoever waits has this raised."""
-        self._error = error
+        self._error, self._trace = error, error.__traceback__
         self._done = True
         if self.wake is not None:
             self.wake()
@@ -70,7 +73,9 @@ class Promise(Generic[T]):
             return self._value
         # Told once, and held by nobody then: an error holds the frames that it went through, and one of
         # these that holds it, itself or by way of us, would be a cycle for each question that fails.
-        error, self._error = self._error, None
+        # One error may break a thousand promises: it must not lead from each to all that were told before.
+        error, self._error = self._error.with_traceback(self._trace), None
+        self._trace = None
         try:
             raise error
         finally:
@@ -215,6 +220,13 @@ class Tasks:
 
     def __len__(self) -> int:
         return len(self._running) + len(self._begun)
+
+    async def settle(self, within_s: float) -> None:
+        """Return when all that was begun has ended; at latest then, whatever has not."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + within_s
+        while self._begun and loop.time() < ends:  # noqa: ASYNC110 - an event would cost at every question
+            await asyncio.sleep(_LOOK_S)
 
     async def stop(self) -> None:
         """Cancel what runs and wait until it has ended."""
