@@ -121,7 +121,7 @@ class Agent:
         await self.own.start()
         # Bound before anything is loaded: who cannot have the ports must not touch the table either.
         options = HopOptions()
-        clients = TcpClients(self.road, options)
+        clients = TcpClients(self.road, options, attend=self._attendant.attend)
         for endpoint in self.settings.resolver.listen:
             self._listeners += [
                 UdpListener(endpoint, self.road, options, self._attendant),

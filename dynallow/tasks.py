@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
-from types import coroutine
+from types import TracebackType, coroutine
 from typing import Any, Generic, TypeVar
 
 from dynallow.errors import DynallowError
@@ -36,6 +36,8 @@ class Promise(Generic[T]):
     _done = False
     _value: T
     _error: BaseException | None = None
+    _trace: TracebackType | None = None
+    """Of the error, when it came here."""
 
     def done(self) -> bool:
         """Whether there is nothing to wait for any more."""
@@ -50,7 +52,7 @@ class Promise(Generic[T]):
 
     def set_exception(self, error: BaseException) -> None:
         """Break it: whoever waits has this raised."""
-        self._error = error
+        self._error, self._trace = error, error.__traceback__
         self._done = True
         if self.wake is not None:
             self.wake()
@@ -70,7 +72,9 @@ class Promise(Generic[T]):
             return self._value
         # Told once, and held by nobody then: an error holds the frames that it went through, and one of
         # these that holds it, itself or by way of us, would be a cycle for each question that fails.
-        error, self._error = self._error, None
+        # One error may break a thousand promises: it must not lead from each to all that were told before.
+        error, self._error = self._error.with_traceback(self._trace), None
+        self._trace = None
         try:
             raise error
         finally:

@@ -30,7 +30,7 @@ from dynallow.errors import (
 from dynallow.lease.grant import Limits
 from dynallow.policy.names import Name
 from dynallow.policy.policy import Policy
-from dynallow.policy.reserved import INVALID, ONION, reserved, why_reserved, why_suffixed, without_suffix
+from dynallow.policy.reserved import reserved, why_absent
 from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
@@ -39,7 +39,7 @@ from dynallow.resolver.cache import AnswerCache, Key
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
 from dynallow.resolver.flight import Twins, fail, join, land
-from dynallow.resolver.hot import HotReplies
+from dynallow.resolver.hot import HotReplies, HotTcpReplies
 from dynallow.resolver.leaser import Leaser
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.resolver.zones import Zones
@@ -115,6 +115,7 @@ class Road:
     tasks: Tasks
     denials: Denials = field(default_factory=Denials)
     zones: Zones = field(default_factory=Zones)
+    hot_tcp: HotTcpReplies = field(default_factory=HotTcpReplies)
     own: Container[bytes] = frozenset()
     earned: athome.Earned = lambda address, now: ()
     counts: Counts = field(default_factory=Counts)
@@ -124,6 +125,8 @@ class Road:
     """Looks whether the sets are still what they were; calls `forget` if not."""
     generation: int = 0
     tcp_connections: int = 0
+    tcp_held: int = 0
+    """Bytes that wait for TCP clients who do not read, or have not sent the rest of a long question."""
     _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
 
@@ -143,6 +146,16 @@ class Road:
         self.counts.filtered += filtered
         self.counts.denied += len(slots) - len(others) - filtered
         return others
+
+    def again(self, question: bytes, now: float) -> bytes | None:
+        """What would be said again to a TCP question, if it is known; both are less their ids."""
+        reply = self.hot_tcp.find(question, now)
+        if reply is not None:
+            self.counts.hot += 1
+            return reply
+        replies: list[bytes | None] = [None]  # a denial is never cut, so that UDP's will do
+        self.repeat((question,), replies, [0], now)
+        return replies[0]
 
     def meet(self, packet: bytes, udp: bool = True) -> Asked | bytes | None:
         """What needs no waiting: the reply to the malformed, unserved or denied; else what to answer."""
@@ -185,10 +198,12 @@ class Road:
         return self._fail(asked, unsettled)
 
     def _decide(self, question: Question) -> Verdict:
-        if question.qtype in KEY_TYPES and self.terms.dnssec and self._is_above(question.name):
+        name, policy, wall = question.name, self.terms.policy, self.wall()
+        keys = question.qtype in KEY_TYPES and self.terms.dnssec
+        if keys and (policy.is_above(name, wall) or self.zones.is_above(name, self.clock())):
             self.counts.allowed += 1
             return ZONE_KEYS
-        verdict = self.terms.policy.decide(question.name, question.qtype, self.wall())
+        verdict = policy.decide(name, question.qtype, wall)
         if verdict.outcome is ALLOWED:
             self.counts.allowed += 1
         elif verdict.outcome is FILTERED:
@@ -196,10 +211,6 @@ class Road:
         else:
             self.counts.denied += 1
         return verdict
-
-    def _is_above(self, name: Name) -> bool:
-        """Whether the name's zone may have signed what a rule allows, or what such an answer points to."""
-        return self.terms.policy.is_above(name, self.wall()) or self.zones.is_above(name, self.clock())
 
     def _may_pass(self, asked: Asked) -> bool:
         # Observing blocks nothing, but no upstream has anything to say of a reserved name.
@@ -320,10 +331,7 @@ class Road:
     def _tell(self, asked: Asked, answer: Answer) -> bytes:
         packet, question, udp, _verdict = asked
         left = answer.left(self.clock())
-        records, authority, proof, do = answer.records, answer.authority, answer.proof, question.do
-        if proof is not None and do:
-            records = proof.dnames + records + proof.records
-            authority += proof.authority
+        records, authority, vouched = answer.told(question.do, question.ad)
         reply = render(
             question.section,
             flags=question.flags,
@@ -332,14 +340,16 @@ class Road:
             authority=authority,
             ttl_s=left,
             edns=question.edns is not None,
-            do=do,
+            do=question.do,
             ede=answer.ede,
             max_size=asked.max_size,
-            # Told to those who can make something of it (RFC 6840 section 5.8).
-            ad=proof is not None and proof.secure and (do or question.ad),
+            ad=vouched,
         )
-        if udp and left > 0 and asked.may_come_again:
-            self.hot.put(packet, reply, answer, left)
+        if left > 0 and asked.may_come_again:
+            if udp:
+                self.hot.put(packet, reply, answer, left)
+            elif self.hot.size:  # 0 is a setting; the room for these is counted in bytes
+                self.hot_tcp.put(packet, reply, answer, left)
         return packet[:2] + reply.body
 
     def _deny(self, asked: Asked) -> bytes:
@@ -351,10 +361,11 @@ class Road:
                 return packet[:2] + body
             if self.terms.observe:  # then nobody else is denied
                 verdict = verdict._replace(kin=0)
-            if (reason := self._absent(name)) is not None:
+            if (reason := why_absent(name, self.terms.suffixes)) is not None:
                 denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
         body = local.denial(question, verdict, denied, asked.max_size)
-        if udp and not (self.terms.dnssec and question.qtype in KEY_TYPES):  # those may be allowed any time
+        # Given again over either transport (see `again`); but keys may be allowed at any moment.
+        if (udp or len(body) + 2 <= n.UDP_PLAIN) and not (self.terms.dnssec and question.qtype in KEY_TYPES):
             self.denials.put(packet, question, verdict, body)
         return packet[:2] + body
 
@@ -370,15 +381,6 @@ class Road:
             self.counts.local += 1
         return body
 
-    def _absent(self, name: Name) -> str | None:
-        """Why the name does not exist, whatever denied names are told: a stub then goes on to the next."""
-        top = reserved(name)
-        if top is not None and top in (INVALID, ONION):
-            return why_reserved(top)
-        suffixes = self.terms.suffixes
-        bare = without_suffix(name, suffixes) if suffixes else None
-        return None if bare is None else why_suffixed(bare)
-
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
         if isinstance(error, UpstreamError):
@@ -392,6 +394,7 @@ class Road:
         self.generation += 1
         self.cache.clear()
         self.hot.clear()
+        self.hot_tcp.clear()
         self.denials.clear()
         self.zones.clear()
         self._flights.clear()

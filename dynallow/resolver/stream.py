@@ -5,7 +5,8 @@ door and the clock of its own connection; who is served when is `tcp.py`'s.
 
 Invariant 10: whatever the client does, what is kept for it is bounded (what was
 read, questions in flight, replies that wait to be written), and it is cut when
-for some seconds it has sent no question, not all of one, or not read a reply.
+for some seconds it has sent no question, not all of one, or not read a reply; and
+when what waits for all clients together, replies and halves of long questions, is too much.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dynallow.resolver.options import HopOptions, may_have_options
 from dynallow.resolver.road import Asked, Road
 
 _PREFIX = 2
+_ID = 2
 _SPREAD = 0.1
 
 
@@ -32,7 +34,8 @@ class TcpLimits:
 
     connections: int = 1024
     held: int = 32 << 20
-    """Bytes that may wait to be written, of all clients that do not read as fast as they ask."""
+    """Bytes of all clients that may wait: to be written, where they do not read as fast as they ask,
+    and for the rest of a question that is longer than `read`."""
     turn_s: float = 0.00025
     """So long questions of all clients are answered in one turn of the loop; then it is the others' turn."""
     first_byte_s: float = 3.0
@@ -44,8 +47,8 @@ class TcpLimits:
     in_flight: int = 64
     """Questions that wait for an answer; those behind them wait in the client's buffer."""
     read: int = 4 << 10
-    """Bytes read at once, of each in a turn of the loop; no more is read while a whole question stands
-    among so many."""
+    """Bytes read at once, of each in a turn of the loop. Where so many stand with a whole question among
+    them, no more is read until each that is whole has been taken."""
     written: int = 32 << 10
     """Bytes that may wait to be written before no further question is taken."""
 
@@ -63,7 +66,8 @@ class Clients(Protocol):
     def went(self, stream: Stream) -> None: ...
     def rests(self, stream: Stream, resting: bool) -> None: ...
     def holds(self, more: int) -> bool: ...
-    def line_up(self, stream: Stream) -> None: ...
+    def line_up(self, stream: Stream, first: bool) -> None: ...
+    def attend(self) -> None: ...
 
 
 class Stream(asyncio.BufferedProtocol):
@@ -83,6 +87,7 @@ class Stream(asyncio.BufferedProtocol):
         self._ended = False  # no further question comes
         self._closing = False
         self._held = 0
+        self._half = 0
         # Monotonic seconds; None where that is not so.
         self._blocked_since: float | None = None
         self._message_since: float | None = None
@@ -105,10 +110,12 @@ class Stream(asyncio.BufferedProtocol):
             return
         self._address = ip_address(peer[0].partition("%")[0]).packed
         self._settle()
+        self._clients.attend()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leave nothing behind; answers that are still waited for are thrown away."""
         self._leave()
+        self._clients.attend()
 
     def get_buffer(self, sizehint: int) -> bytearray:
         """Where to read into."""
@@ -116,8 +123,11 @@ class Stream(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much was read."""
+        behind = self._has_question()
         self._received += memoryview(self._memory)[:nbytes]
-        self._settle()
+        self._weigh()
+        self._settle(first=not behind)
+        self._clients.attend()  # hundreds may be read in one turn
 
     def eof_received(self) -> bool:
         """The client will ask no more; what it asked is still answered."""
@@ -148,8 +158,8 @@ class Stream(asyncio.BufferedProtocol):
         )
         return self._in_line
 
-    def take(self) -> None:
-        """Answer the question that stands first, or begin to."""
+    def take(self, now: float) -> None:
+        """Answer the question that stands first, or begin to; `now` is read after a look at the table."""
         if self._closing or not self._has_question():
             return
         received = self._received
@@ -158,7 +168,13 @@ class Stream(asyncio.BufferedProtocol):
         del received[:end]
         self._message_since = None
         self._patience_s = self._limits.idle_s
+        if self._half:
+            self._weigh()
         road = self._clients.road
+        if (told := road.again(packet[_ID:], now)) is not None:
+            self._write(packet[:_ID] + told)  # without options: whose question has some is not kept
+            self._settle()
+            return
         met = road.tasks.attempt(partial(road.meet, udp=False), packet)
         if isinstance(met, Asked):
             self._in_flight += 1
@@ -184,14 +200,27 @@ class Stream(asyncio.BufferedProtocol):
             return
         if may_have_options(packet):
             reply = self._clients.options.tell(reply, packet, self._address, self._limits.idle_s)
+        self._write(reply)
+
+    def _write(self, reply: bytes) -> None:
         self._idle_since = self._loop.time()
         self._transport.write(struct.pack(">H", len(reply)) + reply)
         if self._blocked_since is not None:
             more = self._transport.get_write_buffer_size() - self._held
             self._held += more
-            if not self._clients.holds(more):
-                self._clients.road.counts.tcp_cut += 1
-                self.cut()
+            self._hold(more)
+
+    def _weigh(self) -> None:
+        """Tell how much of a long question stands there; what is read at once is every connection's own."""
+        more = max(len(self._received) - self._limits.read, 0) - self._half
+        if more:
+            self._half += more
+            self._hold(more)
+
+    def _hold(self, more: int) -> None:
+        if not self._clients.holds(more) and more > 0:
+            self._clients.road.counts.tcp_cut += 1
+            self.cut()
 
     def _has_question(self) -> bool:
         received = self._received
@@ -199,8 +228,8 @@ class Stream(asyncio.BufferedProtocol):
 
     # ------------------------------------------------------------ what comes next, and by when
 
-    def _settle(self) -> None:
-        """After whatever has happened."""
+    def _settle(self, first: bool = False) -> None:
+        """After whatever has happened; `first`: nothing of its client stood there before."""
         if self._closing:
             return
         ready = self._has_question()
@@ -208,8 +237,9 @@ class Stream(asyncio.BufferedProtocol):
             self._close()
             return
         if not self._in_line and self.wants_turn():
-            self._clients.line_up(self)
-        self._read(not (ready and len(self._received) >= self._limits.read))
+            self._clients.line_up(self, first)
+        # Told to stop and to go on for each question, the selector would cost more than the answers.
+        self._read(not ready or (self._reading and len(self._received) < self._limits.read))
         working = self._blocked_since is None and (ready or self._in_flight > 0)
         self._clients.rests(self, not working)
         self._wait_until(self._ends_at(working, ready))
@@ -278,7 +308,7 @@ class Stream(asyncio.BufferedProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._clients.holds(-self._held)
-        self._held = 0
+        self._clients.holds(-self._held - self._half)
+        self._held = self._half = 0
         self._received.clear()
         self._clients.went(self)

@@ -1,10 +1,12 @@
 """TCP listeners (RFC 7766), and who of their clients is served next and who has to go.
 
 A crowd gets its turn one question a client, for a fraction of a millisecond
-a turn of the loop, so that it costs the others little; what one client does with its connection is
-`stream.py`'s. Invariant 10: connections, and what waits to be written to all of
-them, are bounded; a newcomer who finds no place takes that of the client that
-has rested longest, so that a crowd which only sits there keeps nobody out.
+a turn of the loop, so that it costs the others little; who asks one question comes before who has
+many standing; and while a crowd is read, accepted or cut, UDP is looked after in between (`attend`).
+What one client does with its connection is `stream.py`'s.
+Invariant 10: connections, and what waits for all of them, are bounded; a newcomer who finds no
+place takes that of the client that has rested longest, so that a crowd which only sits there
+keeps nobody out.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import OrderedDict, deque
+from collections.abc import Callable
 
 from dynallow.resolver.loopback import keep_to_loopback
 from dynallow.resolver.options import HopOptions
@@ -30,16 +33,24 @@ _RECEIVE_BUFFER = 32 << 10
 class TcpClients:
     """The connections of all listeners."""
 
-    def __init__(self, road: Road, options: HopOptions, limits: TcpLimits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        road: Road,
+        options: HopOptions,
+        limits: TcpLimits = DEFAULT_LIMITS,
+        attend: Callable[[], None] = lambda: None,
+    ) -> None:
         self.road = road
         self.options = options
+        self.attend = attend
         self._limits = limits
         self._open: set[Stream] = set()
         # Has nothing of ours to wait for, longest first.
         self._resting: OrderedDict[Stream, None] = OrderedDict()
         self._line: deque[Stream] = deque()
+        self._behind: deque[Stream] = deque()
+        """Whoever has had a turn and has more questions standing."""
         self._served_soon = False
-        self._held = 0
         self._memory = bytearray(limits.read)  # read into by all: nothing waits while it is in use
 
     def stream(self) -> Stream:
@@ -78,34 +89,45 @@ class TcpClients:
             self._resting.setdefault(stream)
 
     def holds(self, more: int) -> bool:
-        """So many bytes more (or fewer) wait to be written; False when that is too much."""
-        self._held += more
-        return self._held <= self._limits.held
+        """So many bytes more (or fewer) wait, replies or halves of questions; False when that is too much."""
+        self.road.tcp_held += more
+        return self.road.tcp_held <= self._limits.held
 
-    def line_up(self, stream: Stream) -> None:
-        """It has a question to be answered, and does not stand in the line."""
-        self._line.append(stream)
+    def line_up(self, stream: Stream, first: bool) -> None:
+        """It has a question to be answered, and stands in neither line; `first`: its first for the moment."""
+        (self._line if first else self._behind).append(stream)
         if not self._served_soon:
             self._serve_soon()
 
     def _serve_soon(self) -> None:
-        self._served_soon = bool(self._line)
+        self._served_soon = bool(self._line or self._behind)
         if self._served_soon:
             asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
-        clock = asyncio.get_running_loop().time
-        ends = clock() + self._limits.turn_s
+        """A turn: those in line as long as there is time, then those behind, one of them in any case."""
+        road, clock = self.road, asyncio.get_running_loop().time
+        line, behind = self._line, self._behind
+        # What stands in the lines was read before this look, see `UdpListener`: none of it is answered
+        # as if a change of the table that came before it had not been.
+        road.alert()
+        now, ends = road.clock(), clock() + self._limits.turn_s
         try:
-            while self._line:
-                stream = self._line.popleft()
-                stream.take()
-                if stream.wants_turn():
-                    self._line.append(stream)
+            while line:
+                self._answer(line.popleft(), now)
+                if clock() >= ends:
+                    break
+            while behind:
+                self._answer(behind.popleft(), now)
                 if clock() >= ends:
                     break
         finally:
             self._serve_soon()
+
+    def _answer(self, stream: Stream, now: float) -> None:
+        stream.take(now)
+        if stream.wants_turn():
+            self._behind.append(stream)
 
 
 class TcpListener:

@@ -82,6 +82,7 @@ def question(packet: bytes) -> None:
     """A client's packet; three bits of its id choose transport, kind of denial and length of the answer."""
     choice = packet[0] if packet else 0
     road, udp = _road(bool(choice & 1)), not choice & 2
+    road.forget()
     met = road.meet(packet, udp)
     if met is None:
         if len(packet) >= 12 and not packet[2] & 0x80:
@@ -93,6 +94,8 @@ def question(packet: bytes) -> None:
             reply.rcode() == 0 and not reply.authority and not reply.flags & 0x0200
         ):
             raise BrokenError(f"a denial that is none: {reply}")
+        if road.again(packet[2:], _NOW) not in (None, met[2:]):  # over TCP whatever way it was asked first
+            raise BrokenError(f"another denial the second time: {reply}")
         return
     _check_allowed(met)
     addresses = [bytes((192, 0, 2, number)) for number in range(200 if choice & 4 else 2)]
@@ -109,6 +112,13 @@ def question(packet: bytes) -> None:
         reply = _checked(end.value, packet, udp)
         if not reply.flags & 0x0200 and sum(map(len, reply.answer)) != len(records):
             raise BrokenError(f"{len(records)} records became {reply}") from None
+        again, other = road.hot.find([packet[2:]], _NOW)[0], road.again(packet[2:], _NOW)
+        if not udp:
+            again, other = other, again
+        if other is not None or again not in (None, end.value[2:]):
+            raise BrokenError(
+                f"another reply the second time, or over the other transport: {reply}"
+            ) from None
     else:
         raise BrokenError("waits for what is in the cache")
 
@@ -196,10 +206,7 @@ def answer(data: bytes) -> None:
     if found is not None:
         _check_grants(asked, granted, found.addresses, found.ttl, rules)
     section = QNAME + struct.pack(">HH", qtype, 1)
-    records, authority = made.records, made.authority
-    if made.proof is not None:
-        records = made.proof.dnames + records + made.proof.records
-        authority += made.proof.authority
+    records, authority, _ = made.told(True, True)
     whole = b""
     for max_size in (65535, 1232, 512):
         if whole and len(whole) <= max_size:

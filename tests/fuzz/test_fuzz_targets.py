@@ -9,6 +9,7 @@ import random
 
 import pytest
 
+from dynallow.resolver.road import Road
 from dynallow.wire.chain import Chain
 from dynallow.wire.render import render_denial
 from dynallow.wire.response import Response
@@ -72,6 +73,15 @@ def test_question_target_finds_a_denial_with_another_question(monkeypatch: pytes
     monkeypatch.setattr("dynallow.resolver.local.render_denial", careless)
     with pytest.raises(BrokenError, match="question of"):
         _run("question", 100, seed=4)
+
+
+def test_question_target_finds_a_cut_reply_given_over_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    def careless(road: Road, question: bytes, now: float) -> bytes | None:
+        return road.hot.find([question], now)[0]
+
+    monkeypatch.setattr(Road, "again", careless)
+    with pytest.raises(BrokenError, match="over the other transport"):
+        _run("question", 500, seed=4)
 
 
 def test_control_target_finds_an_unknown_key(monkeypatch: pytest.MonkeyPatch) -> None:

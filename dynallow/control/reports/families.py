@@ -89,6 +89,12 @@ def metrics(agent: Source) -> bytes:
             "counter",
             ((none, float(agent.road.zones.evicted)),),
         ),
+        Family(
+            "dynallow_hot_tcp_bytes",
+            "Memory that rendered replies kept for TCP clients take.",
+            "gauge",
+            ((none, float(agent.road.hot_tcp.taken)),),
+        ),
         Family("dynallow_denials_kept", "Denials kept.", "gauge", ((none, float(len(agent.road.denials))),)),
         Family(
             "dynallow_in_flight",
@@ -101,6 +107,12 @@ def metrics(agent: Source) -> bytes:
             "Open TCP connections of clients.",
             "gauge",
             ((none, float(agent.road.tcp_connections)),),
+        ),
+        Family(
+            "dynallow_tcp_held_bytes",
+            "Replies that TCP clients do not read, and long questions that are not whole.",
+            "gauge",
+            ((none, float(agent.road.tcp_held)),),
         ),
         Family(
             "dynallow_table_healed_total",

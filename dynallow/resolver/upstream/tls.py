@@ -2,7 +2,8 @@
 
 Knows `ssl`; must not know servers. The store is the system's own; OpenSSL's
 SSL_CERT_FILE and SSL_CERT_DIR name another. Reading it takes tenths of a second,
-so it is done in a thread, once, and again when the store has changed.
+so it is done in a thread, once, and again when the store has changed. Invariant: whoever
+loses patience with a slow store ends his own waiting, not the reading.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ import os
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Literal
 
 Alpn = Literal["dot", "h2"]
+_Store = tuple[tuple[str, int], ...]
+"""Its files, and when each was changed."""
 
 
 class Trust:
@@ -24,14 +27,29 @@ class Trust:
     def __init__(self, alpn: Alpn) -> None:
         self.alpn = alpn
         self._context: ssl.SSLContext | None = None
-        self._read: tuple[tuple[str, int], ...] = ()
+        self._read: _Store = ()
+        self._reading: asyncio.Future[ssl.SSLContext] | None = None
+        self._reads: _Store = ()
 
     async def context(self) -> ssl.SSLContext:
         """For the next connection. Raises OSError when the store cannot be read."""
         now = tuple(_store())
         if self._context is None or now != self._read:
-            self._context, self._read = await asyncio.to_thread(self._make), now
+            return await asyncio.shield(self._read_anew(now))
         return self._context
+
+    def _read_anew(self, store: _Store) -> asyncio.Future[ssl.SSLContext]:
+        """The one reading of it that is under way."""
+        loop, reading = asyncio.get_running_loop(), self._reading
+        if reading is None or reading.done() or self._reads != store or reading.get_loop() is not loop:
+            reading = loop.run_in_executor(None, self._make)
+            reading.add_done_callback(partial(self._have_read, store))
+            self._reading, self._reads = reading, store
+        return reading
+
+    def _have_read(self, store: _Store, reading: asyncio.Future[ssl.SSLContext]) -> None:
+        if not reading.cancelled() and reading.exception() is None:
+            self._context, self._read = reading.result(), store
 
     def _make(self) -> ssl.SSLContext:
         context = ssl.create_default_context()
@@ -56,7 +74,7 @@ class Security:
 
 
 def _store() -> Iterator[tuple[str, int]]:
-    """The files of the store, and when each was changed."""
+    """As it is now."""
     paths = ssl.get_default_verify_paths()
     for path in (paths.cafile, paths.capath):
         if path is not None:

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 import dns.message
 import dns.rcode
 
+from dynallow.policy.policy import Policy
 from dynallow.resolver.options import HopOptions
 from dynallow.resolver.stream import TcpLimits
 from dynallow.resolver.tcp import TcpClients, TcpListener
@@ -106,16 +107,18 @@ async def listening(host: Host, limits: TcpLimits) -> AsyncIterator[Listening]:
 
 
 def with_listener(
-    work: Callable[[Host, Listening], Coroutine[None, None, None]], limits: TcpLimits = PATIENT
+    work: Callable[[Host, Listening], Coroutine[None, None, None]],
+    limits: TcpLimits = PATIENT,
+    allowed: Policy = ALL,
 ) -> None:
     async def run(host: Host, server: Nameserver) -> None:
         async with listening(host, limits) as there:
             await work(host, there)
         assert host.tasks.failed == 0
         assert host.road.tcp_connections == 0
-        assert there.clients._held == 0
+        assert there.clients.road.tcp_held == 0
 
-    on_host(run, everything, ALL)
+    on_host(run, everything, allowed)
 
 
 def held(host: Host) -> asyncio.Event:
