@@ -43,8 +43,9 @@ from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.options import HopOptions
-from dynallow.resolver.road import Road, Terms
+from dynallow.resolver.road import Road
 from dynallow.resolver.tcp import TcpClients, TcpListener
+from dynallow.resolver.terms import Terms
 from dynallow.resolver.udp import UdpListener
 from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
 
 from dynallow.errors import (
     DecideAgainError,
@@ -27,9 +26,6 @@ from dynallow.errors import (
     UpstreamError,
     WireError,
 )
-from dynallow.lease.grant import Limits
-from dynallow.policy.names import Name
-from dynallow.policy.policy import Policy
 from dynallow.policy.reserved import reserved, why_absent
 from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
@@ -41,6 +37,7 @@ from dynallow.resolver.denials import Denials
 from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import HotReplies, HotTcpReplies
 from dynallow.resolver.leaser import Leaser
+from dynallow.resolver.terms import Asked, Terms
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.resolver.zones import Zones
 from dynallow.tasks import Tasks
@@ -58,49 +55,8 @@ MAX_WAITING = 4096
 MAX_RENEWALS = 512
 """Not so many flights that renewals take the places of those for whom somebody waits."""
 _RENEW_AGAIN_S = 5.0
-_BARE_OPT = 11
 _new = tuple.__new__  # what Scope(...) calls in the end, at half the price
 _EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a reload may change, replaced as a whole."""
-
-    policy: Policy
-    limits: Limits
-    observe: bool
-    denied: Literal["nxdomain", "refused"]
-    suffixes: tuple[Name, ...] = ()
-    """What the host's stub resolvers may put behind a name that they look for."""
-    dnssec: bool = False
-    """Validators behind this road get what they need."""
-
-
-class Asked(NamedTuple):
-    """A question that may pass, and by which rules."""
-
-    packet: bytes
-    question: Question
-    udp: bool
-    verdict: Verdict
-
-    @property
-    def max_size(self) -> int:
-        """The longest reply that reaches whoever asked."""
-        if not self.udp:
-            return n.MESSAGE_MAX
-        size = self.question.udp_size
-        return size if size < n.UDP_SAFE else n.UDP_SAFE
-
-    @property
-    def may_come_again(self) -> bool:
-        """Whether nothing stands behind the question but a bare OPT.
-
-        Options differ from question to question (cookies), other records are anybody's
-        idea: such a reply would never be found again, under a key of up to 4 KiB.
-        """
-        return len(self.packet) - n.HEADER_SIZE - len(self.question.section) <= _BARE_OPT
 
 
 @dataclass(slots=True)
@@ -114,8 +70,8 @@ class Road:
     hot: HotReplies
     tasks: Tasks
     denials: Denials = field(default_factory=Denials)
-    zones: Zones = field(default_factory=Zones)
     hot_tcp: HotTcpReplies = field(default_factory=HotTcpReplies)
+    zones: Zones = field(default_factory=Zones)
     own: Container[bytes] = frozenset()
     earned: athome.Earned = lambda address, now: ()
     counts: Counts = field(default_factory=Counts)
@@ -175,9 +131,7 @@ class Road:
         question = asked.question
         for _ in range(_ROUNDS):
             generation = self.generation
-            # Always with DO then, whoever asks: one answer serves all, but for what CD brings.
-            how = n.DO | question.flags & n.CD if self.terms.dnssec else 0
-            key = (question.name, question.qtype, how)
+            key = (question.name, question.qtype, self.terms.how(question))
             try:
                 answer = self._kept(key, asked.verdict) or await self._obtain(key, asked.verdict)
             except DecideAgainError:
@@ -364,8 +318,9 @@ class Road:
             if (reason := why_absent(name, self.terms.suffixes)) is not None:
                 denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
         body = local.denial(question, verdict, denied, asked.max_size)
-        # Given again over either transport (see `again`); but keys may be allowed at any moment.
-        if (udp or len(body) + 2 <= n.UDP_PLAIN) and not (self.terms.dnssec and question.qtype in KEY_TYPES):
+        # Given again over either transport (see `again`); but keys of zones may be allowed any time.
+        fits = udp or len(body) + 2 <= n.UDP_PLAIN
+        if fits and not (self.terms.dnssec and question.qtype in KEY_TYPES):
             self.denials.put(packet, question, verdict, body)
         return packet[:2] + body
 

@@ -21,7 +21,8 @@ from math import inf
 from typing import Protocol, cast
 
 from dynallow.resolver.options import HopOptions, may_have_options
-from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.road import Road
+from dynallow.resolver.terms import Asked
 
 _PREFIX = 2
 _ID = 2

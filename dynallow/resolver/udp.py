@@ -21,7 +21,8 @@ from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.loopback import keep_to_loopback
 from dynallow.resolver.mmsg import BURST, Datagrams
 from dynallow.resolver.options import HopOptions, may_have_options
-from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.road import Road
+from dynallow.resolver.terms import Asked
 from dynallow.units import Endpoint
 
 _RECEIVE_BUFFER = 4 << 20

@@ -78,6 +78,12 @@ def metrics(agent: Source) -> bytes:
             "dynallow_hot_replies", "Rendered replies kept.", "gauge", ((none, float(len(agent.road.hot))),)
         ),
         Family(
+            "dynallow_hot_tcp_bytes",
+            "Memory that rendered replies kept for TCP clients take.",
+            "gauge",
+            ((none, float(agent.road.hot_tcp.taken)),),
+        ),
+        Family(
             "dynallow_zones_kept",
             "Names above the targets of answers, whose keys may be asked for.",
             "gauge",
@@ -88,12 +94,6 @@ def metrics(agent: Source) -> bytes:
             "Of these, names that made room for others.",
             "counter",
             ((none, float(agent.road.zones.evicted)),),
-        ),
-        Family(
-            "dynallow_hot_tcp_bytes",
-            "Memory that rendered replies kept for TCP clients take.",
-            "gauge",
-            ((none, float(agent.road.hot_tcp.taken)),),
         ),
         Family("dynallow_denials_kept", "Denials kept.", "gauge", ((none, float(len(agent.road.denials))),)),
         Family(
