@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dynallow.errors import (
     DecideAgainError,
@@ -37,7 +38,7 @@ from dynallow.resolver.denials import Denials
 from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import HotReplies, HotTcpReplies
 from dynallow.resolver.leaser import Leaser
-from dynallow.resolver.terms import Asked, Terms
+from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.resolver.zones import Zones
 from dynallow.tasks import Tasks
@@ -55,8 +56,35 @@ MAX_WAITING = 4096
 MAX_RENEWALS = 512
 """Not so many flights that renewals take the places of those for whom somebody waits."""
 _RENEW_AGAIN_S = 5.0
+_BARE_OPT = 11
 _new = tuple.__new__  # what Scope(...) calls in the end, at half the price
 _EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
+
+
+class Asked(NamedTuple):
+    """A question that may pass, and by which rules."""
+
+    packet: bytes
+    question: Question
+    udp: bool
+    verdict: Verdict
+
+    @property
+    def max_size(self) -> int:
+        """The longest reply that reaches whoever asked."""
+        if not self.udp:
+            return n.MESSAGE_MAX
+        size = self.question.udp_size
+        return size if size < n.UDP_SAFE else n.UDP_SAFE
+
+    @property
+    def may_come_again(self) -> bool:
+        """Whether nothing stands behind the question but a bare OPT.
+
+        Options differ from question to question (cookies), other records are anybody's
+        idea: such a reply would never be found again, under a key of up to 4 KiB.
+        """
+        return len(self.packet) - n.HEADER_SIZE - len(self.question.section) <= _BARE_OPT
 
 
 @dataclass(slots=True)
@@ -85,6 +113,15 @@ class Road:
     """Bytes that wait for TCP clients who do not read, or have not sent the rest of a long question."""
     _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
+
+    def __post_init__(self) -> None:
+        self.change(self.terms)
+
+    def change(self, terms: Terms) -> None:
+        """Other terms from now on; whoever changes them calls `forget` as well."""
+        self.terms = terms
+        # Told not to keep denials, a client asks again and again: what it is told then may be a second old.
+        self.denials.keep_for(max(terms.denied_ttl_s, 1))
 
     async def walk(self, packet: bytes, *, udp: bool) -> bytes | None:
         """The reply to a client's packet; None for silence."""
@@ -317,8 +354,8 @@ class Road:
                 verdict = verdict._replace(kin=0)
             if (reason := why_absent(name, self.terms.suffixes)) is not None:
                 denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
-        body = local.denial(question, verdict, denied, asked.max_size)
-        # Given again over either transport (see `again`); but keys of zones may be allowed any time.
+        body = local.denial(question, verdict, denied, asked.max_size, self.terms.denied_ttl_s)
+        # A denial may be given again over either (see `again`); keys of zones may be allowed any time.
         fits = udp or len(body) + 2 <= n.UDP_PLAIN
         if fits and not (self.terms.dnssec and question.qtype in KEY_TYPES):
             self.denials.put(packet, question, verdict, body)
@@ -327,7 +364,8 @@ class Road:
     def _at_home(self, asked: Asked) -> bytes | None:
         """What this host knows of the name; kept nowhere, since a lease may go at any time."""
         _packet, question, _udp, verdict = asked
-        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size)
+        ttl_s = self.terms.denied_ttl_s
+        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size, ttl_s)
         if answer is None:
             return None
         body, told = answer

@@ -21,8 +21,7 @@ from math import inf
 from typing import Protocol, cast
 
 from dynallow.resolver.options import HopOptions, may_have_options
-from dynallow.resolver.road import Road
-from dynallow.resolver.terms import Asked
+from dynallow.resolver.road import Asked, Road
 
 _PREFIX = 2
 _ID = 2

@@ -1,21 +1,20 @@
-"""The terms under which questions are answered, and a question that may pass under them.
+"""What the road of a question takes from the settings.
 
-Knows settings' values and the policy's verdict; must not know sockets, the cache or upstreams.
+Knows the settings' sections; must not know how they were read. Pure.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Literal
 
 from dynallow.lease.grant import Limits
 from dynallow.policy.names import Name
 from dynallow.policy.policy import Policy
-from dynallow.policy.verdict import Verdict
+from dynallow.resolver.local import DENIAL_TTL_S
+from dynallow.settings import Loaded, Settings
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Question
-
-_BARE_OPT: Final = 11
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +27,8 @@ class Terms:
     denied: Literal["nxdomain", "refused"]
     suffixes: tuple[Name, ...] = ()
     """What the host's stub resolvers may put behind a name that they look for."""
+    denied_ttl_s: int = DENIAL_TTL_S
+    """How long clients may remember a denial."""
     dnssec: bool = False
     """Validators behind this road get what they need."""
 
@@ -39,27 +40,21 @@ class Terms:
         return n.DO | question.flags & n.CD if self.dnssec else 0
 
 
-class Asked(NamedTuple):
-    """A question that may pass, and by which rules."""
+def limits_of(settings: Settings) -> Limits:
+    """The bounds of leases."""
+    lease = settings.lease
+    return Limits(lease.grace, lease.min, lease.max, lease.max_addresses_per_name, lease.max_per_rule)
 
-    packet: bytes
-    question: Question
-    udp: bool
-    verdict: Verdict
 
-    @property
-    def max_size(self) -> int:
-        """The longest reply that reaches whoever asked."""
-        if not self.udp:
-            return n.MESSAGE_MAX
-        size = self.question.udp_size
-        return size if size < n.UDP_SAFE else n.UDP_SAFE
-
-    @property
-    def may_come_again(self) -> bool:
-        """Whether nothing stands behind the question but a bare OPT.
-
-        Options differ from question to question (cookies), other records are anybody's
-        idea: such a reply would never be found again, under a key of up to 4 KiB.
-        """
-        return len(self.packet) - n.HEADER_SIZE - len(self.question.section) <= _BARE_OPT
+def terms_of(loaded: Loaded, settings: Settings) -> Terms:
+    """The policy that was loaded, under these settings (whose mode may be another)."""
+    resolver = settings.resolver
+    return Terms(
+        loaded.policy,
+        limits_of(settings),
+        settings.mode == "observe",
+        resolver.denied,
+        resolver.search_suffixes,
+        resolver.denied_ttl,
+        resolver.dnssec,
+    )

@@ -40,6 +40,10 @@ NXDOMAIN: Final = 3
 NOTIMP: Final = 4
 REFUSED: Final = 5
 BADVERS: Final = 16
+BADCOOKIE: Final = 23
+
+# EDNS options
+COOKIE: Final = 10
 
 # Header flags, as bits of its second 16-bit word
 QR: Final = 0x8000

@@ -140,3 +140,14 @@ def check_options(packet: bytes, pos: int, end: int) -> None:
         pos += 4 + (packet[pos + 2] << 8 | packet[pos + 3])
     if pos != end:
         raise WireError(f"EDNS option runs past its record, or more than {_OPTIONS_MAX} of them")
+
+
+def find_option(packet: bytes, pos: int, end: int, code: int) -> bytes:
+    """The data of the first such option in `packet[pos:end]`, which `check_options` has passed; or empty."""
+    while pos < end:
+        start = pos + 4
+        length = packet[pos + 2] << 8 | packet[pos + 3]
+        if packet[pos] << 8 | packet[pos + 1] == code:
+            return packet[start : start + length]
+        pos = start + length
+    return b""

@@ -36,8 +36,8 @@ from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.resolver.answer import Scope, compose, grants, proven
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
-from dynallow.resolver.road import Road
-from dynallow.resolver.terms import Asked, Terms
+from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks

@@ -51,6 +51,17 @@ def metrics(agent: Source) -> bytes:
             tuple(({"server": s.name}, float(s.failed)) for s in agent.road.upstreams.all()),
         ),
         Family(
+            "dynallow_upstream_checked",
+            "1 if a server's datagrams must bear the question's case, or its cookie.",
+            "gauge",
+            tuple(
+                ({"server": s.name, "by": by}, float(on))
+                for s in agent.road.upstreams.all()
+                if s.stream is None
+                for by, on in (("case", s.target.guard.mixes), ("cookie", s.target.guard.expects))
+            ),
+        ),
+        Family(
             "dynallow_leases",
             "Leases of a rule.",
             "gauge",

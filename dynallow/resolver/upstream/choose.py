@@ -70,6 +70,7 @@ class Chosen:
                 one.endpoint,
                 stream_to(one.upstream, exchange),
                 str(one),
+                exchange.guard(one.endpoint),
                 authentic=one.upstream.kind in ("tls", "https"),
             )
             for one in self.all()
