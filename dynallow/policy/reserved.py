@@ -60,6 +60,15 @@ def without_suffix(name: Name, suffixes: Sequence[Name]) -> Name | None:
     return None
 
 
+def why_absent(name: Name, suffixes: Sequence[Name]) -> str | None:
+    """Why the name does not exist, whatever denied names are told: a stub then goes on to the next."""
+    top = reserved(name)
+    if top is not None and top in (INVALID, ONION):
+        return why_reserved(top)
+    bare = without_suffix(name, suffixes) if suffixes else None
+    return None if bare is None else why_suffixed(bare)
+
+
 def _is_at_or_below(name: Name, ancestor: Name) -> bool:
     """Whether `name` is `ancestor` or lies below it."""
     if not name.endswith(ancestor):

@@ -82,6 +82,14 @@ class Answer(NamedTuple):
         """The TTL to tell at `now`: whole seconds, rounded down."""
         return max(int(self.ends - now), 0)
 
+    def told(self, do: bool, ad: bool) -> tuple[tuple[Record, ...], tuple[Record, ...], bool]:
+        """For a client that sets these: the answer and authority sections, and AD (RFC 6840 section 5.8)."""
+        proof = self.proof
+        if proof is None or not do:
+            return self.records, self.authority, ad and proof is not None and proof.secure
+        records = proof.dnames + self.records + proof.records
+        return records, self.authority + proof.authority, proof.secure
+
 
 class Scope(NamedTuple):
     """What `compose` needs beside the response."""

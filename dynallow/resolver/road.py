@@ -29,7 +29,7 @@ from dynallow.errors import (
 )
 from dynallow.lease.grant import lifetime
 from dynallow.policy.names import Name
-from dynallow.policy.reserved import INVALID, ONION, reserved, why_reserved, why_suffixed, without_suffix
+from dynallow.policy.reserved import reserved, why_absent
 from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
@@ -170,11 +170,9 @@ class Road:
         question = asked.question
         for _ in range(_ROUNDS):
             generation = self.generation
-            # Always with DO then, whoever asks: one answer serves all, but for what CD brings.
-            how = n.DO | question.flags & n.CD if self.terms.dnssec else 0
             leads = asked.verdict.leads
             under = tuple([rule.index for rule in asked.verdict.rules]) if leads else ()
-            key = (question.name, question.qtype, how, under)
+            key = (question.name, question.qtype, self.terms.how(question), under)
             try:
                 answer = self._kept(key, asked.verdict) or await self._obtain(key, asked.verdict)
             except DecideAgainError:
@@ -195,8 +193,9 @@ class Road:
         return self._fail(asked, unsettled)
 
     def _decide(self, question: Question) -> Verdict:
-        policy, name, qtype, wall = self.terms.policy, question.name, question.qtype, self.wall()
-        if qtype in KEY_TYPES and self.terms.dnssec and self._is_above(name):
+        name, qtype, policy, wall = question.name, question.qtype, self.terms.policy, self.wall()
+        keys = qtype in KEY_TYPES and self.terms.dnssec
+        if keys and (policy.is_above(name, wall) or self.derived.is_at_or_above(name)):
             self.counts.allowed += 1
             return ZONE_KEYS
         verdict = policy.decide(name, qtype, wall)
@@ -209,10 +208,6 @@ class Road:
         else:
             self.counts.denied += 1
         return verdict
-
-    def _is_above(self, name: Name) -> bool:
-        """Whether the name's zone may have signed what a rule allows, or what such an answer points to."""
-        return self.terms.policy.is_above(name, self.wall()) or self.derived.is_at_or_above(name)
 
     def _may_pass(self, asked: Asked) -> bool:
         # Observing blocks nothing, but no upstream has anything to say of a reserved name.
@@ -344,10 +339,7 @@ class Road:
     def _tell(self, asked: Asked, answer: Answer) -> bytes:
         packet, question, udp, verdict = asked
         left = answer.left(self.clock())
-        records, authority, proof, do = answer.records, answer.authority, answer.proof, question.do
-        if proof is not None and do:
-            records = proof.dnames + records + proof.records
-            authority += proof.authority
+        records, authority, vouched = answer.told(question.do, question.ad)
         reply = render(
             question.section,
             flags=question.flags,
@@ -356,11 +348,10 @@ class Road:
             authority=authority,
             ttl_s=left,
             edns=question.edns is not None,
-            do=do,
+            do=question.do,
             ede=answer.ede,
             max_size=asked.max_size,
-            # Told to those who can make something of it (RFC 6840 section 5.8).
-            ad=proof is not None and proof.secure and (do or question.ad),
+            ad=vouched,
         )
         # A derived name is decided anew each time: it may have ended, or another rule have come to it.
         if left > 0 and not verdict.leads and asked.may_come_again:
@@ -379,7 +370,7 @@ class Road:
                 return packet[:2] + body
             if self.terms.observe:  # then nobody else is denied
                 verdict = verdict._replace(kin=0)
-            if (reason := self._absent(name)) is not None:
+            if (reason := why_absent(name, self.terms.suffixes)) is not None:
                 denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
         body = local.denial(question, verdict, denied, asked.max_size, self.terms.denied_ttl_s)
         # A denial may be given again over either (see `again`); keys of zones may be allowed any time.
@@ -400,15 +391,6 @@ class Road:
             self.counts.denied -= 1
             self.counts.local += 1
         return body
-
-    def _absent(self, name: Name) -> str | None:
-        """Why the name does not exist, whatever denied names are told: a stub then goes on to the next."""
-        top = reserved(name)
-        if top is not None and top in (INVALID, ONION):
-            return why_reserved(top)
-        suffixes = self.terms.suffixes
-        bare = without_suffix(name, suffixes) if suffixes else None
-        return None if bare is None else why_suffixed(bare)
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1

@@ -207,10 +207,7 @@ def answer(data: bytes) -> None:
     if found is not None:
         _check_grants(asked, granted, found.addresses, found.ttl, rules)
     section = QNAME + struct.pack(">HH", qtype, 1)
-    records, authority = made.records, made.authority
-    if made.proof is not None:
-        records = made.proof.dnames + records + made.proof.records
-        authority += made.proof.authority
+    records, authority, _ = made.told(True, True)
     whole = b""
     for max_size in (65535, 1232, 512):
         if whole and len(whole) <= max_size:
