@@ -36,7 +36,8 @@ from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.resolver.answer import Scope, compose, grants, proven
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
-from dynallow.resolver.road import Asked, Road, Terms
+from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
@@ -105,7 +106,7 @@ def question(packet: bytes) -> None:
     scope = Scope(met.verdict, _LIMITS, frozenset(), True)
     response = Response(0, 0x8180, 0, tuple(records), ())
     there = compose(response, name, qtype, scope, now=_NOW, left_s=None)
-    road.cache.put((name, qtype, 0), there._replace(ttl_s=60, ends=_NOW + 60))
+    road.cache.put((name, qtype, 0, ()), there._replace(ttl_s=60, ends=_NOW + 60))
     try:
         road.answer(met).send(None)
     except StopIteration as end:
@@ -206,10 +207,7 @@ def answer(data: bytes) -> None:
     if found is not None:
         _check_grants(asked, granted, found.addresses, found.ttl, rules)
     section = QNAME + struct.pack(">HH", qtype, 1)
-    records, authority = made.records, made.authority
-    if made.proof is not None:
-        records = made.proof.dnames + records + made.proof.records
-        authority += made.proof.authority
+    records, authority, _ = made.told(True, True)
     whole = b""
     for max_size in (65535, 1232, 512):
         if whole and len(whole) <= max_size:

@@ -20,6 +20,7 @@ import pytest
 
 from tests.lab import Lab, dnsbytes, wait_until
 from tests.lab.agent import Agent
+from tests.lab.waiting import in_time
 from tests.netns.asking import V4, V6, Client, packet, read, read_frame
 from tests.netns.manyfold import manyfold
 
@@ -37,7 +38,7 @@ FIRST_BYTE_S, IDLE_S, MESSAGE_S, WRITE_S = 3.0, 10.0, 10.0, 10.0
 SLACK_S = 1.5
 CROWD, CONNECTIONS_MAX = 1100, 1024
 MEMORY_BYTES = 32 << 20
-UDP_WITHIN_S = 0.5
+UDP_WITHIN_S = 1.5  # who had to wait for a TCP client would wait for FIRST_BYTE_S at least
 _fresh = count(1)
 
 
@@ -208,12 +209,13 @@ def fates(client: Client, agent: Agent) -> Fates:
     ],
 )
 def test_slow_tcp_client_is_cut_off_in_time(fates: Fates, who: str, after_s: float) -> None:
-    assert after_s - 0.1 <= fates.cut_s[who] <= after_s + SLACK_S
+    assert after_s - 0.1 <= fates.cut_s[who]
+    in_time(fates.cut_s[who], after_s + SLACK_S)
 
 
 def test_tcp_client_that_never_reads_is_cut_off_and_costs_no_memory(fates: Fates) -> None:
-    assert fates.cut_s["never reading"] <= WRITE_S + 2 * SLACK_S
     assert fates.grown_bytes < MEMORY_BYTES
+    in_time(fates.cut_s["never reading"], WRITE_S + 2 * SLACK_S)
 
 
 def test_tcp_question_byte_by_byte_is_answered(fates: Fates) -> None:
@@ -226,7 +228,7 @@ def test_tcp_questions_in_one_write_are_all_answered(fates: Fates) -> None:
 
 
 def test_udp_clients_do_not_notice_slow_tcp_clients(fates: Fates) -> None:
-    assert fates.udp_slowest_s < UDP_WITHIN_S
+    in_time(fates.udp_slowest_s, UDP_WITHIN_S)
 
 
 # -- a crowd ------------------------------------------------------------------
@@ -239,7 +241,7 @@ def test_crowd_of_tcp_clients_is_bounded_and_udp_clients_do_not_notice(agent: Ag
         for name in ("good.example.org", *(f"c{number}.example.org" for number in range(50))):
             began = time.monotonic()
             assert client.ask(name, dnsbytes.A, V4).rcode == "NOERROR", agent.log
-            assert time.monotonic() - began < UDP_WITHIN_S
+            in_time(time.monotonic() - began, UDP_WITHIN_S)
         closed = wait_until(
             lambda: _count_closed(crowd) >= CROWD - CONNECTIONS_MAX and _count_closed(crowd), "", 2
         )
