@@ -152,25 +152,28 @@ EXPIRED, WRONG_NAME = "certificate: certificate has expired", "certificate: Host
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "error"),
-    [("expired", "429", EXPIRED), ("wrong name", "500", WRONG_NAME)],
+    ("fault", "status", "error", "places"),
+    [
+        ("expired", "429", EXPIRED, ("10.10.0.14", "10.10.0.15")),
+        ("wrong name", "500", WRONG_NAME, ("10.10.0.16", "10.10.0.17")),
+    ],
     ids=["expired-429", "wrong-name-500"],
 )
 def test_upstreams_with_faults_are_passed_over_counted_and_named(
-    net: Net, fault: str, status: str, error: str
+    net: Net, fault: str, status: str, error: str, places: tuple[str, str]
 ) -> None:
     """The last one answers all; every name gets its lease."""
     certificates = net.certificates
     shown = certificates.expired() if fault == "expired" else certificates.wrong_name()
-    servers = net.serve(
-        Streamed("10.10.0.14", 853, shown=shown),
-        Streamed("10.10.0.14", HTTPS_PORT, act=status, shown=certificates.good, http=True),
-        Streamed("10.10.0.15", 853, shown=certificates.good),
+    net.serve(
+        Streamed(places[0], 853, shown=shown),
+        Streamed(places[0], HTTPS_PORT, act=status, shown=certificates.good, http=True),
+        Streamed(places[1], 853, shown=certificates.good),
     )
     first, second, third = (
-        "tls://10.10.0.14#dns.example.org",
-        f"https://dns.example.org:{HTTPS_PORT}/dns-query#10.10.0.14",
-        "tls://10.10.0.15#dns.example.org",
+        f"tls://{places[0]}#dns.example.org",
+        f"https://dns.example.org:{HTTPS_PORT}/dns-query#{places[0]}",
+        f"tls://{places[1]}#dns.example.org",
     )
     agent = net.agent(settings(first, second, third))
     start = 1000 if fault == "expired" else 1100
@@ -194,7 +197,6 @@ def test_upstreams_with_faults_are_passed_over_counted_and_named(
         assert failed is not None
         assert float(failed[1]) >= 1
     assert fresh_address(start) in net.lab.host.set_elements("web_v4")
-    servers.stop()
 
 
 def test_half_open_connection_is_noticed_and_opened_again_when_the_way_is_back(net: Net) -> None:
