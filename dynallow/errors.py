@@ -59,6 +59,10 @@ class SetFullError(KernelError):
     """A set is at its size (ENFILE); the whole transaction was rolled back."""
 
 
+class SetBusyError(KernelError):
+    """A set's hash table is just growing (EBUSY); it takes the same transaction a moment later."""
+
+
 class TableMissingError(KernelError):
     """The table or a set of it is not there (ENOENT): somebody took it away."""
 

@@ -13,7 +13,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.lab import Lab
+from tests.lab.lab import open_labs
 from tests.lab.needs import require_lab
+from tests.lab.traces import traces
 
 _IN_CI = os.environ.get("CI", "").lower() in ("true", "1")
 _CALM = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
@@ -28,8 +30,14 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """A skip is a failure in CI; an expected failure (xfail) stays what it is."""
+    """A skip is a failure in CI; an expected failure (xfail) stays what it is.
+
+    With a failure comes what the labs' servers and agents have logged: it may never come again.
+    """
     report = yield
+    if report.failed:
+        for built in open_labs:
+            report.sections += traces(built.directory)
     if _IN_CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"skipped under CI=true: {report.longrepr}"

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import ceil
 
-from dynallow.errors import DecideAgainError, KernelError, SetFullError
+from dynallow.errors import DecideAgainError, KernelError, SetBusyError, SetFullError
 from dynallow.firewall.build import REVOKED_S
 from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, element, lasting
 from dynallow.firewall.netlink import ElementSocket
@@ -45,6 +45,7 @@ _MARGIN_S = _MARGIN_MS / 1000
 # Elements in one transaction, and in one turn of the loop: about a millisecond of both packing and kernel.
 _MAX_PUTS = 128
 _FULL_RETRY_S = 2.0
+_BUSY_RETRY_S = 0.1  # longer than `Refusals` would refuse it
 _HEAL_PATIENCE_S = 2.0
 
 _Waiting = tuple[Sequence[Put], Sequence[Room], Promise[None]]
@@ -116,11 +117,11 @@ class Leaser:
                     await self._write(puts, room)
                 else:
                     await self._write_in_parts(puts, epoch)
-            except SetFullError:
-                # Elements that lapsed are collected within a second or so (DESIGN 8.1)
+            except (SetFullError, SetBusyError) as error:
                 if last:
                     raise
-                await asyncio.sleep(_FULL_RETRY_S)
+                # Elements that lapsed are collected within a second or so (DESIGN 8.1)
+                await asyncio.sleep(_FULL_RETRY_S if isinstance(error, SetFullError) else _BUSY_RETRY_S)
             else:
                 self._must_be(epoch)
                 return refused
@@ -269,7 +270,7 @@ class Leaser:
         if not self._failing:
             self._failing = True
             log.error("the kernel refused a lease, answering SERVFAIL: %s", error)
-        if self.on_missing is not None and not isinstance(error, SetFullError):
+        if self.on_missing is not None and not isinstance(error, SetFullError | SetBusyError):
             self.on_missing(f"somebody (writing a lease failed: {error})")
 
     # ------------------------------------------------------------ revoking

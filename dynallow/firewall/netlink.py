@@ -16,7 +16,7 @@ import os
 import socket
 from collections.abc import Iterator
 
-from dynallow.errors import KernelError, SetFullError, TableMissingError
+from dynallow.errors import KernelError, SetBusyError, SetFullError, TableMissingError
 from dynallow.firewall.elements import Batch, DumpPart, Member, acknowledgements, dump_request, parse_dump
 
 _NETLINK_NETFILTER = 12
@@ -59,6 +59,10 @@ def translate(number: int, doing: str) -> KernelError:
         return SetFullError(
             f"{doing}: the set is full", "raise lease.max-per-rule, or split the rule", errno=number
         )
+    if number == errno.EBUSY:
+        # Replaced elements wait for the kernel's collector; many of one address make a chain so long that
+        # it wants a new table, and it makes one at a time (rhashtable_insert_rehash).
+        return SetBusyError(text, "the set's table is growing; it is tried again", errno=number)
     if number == errno.ENOENT:
         return TableMissingError(
             text, "the table or a set of it was removed; dynallow loads it again", errno=number

@@ -29,6 +29,8 @@ from tests.lab.zone import Zone
 _NSSWITCH = "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n"
 _HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 _UNIX_PATH_ROOM = 60  # of the 107 bytes that the path of a unix socket may have
+open_labs: list[Lab] = []
+"""Those of this process that are not closed: what they say belongs to whatever fails now."""
 
 
 class Lab:
@@ -40,6 +42,8 @@ class Lab:
         atexit.register(self.close)  # a script that forgets, or ends by an exception
         try:
             self.directory = self._make_directory()
+            open_labs.append(self)
+            self._stack.callback(open_labs.remove, self)
             self.host, self.router, self.internet, self.elsewhere = self._make_namespaces()
             topology.build(self.host, self.router, self.internet, self.elsewhere)
             self._furnish_host()

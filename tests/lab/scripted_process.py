@@ -3,7 +3,8 @@
 Knows sockets and one scenario. One epoll loop, no asyncio: a plain `fresh`
 scenario must keep up with a benchmark. Invariant: a question is counted
 before anything is sent in reply, so that a test that has the answer also
-sees the count.
+sees the count. A scenario that raises costs its question a SERVFAIL, and is in
+the log: whoever asks next must not find the server gone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import selectors
 import socket
 import sys
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -123,7 +125,15 @@ class Server:
         return dnsbytes.Query(data, qname, qtype, transport, client, server, self.serial - 1)
 
     def _react(self, query: dnsbytes.Query) -> list[Send]:
-        reaction = self.scenario(query, self.knobs)
+        try:
+            reaction = self.scenario(query, self.knobs)
+        except Exception:
+            print(
+                f"the scenario failed for {query.text}:\n{traceback.format_exc()}",
+                file=sys.stderr,
+                flush=True,
+            )
+            reaction = dnsbytes.reply(query, rcode=dnsbytes.SERVFAIL)
         if reaction is None:
             return []
         if isinstance(reaction, bytes | Send):

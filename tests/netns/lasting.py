@@ -5,6 +5,7 @@
     h5.t60.c0.example.org       HTTPS with number 5 as its hints
 
 Pure. Knob `failing`: everything is SERVFAIL, so that only stale answers are left.
+Other names do not exist: an agent that met a failure asks some of its own accord.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from tests.lab.dnsbytes import Query
 from tests.lab.scenarios import Knobs, fresh_address
 
 WEEK_S = 7 * 86400
+_ENDING = ".example.org"
 
 
 def lasting(query: Query, knobs: Knobs) -> bytes:
     """The scenario."""
     if knobs.get("failing"):
         return dnsbytes.reply(query, rcode=dnsbytes.SERVFAIL)
+    if not query.text.endswith(_ENDING):
+        return dnsbytes.reply(query, rcode=dnsbytes.NXDOMAIN)
     numbers, ttl, links = read_name(query.text)
     rdata = _rdata(query.qtype, numbers)
     if not rdata:

@@ -13,12 +13,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import dns.rcode
 import pytest
 
 from tests.lab import NOBODY, CommandError, Lab, LabError, Namespace, Zone, topology, wait_until
 from tests.lab.dnsbytes import Query, address, reply
 from tests.lab.needs import ROOT, require, require_lab, require_users
 from tests.lab.scenarios import Send, fresh, fresh_address, silent, truncating
+from tests.lab.traces import traces
 
 CONNECT = """
 import socket, sys
@@ -37,6 +39,11 @@ def from_elsewhere(query: Query, knobs: Mapping[str, Any]) -> list[Send]:
         Send(reply(query, [address("192.0.2.66")]), source=("198.51.100.7", 5353)),
         Send(reply(query, [address("192.0.2.1")]), delay_s=0.05),
     ]
+
+
+def stumbling(query: Query, knobs: Mapping[str, Any]) -> bytes:
+    """Fails for every name that does not begin with a number."""
+    return reply(query, [address(f"192.0.2.{int(query.text.split('.')[0])}")])
 
 
 @pytest.fixture(scope="module")
@@ -175,6 +182,14 @@ def test_scripted_server_under_load_keeps_up(shared_lab: Lab, tmp_path: Path) ->
     names.write_text("".join(f"n{n}.example.org A\n" for n in range(5000)))
     shared_lab.host.run(["dnsperf", "-s", "10.10.0.16", "-d", str(names), "-n", "1"])
     assert server.queries() == 5000
+
+
+def test_scripted_server_whose_scenario_fails_says_so_and_goes_on(shared_lab: Lab) -> None:
+    server = shared_lab.scripted(stumbling, addresses=["10.10.0.18"])
+    assert shared_lab.host.ask("nine.example.org", server="10.10.0.18").rcode() == dns.rcode.SERVFAIL
+    assert shared_lab.host.addresses("9.example.org", server="10.10.0.18") == ["192.0.2.9"]
+    assert server.queries() == 2
+    assert any("invalid literal for int" in text for _, text in traces(shared_lab.directory))
 
 
 def test_set_elements_of_a_set_with_timeouts_shows_milliseconds_and_names(lab: Lab) -> None:

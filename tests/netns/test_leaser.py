@@ -257,6 +257,35 @@ def test_ensure_full_set_is_tried_again_when_lapsed_elements_were_collected(elem
     assert ONE in members("web_v4")
 
 
+class BusySocket(ElementSocket):
+    """The kernel refuses its first transaction: a chain of the hash table would get too long."""
+
+    tried = 0
+
+    def commit(self, batch: Batch) -> None:
+        self.tried += 1
+        if self.tried == 1:
+            batch = Batch()
+            for _ in range(40):
+                batch.replace(Element("web_v4", TWO, 60_000, b""))
+        super().commit(batch)
+
+
+def test_ensure_set_whose_table_is_growing_is_tried_again_and_nothing_healed(elements: ElementSocket) -> None:
+    busy = BusySocket()
+    try:
+        leaser = make(busy, in_place=False)
+        healed: list[str] = []
+        leaser.on_missing = healed.append
+        assert ensure(leaser, grant()) == frozenset()
+    finally:
+        busy.close()
+    assert busy.tried == 2
+    assert leaser.counts.refused == 1
+    assert set(members("web_v4")) == {ONE}
+    assert not healed
+
+
 def test_ensure_answers_at_once_do_not_overshoot_the_rules_budget(elements: ElementSocket) -> None:
     """The set is twice the budget for lapsed elements, not for a burst of new names."""
     leaser = make(elements, Limits(max_per_rule=4))

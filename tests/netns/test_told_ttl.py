@@ -162,7 +162,8 @@ def test_reader_of_this_proof_agrees_with_nft(
     shared_lab: Lab, agent: Agent, client: Client, sets: KernelSets
 ) -> None:
     for number, ttl in ((960, 60), (961, 86400), (962, 5)):
-        client.ask(f"a{number}.t{ttl}.c0.example.org")
+        told = client.ask(f"a{number}.t{ttl}.c0.example.org")
+        assert told.rcode == "NOERROR", told.message.to_text()
     by_nft = shared_lab.host.set_elements("wide_v4")
     ours = sets.members("wide")
     for address in ("198.18.3.192", "198.18.3.193", "198.18.3.194"):
