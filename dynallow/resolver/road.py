@@ -135,7 +135,7 @@ class Road:
     ) -> list[int]:
         """Put what `meet` would say again in those of `slots` where it is known; returns the others.
 
-        Of UDP questions; they and the replies are less their ids.
+        Of UDP questions (and TCP's that are denied); they and the replies are less their ids.
         """
         others, filtered = self.denials.fill(questions, replies, slots, now)
         self.counts.filtered += filtered

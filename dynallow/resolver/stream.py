@@ -293,6 +293,7 @@ class Stream(asyncio.BufferedProtocol):
         """Nothing more comes from here; what waits to be written may still be read."""
         self._closing = True
         self._received.clear()
+        self._weigh()
         self._clients.rests(self, True)
         self._transport.close()
         self._wait_until(self._loop.time() + self._limits.write_s)

@@ -21,6 +21,7 @@ import struct
 import sys
 import time
 from collections import Counter, deque
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import NamedTuple
 
@@ -183,6 +184,8 @@ class Forger:
 
 
 def main() -> None:
+    with suppress(PermissionError):
+        os.nice(-10)  # it stands for a machine of its own, which shares no core with the host
     link, server, evil, rate, seconds = sys.argv[1:]
     forger = Forger(link, server, evil)
     sys.stdout.write("ready\n")
