@@ -11,75 +11,91 @@ here leaves the kernel's table as it was, and that table is closed.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import logging
 import os
-import resource
 import signal
-import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from ipaddress import ip_address
+from functools import partial
 from pathlib import Path
 
 from dynallow import settings as cfg
 from dynallow.control.backend import BadRequestError, UnknownRuleError
-from dynallow.control.reports import changes, explanation, families, status
+from dynallow.control.reports import changes, explanation, families, status, warnings
 from dynallow.control.schema import ExplainReport, FlushReport, Mode, ModeReport, ReloadReport, StatusReport
 from dynallow.control.server import ControlServer
 from dynallow.errors import DynallowError, KernelError
 from dynallow.firewall import conntrack
 from dynallow.firewall.addresses import HostAddresses
 from dynallow.firewall.build import AGENT_MARK, build_ruleset
+from dynallow.firewall.kept import Kept
 from dynallow.firewall.lock import lock_table
 from dynallow.firewall.ruleset import Ruleset
+from dynallow.firewall.spared import is_spared
 from dynallow.firewall.table import Table
-from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.notify import Notifier
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import GRANTING_TYPES
 from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
-from dynallow.resolver.options import HopOptions
-from dynallow.resolver.road import Road, Terms
-from dynallow.resolver.tcp import TcpClients, TcpListener
-from dynallow.resolver.udp import UdpListener
+from dynallow.resolver.inherited import Inherited, inherit
+from dynallow.resolver.listen import Listener, open_listeners
+from dynallow.resolver.road import Road
+from dynallow.resolver.selfcheck import answering
+from dynallow.resolver.terms import limits_of, terms_of
 from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
 from dynallow.units import PortRange
+from dynallow.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 30.0
-_FILES = 16384
+_LAST_ANSWERS_S = 0.5
 
 
 class Agent:
     """One agent; `run` is its life. Implements the control server's Backend."""
 
-    def __init__(self, loaded: cfg.Loaded, attendant: Attendant, *, force_replace: bool = False) -> None:
+    def __init__(
+        self,
+        loaded: cfg.Loaded,
+        attendant: Attendant,
+        inherited: Inherited,
+        manager: Notifier,
+        *,
+        force_replace: bool = False,
+    ) -> None:
         self.loaded = loaded
         self.settings = loaded.settings
         self.since = self.mode_since = datetime.now(UTC)
         self.ready = False
         self._attendant = attendant
+        self._inherited = inherited
+        self.manager = manager
+        self._unserved: list[str] = []
+        """Inherited sockets that no setting names."""
+        self.kept = Kept()
         self.tasks = Tasks(attendant.attend)
         self._force_replace = force_replace
         self._stop = asyncio.Event()
         self._applying = asyncio.Lock()
         self._hung_up = False
         self.chosen = choose(self.settings)
-        self.ledger = Ledger(_limits(self.settings), [rule.name for rule in self.settings.rules])
+        self.ledger = Ledger(limits_of(self.settings), [rule.name for rule in self.settings.rules])
         self.table = Table(self.ledger, to_text, self.tasks, self._forget)
         self.own = HostAddresses(self.tasks)
         self.exchange = Exchange(AGENT_MARK, attendant.attend)
         cache = self.settings.resolver
         self.road = Road(
-            terms=_terms(loaded, self.settings),
+            terms=terms_of(loaded, self.settings),
             leaser=self.table.leaser,
             upstreams=self._upstreams(self.chosen),
             cache=AnswerCache(cache.cache_size, cache.stale),
@@ -91,7 +107,7 @@ class Agent:
             ),
             alert=self.table.look,
         )
-        self._listeners: list[UdpListener | TcpListener] = []
+        self._listeners: list[Listener] = []
 
     # ------------------------------------------------------------ life
 
@@ -107,6 +123,10 @@ class Agent:
             await self._start(control)
             await self._stop.wait()
             log.info("stopping; the table stays in force")
+            self.manager.stopping()
+            for listener in self._listeners:
+                listener.rest()  # what comes now waits in the socket, if a service manager holds it
+            await self.tasks.settle(_LAST_ANSWERS_S)
         finally:
             for listener in self._listeners:
                 listener.close()
@@ -120,13 +140,9 @@ class Agent:
     async def _start(self, control: ControlServer) -> None:
         await self.own.start()
         # Bound before anything is loaded: who cannot have the ports must not touch the table either.
-        options = HopOptions()
-        clients = TcpClients(self.road, options, attend=self._attendant.attend)
-        for endpoint in self.settings.resolver.listen:
-            self._listeners += [
-                UdpListener(endpoint, self.road, options, self._attendant),
-                TcpListener(endpoint, clients),
-            ]
+        listen = self.settings.resolver.listen
+        self._listeners = open_listeners(listen, self.road, self._attendant, self._inherited)
+        self._unserved = self._inherited.close()
         ruleset = self._ruleset(self.settings, self.chosen)
         left_over = self.table.start(ruleset, force_replace=self._force_replace)
         adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)
@@ -134,6 +150,7 @@ class Agent:
         for listener in self._listeners:
             await listener.start()
         self.tasks.start(self._sweep())
+        self.tasks.start(self.kept.keep(ruleset))
         self.ready = True
         await control.serve()
         # Settings and policy live as long as the agent: no need to walk them at each collection.
@@ -145,8 +162,19 @@ class Agent:
         gc.enable()
         for warning in self.warnings():
             log.warning("%s", warning)
-        listening = ", ".join(str(endpoint) for endpoint in self.settings.resolver.listen)
-        log.info("ready: mode %s, %d leases adopted, listening on %s", self.settings.mode, adopted, listening)
+        log.info("ready: %s; %d leases adopted", self._summary(), adopted)
+        self.manager.ready(self._summary())
+        if self.manager.watchdog_s:
+            checks = (self._prove, partial(answering, listen, self.road.counts))
+            self.tasks.start(Watchdog(self.manager, self.manager.watchdog_s, checks, self._summary).run())
+
+    async def _prove(self) -> None:
+        self.table.leaser.prove()
+
+    def _summary(self) -> str:
+        """For `systemctl status`."""
+        listening = ", ".join(map(str, self.settings.resolver.listen))
+        return f"mode {self.settings.mode}, {len(self.settings.rules)} rules, listening on {listening}"
 
     def _heed_hang_up(self) -> None:
         """Reload, once for all signals that come until the reload begins."""
@@ -188,8 +216,8 @@ class Agent:
         kept = {rule.name for rule in settings.rules}
         gone = [address for rule, address, _ in self.ledger.leases(now) if rule not in kept]
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
-        self.ledger.set_rules([rule.name for rule in settings.rules], _limits(settings))
-        self.road.terms = _terms(loaded, settings)
+        self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
+        self.road.change(terms_of(loaded, settings))
         self.road.upstreams.close()
         self.road.upstreams = self._upstreams(chosen)
         self.road.cache.size = self.road.hot.size = settings.resolver.cache_size
@@ -225,35 +253,15 @@ class Agent:
             self._forget()
 
     def _spared(self, packed: bytes) -> bool:
-        """Addresses that are open for another reason than a lease: blocking them would cut that too."""
-        address = ip_address(packed)
-        return (
-            address.is_loopback
-            or packed in self.own
-            or any(endpoint.address == address for endpoint in self.chosen.endpoints())
-            or any(
-                address in network
-                for destination in self.settings.destinations
-                for network in destination.addresses
-                if network.version == address.version
-            )
-        )
+        return is_spared(packed, self.own, self.chosen.endpoints(), self.settings)
 
     def _forget(self) -> None:
         self.road.forget()
 
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""
-        found = []
-        if not self.chosen.servers:
-            found.append("no upstream server: resolv.conf names none but dynallow; set resolver.upstreams")
-        if not self.settings.rules:
-            found.append("no rule is set, so no name is allowed")
-        if self.table.last_tampering is not None:
-            found.append(
-                f"{self.table.last_tampering} changed the table; it was loaded again {self.table.heals} times"
-            )
-        return found
+        servers = bool(self.chosen.servers)
+        return warnings.warnings(self.settings, servers, self._unserved, self.kept.why_not, self.table)
 
     # ------------------------------------------------------------ Backend
 
@@ -278,6 +286,13 @@ class Agent:
     async def reload(self) -> ReloadReport:
         """See Backend."""
         self._must_be_ready()
+        self.manager.reloading()
+        try:
+            return await self._reload()
+        finally:
+            self.manager.ready(self._summary())
+
+    async def _reload(self) -> ReloadReport:
         async with self._applying:
             before = self.settings
             loaded = await asyncio.to_thread(cfg.load, self.loaded.files[0])
@@ -296,6 +311,7 @@ class Agent:
             if before.mode != settings.mode:
                 self.mode_since = datetime.now(UTC)
             self._cut(revocation)
+            await self.kept.keep(self._ruleset(settings, self.chosen))  # not what `mode` may switch to
             return changes.changes(before, loaded, restart)
 
     async def flush(self, rule: str | None, name: str | None) -> FlushReport:
@@ -327,6 +343,7 @@ class Agent:
                 settings = self.settings.model_copy(update={"mode": mode})
                 self._cut(self._apply(self.loaded, settings, self.chosen))
                 self.mode_since = datetime.now(UTC)
+                self.manager.status(self._summary())
                 log.warning("mode %s, was %s; until the next start or reload", mode, was)
             return {"mode": mode, "was": was}
 
@@ -343,17 +360,6 @@ class Agent:
             raise DynallowError("the agent is still starting", "try again in a second")
 
 
-def _limits(settings: cfg.Settings) -> Limits:
-    lease = settings.lease
-    return Limits(lease.grace, lease.min, lease.max, lease.max_addresses_per_name, lease.max_per_rule)
-
-
-def _terms(loaded: cfg.Loaded, settings: cfg.Settings) -> Terms:
-    observe = settings.mode == "observe"
-    resolver = settings.resolver
-    return Terms(loaded.policy, _limits(settings), observe, resolver.denied, resolver.search_suffixes)
-
-
 def _name_of(comment: str) -> bytes:
     """The name in an element's comment; empty when it is none (cut, or written by someone else)."""
     try:
@@ -364,36 +370,24 @@ def _name_of(comment: str) -> bytes:
 
 def run(config: Path | None, *, force_replace: bool = False) -> int:
     """`dynallow run`: returns the exit code. Errors of the start are the CLI's to print."""
-    logging.basicConfig(
-        level=os.environ.get("DYNALLOW_LOG", "INFO").upper(),
-        format="%(levelname)s %(name)s: %(message)s",
-        stream=sys.stderr,
-    )
+    inherited, manager = inherit(), Notifier()
+    if manager.watchdog_s:
+        faulthandler.enable()  # it ends a process that stands still by SIGABRT: where it stood is in the log
     loaded = cfg.load(config)
     for line in cfg.not_in_force(loaded.settings):
         log.warning("%s", line)
-    _allow_files()
     try:
         attendant = Attendant()
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
-            runner.run(_main(loaded, attendant, force_replace))
+            runner.run(_main(loaded, attendant, inherited, manager, force_replace))
     except OSError as error:
-        raise DynallowError(f"cannot start: {error}", "`dynallow doctor` shows who holds the port") from error
+        raise DynallowError(f"cannot start: {error}", "`dynallow doctor` looks for the reason") from error
     return 0
 
 
-def _allow_files() -> None:
-    """Room for every client, question and upstream socket: shells and systemd give 1,024 descriptors.
-
-    A crowd of TCP clients alone would use them up, and then no name could be asked upstream.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-async def _main(loaded: cfg.Loaded, attendant: Attendant, force_replace: bool) -> None:
+async def _main(
+    loaded: cfg.Loaded, attendant: Attendant, inherited: Inherited, manager: Notifier, force_replace: bool
+) -> None:
     # First of all: a second agent must go away before it has touched anything.
     with lock_table():
-        await Agent(loaded, attendant, force_replace=force_replace).run()
+        await Agent(loaded, attendant, inherited, manager, force_replace=force_replace).run()

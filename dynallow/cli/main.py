@@ -24,6 +24,7 @@ VERBS = {
     "explain": "why a name or an address is allowed or denied",
     "check": "validate the settings, and have nft check the ruleset",
     "ruleset": "print the ruleset that the settings give",
+    "firewall": "load the last good ruleset where none is in force (what systemd starts at boot)",
     "reload": "have the agent read its settings again, all or nothing",
     "flush": "revoke leases and cut their connections",
     "mode": "switch between observe and enforce",

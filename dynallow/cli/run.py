@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
+import resource
 import signal
+import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+
+_FILES = 16384
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -35,6 +40,23 @@ def execute(args: Namespace) -> int:
     gc.disable()
     # pydantic would look through every installed package for plug-ins, and let them at the settings.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "true")
+    logging.basicConfig(
+        level=os.environ.get("DYNALLOW_LOG", "INFO").upper(),
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    _allow_files()
     from dynallow.agent import run
 
     return run(args.config, force_replace="in-place-refresh" in args.without)
+
+
+def _allow_files() -> None:
+    """Room for every client, question and upstream socket: shells and systemd give 1,024 descriptors.
+
+    A crowd of TCP clients alone would use them up, and then no name could be asked upstream.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -70,6 +70,10 @@ def _table(report: StatusReport) -> Line:
 def _upstream(upstream: UpstreamReport) -> tuple[str, Style]:
     latency = "" if upstream["latency_ms"] is None else f", {upstream['latency_ms']:.1f} ms"
     counts = f"{upstream['asked']} asked, {upstream['failed']} failed{latency}"
+    if upstream["gives_cookies"]:
+        counts += ", gives cookies"
+    if upstream["keeps_case"] is False:
+        counts += ", changes case"
     if upstream["healthy"]:
         return f"{upstream['upstream']} healthy, {counts}", ""
     return f"{upstream['upstream']} FAILING, {counts}: {upstream['last_error'] or 'no error told'}", "bad"

@@ -33,12 +33,16 @@ class KernelReport(TypedDict):
 
 
 class UpstreamReport(TypedDict):
+    """`keeps_case`, `gives_cookies`: whether its datagrams are checked by these; null for a stream."""
+
     upstream: str
     healthy: bool
     asked: int
     failed: int
     latency_ms: float | None
     last_error: str | None
+    keeps_case: bool | None
+    gives_cookies: bool | None
 
 
 class QuestionCounts(TypedDict):

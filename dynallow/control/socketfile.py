@@ -120,7 +120,9 @@ def _bind(path: Path, group: str) -> ControlSocket:
 
 def _hand_to_group(path: Path, group: str) -> None:
     try:
-        os.chown(path, -1, grp.getgrnam(group).gr_gid)
+        wanted = grp.getgrnam(group).gr_gid
+        if path.lstat().st_gid != wanted:  # else not even asked for: a seccomp filter may refuse it
+            os.chown(path, -1, wanted)
     except KeyError:
         pass  # no such group on this host: the agent's own group keeps the file
     except OSError as error:

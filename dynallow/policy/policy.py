@@ -71,6 +71,12 @@ class Policy:
             self._allowed[kept, qtype] = verdict
         return verdict
 
+    def is_above(self, name: Name, wall: float) -> bool:
+        """Whether a rule in force lists `name` or some name below it: its zone may be one that signs them."""
+        found = self.listed.match(name)
+        kept = self._without_excepted(name, 0, found) if found and self.excepted.count else found
+        return bool(kept and self._live(kept, wall)) or self._names_below(name, wall)
+
     def explain(self, name: Name, qtype: int, wall: float) -> tuple[RuleTrace, ...]:
         """What each rule that lists `name` makes of the question, in the rules' order."""
         service_of = service_parent(name) if qtype == SRV else None

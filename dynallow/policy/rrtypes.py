@@ -24,6 +24,8 @@ _NUMBERS = {
 _NAMES = {number: name for name, number in _NUMBERS.items()}
 _GENERIC = re.compile(r"TYPE(\d{1,5})")
 
+KEY_TYPES = frozenset((43, 48))
+"""DS and DNSKEY: what a validator asks of every zone above a name (RFC 4035 section 5)."""
 DEFAULT_TYPES = frozenset((A, AAAA, CNAME, HTTPS, SVCB, SRV))
 
 

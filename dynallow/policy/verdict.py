@@ -49,6 +49,8 @@ class Verdict(NamedTuple):
 UNLISTED = Verdict(DENIED)
 UNLISTED_BELOW = tuple(Verdict(DENIED, kin=start) for start in range(256))
 UNLISTED_ABOVE = Verdict(DENIED, names_below=True)
+ZONE_KEYS = Verdict(ALLOWED)
+"""DS and DNSKEY above a listed name: allowed by no rule, so that nothing can be granted for it."""
 
 
 @dataclass(frozen=True, slots=True)

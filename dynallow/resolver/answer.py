@@ -20,6 +20,7 @@ from dynallow.policy.verdict import ALLOWED, Verdict
 from dynallow.wire import chain, svcb
 from dynallow.wire import numbers as n
 from dynallow.wire.response import Record, Response
+from dynallow.wire.signatures import Proof, prove, unsigned
 
 _ROOT = b"\0"
 _ADDRESS_TYPES = (n.A, n.AAAA)
@@ -66,6 +67,8 @@ class Answer(NamedTuple):
     """How many special-purpose addresses were left out before the answer was full."""
     renews: float = math.inf
     """Monotonic second from which it is asked for anew, while it still may be told: nobody then waits."""
+    proof: Proof | None = None
+    """What a validator needs beside it; None unless it was asked for."""
 
     def left(self, now: float) -> int:
         """The TTL to tell at `now`: whole seconds, rounded down."""
@@ -109,11 +112,19 @@ def compose(
     ends = now + ttl
     rules_end = None if left_s is None else now + left_s
     records = links + final if links else final
-    renews = _renews(now, ttl)
-    return _new(
-        Answer,
-        (response.rcode, records, authority, by_rule, ttl, ends, ends, rules_end, ede, scrubbed, renews),
-    )
+    rcode, renews = response.rcode, _renews(now, ttl)
+    told = (rcode, records, authority, by_rule, ttl, ends, ends, rules_end, ede, scrubbed, renews, None)
+    return _new(Answer, told)
+
+
+def proven(answer: Answer, response: Response, name: bytes, qtype: int, now: float) -> Answer:
+    """What was just composed of the response, with the proofs in it; told no longer than these may be."""
+    proof = prove(response, name, qtype, answer.records, answer.authority)
+    if proof.ttl >= answer.ttl_s:
+        return answer._replace(proof=proof)
+    ends = now + proof.ttl
+    renews = _renews(now, proof.ttl)
+    return answer._replace(proof=proof, ttl_s=proof.ttl, ends=ends, data_ends=ends, renews=renews)
 
 
 def _renews(now: float, ttl_s: int) -> float:
@@ -221,7 +232,8 @@ def without(answer: Answer, qtype: int, refused: Container[bytes]) -> Answer | N
         return None
     links = tuple(record for record in answer.records if record.rtype != qtype)
     final = tuple(record for record in answer.records if record.rtype == qtype)
-    return answer._replace(records=links + keep(final, qtype, granted), by_rule=by_rule)
+    proof = answer.proof and unsigned(answer.proof, qtype)
+    return answer._replace(records=links + keep(final, qtype, granted), by_rule=by_rule, proof=proof)
 
 
 def aged(answer: Answer, limits: Limits, now: float) -> Answer:
@@ -233,4 +245,5 @@ def aged(answer: Answer, limits: Limits, now: float) -> Answer:
         ends=now + ttl,
         ede=(3, "stale: no upstream answers"),
         renews=_renews(now, ttl),
+        proof=answer.proof and answer.proof._replace(secure=False),  # nobody vouches for it now
     )

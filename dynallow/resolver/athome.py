@@ -37,28 +37,28 @@ _NO_DATA: Final = Verdict(DENIED, reason="localhost is this host (RFC 6761)", na
 
 
 def answer(
-    question: Question, verdict: Verdict, earned: Earned, now: float, max_size: int
+    question: Question, verdict: Verdict, earned: Earned, now: float, max_size: int, ttl_s: int
 ) -> tuple[bytes, bool] | None:
     """The reply, less its id, to a question that no rule allows, and whether it tells anything.
 
-    None: this host knows no more of the name than anybody.
+    A denial may be remembered for `ttl_s`. None: this host knows no more of the name than anybody.
     """
     if reserved(question.name) == LOCALHOST:
         if question.qtype in _LOOPBACK:
             rdata = _LOOPBACK[question.qtype]
             return _tell(question, question.qtype, _LOCALHOST_TTL_S, (rdata,), max_size)
-        return local.denial(question, _NO_DATA, "nxdomain", max_size), True
+        return local.denial(question, _NO_DATA, "nxdomain", max_size, ttl_s), True
     zone = next((zone for zone in (REVERSE_V4, REVERSE_V6) if is_at_or_below(question.name, zone)), None)
     if zone is None:
         return None
     if len(labels(question.name)) < (_LABELS_V4 if zone == REVERSE_V4 else _LABELS_V6):
         # Above addresses: NXDOMAIN would deny those that are leased as well (RFC 8020).
-        return local.denial(question, verdict._replace(names_below=True), "nxdomain", max_size), False
-    names, ttl_s = _names(address_of(question.name), earned, now)
+        return local.denial(question, verdict._replace(names_below=True), "nxdomain", max_size, ttl_s), False
+    names, holds_s = _names(address_of(question.name), earned, now)
     if names and question.qtype == n.PTR:
-        return _tell(question, n.PTR, ttl_s, names, max_size)
+        return _tell(question, n.PTR, holds_s, names, max_size)
     known = bool(names) or verdict.names_below
-    return local.denial(question, verdict._replace(names_below=known), "nxdomain", max_size), False
+    return local.denial(question, verdict._replace(names_below=known), "nxdomain", max_size, ttl_s), False
 
 
 def address_of(name: Name) -> bytes | None:

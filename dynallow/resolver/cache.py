@@ -1,4 +1,4 @@
-"""Answers that were given, by name and type.
+"""Answers that were given, by name, type and how they were asked for.
 
 Invariant: what stands here was leased, in this generation of the policy.
 Whatever takes a lease or a rule away empties it in the same step. Time is an
@@ -11,11 +11,15 @@ from collections import OrderedDict
 
 from dynallow.resolver.answer import Answer
 
-Key = tuple[bytes, int]
+Key = tuple[bytes, int, int]
+"""Name, type, and the bits of DO and CD with which it is asked upstream.
+
+What was asked for with CD may be bogus: nobody gets it who did not ask so (RFC 4035 section 3.2.2).
+"""
 
 
 class AnswerCache:
-    """By (name, type), at most `size`; the oldest goes first.
+    """By `Key`, at most `size`; the oldest goes first.
 
     An answer past its end stays for `stale_s` more: no client gets it unless
     every upstream fails (RFC 8767).

@@ -47,6 +47,7 @@ class Denials:
 
     def __init__(self, size: int = KEPT_MAX) -> None:
         self.size = size
+        self._keep_s = float(DENIAL_TTL_S)
         self._denied: dict[bytes, bytes] = {}
         self._filtered: dict[bytes, bytes] = {}
         self._kin: dict[int, dict[bytes, _Kin]] = {}
@@ -55,6 +56,11 @@ class Denials:
 
     def __len__(self) -> int:
         return len(self._denied) + len(self._filtered) + self._parts
+
+    def keep_for(self, seconds: float) -> None:
+        """What may change with time is kept so long from now on; nothing of what is here."""
+        self.clear()
+        self._keep_s, self._until = seconds, 0.0
 
     def fill(
         self, questions: Sequence[bytes], replies: list[bytes | None], slots: list[int], now: float
@@ -66,7 +72,7 @@ class Denials:
         if now >= self._until:
             self._denied.clear()
             self._filtered.clear()
-            self._until = now + DENIAL_TTL_S
+            self._until = now + self._keep_s
         denied, filtered = self._denied, self._filtered
         others: list[int] = []
         count = 0

@@ -7,6 +7,7 @@ because anybody can cause as many of them as he likes.
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Literal
 
 import dnslib
@@ -20,19 +21,14 @@ from dynallow.wire.render import Template, beside_question, render, render_denia
 from dynallow.wire.response import Record
 
 DENIAL_TTL_S = 10
-"""How long a client may remember a denial: short, so that a reload is felt (RFC 2308)."""
+"""How long a client may remember a denial, unless set: short, so that a reload is felt (RFC 2308)."""
 
 _EDE_BLOCKED = 15
 _EDE_FILTERED = 17
 _AXFR, _IXFR, _ANY = 252, 251, 255
 _UNSERVED = frozenset({_AXFR, _IXFR, _ANY, n.OPT, 249, 250})  # 249 TKEY, 250 TSIG
 
-_SOA_RDATA = (
-    parse_name("dynallow.invalid")
-    + parse_name("hostmaster.dynallow.invalid")
-    + struct.pack(">5I", 1, 3600, 600, 86400, DENIAL_TTL_S)
-)
-_SOA = beside_question(n.SOA, DENIAL_TTL_S, _SOA_RDATA)
+_SOA_NAMES = parse_name("dynallow.invalid") + parse_name("hostmaster.dynallow.invalid")
 
 
 def refusal(question: Question) -> bytes | None:
@@ -77,9 +73,15 @@ def error(ident: int, flags: int, rcode: int, section: bytes, edns: Edns | None)
 
 
 def denial(
-    question: Question, verdict: Verdict, denied: Literal["nxdomain", "refused"], max_size: int
+    question: Question,
+    verdict: Verdict,
+    denied: Literal["nxdomain", "refused"],
+    max_size: int,
+    ttl_s: int = DENIAL_TTL_S,
 ) -> bytes:
     """The reply, less its id, to a question that the policy does not allow, with the reason (RFC 8914).
+
+    Clients may remember it for `ttl_s` seconds (RFC 2308: TTL and MINIMUM of the SOA).
 
     A filtered type, and an ancestor of an allowed name, are NODATA: NXDOMAIN
     would deny the names below as well (RFC 8020).
@@ -87,7 +89,7 @@ def denial(
     filtered = verdict.outcome is FILTERED
     nodata = filtered or verdict.names_below
     rcode = n.NOERROR if nodata else n.NXDOMAIN if denied == "nxdomain" else n.REFUSED
-    soa, opt, ede, edns = b"" if rcode == n.REFUSED else _SOA, b"", None, question.edns
+    soa, opt, ede, edns = b"" if rcode == n.REFUSED else _soa(ttl_s), b"", None, question.edns
     if edns is not None:  # else there is no place for a reason, and none need be put into words
         ede = (_EDE_FILTERED if filtered else _EDE_BLOCKED, verdict.why_not(question.name))
         opt = render_opt(rcode, edns.do, ede)
@@ -98,12 +100,22 @@ def denial(
         question.section,
         flags=question.flags,
         rcode=rcode,
-        authority=(Record(question.name, n.SOA, DENIAL_TTL_S, _SOA_RDATA),) if soa else (),
+        authority=(Record(question.name, n.SOA, ttl_s, _soa_rdata(ttl_s)),) if soa else (),
         edns=edns is not None,
         do=question.do,
         ede=ede,
         max_size=max_size,
     ).body
+
+
+def _soa_rdata(ttl_s: int) -> bytes:
+    return _SOA_NAMES + struct.pack(">5I", 1, 3600, 600, 86400, ttl_s)
+
+
+@lru_cache(maxsize=1)
+def _soa(ttl_s: int) -> bytes:
+    """The SOA record behind the question; there is one TTL until the next reload."""
+    return beside_question(n.SOA, ttl_s, _soa_rdata(ttl_s))
 
 
 def servfail(question: Question, ede: tuple[int, str], max_size: int) -> Template:

@@ -19,10 +19,11 @@ from dynallow.units import Address
 log = logging.getLogger(__name__)
 
 _DEVICE = b"lo"
+_NAME_MAX = 16
 
 
 def keep_to_loopback(sock: socket.socket, address: Address) -> None:
-    """Have `sock`, about to be bound to `address`, hear the loopback device alone, if it is one of those.
+    """Have `sock`, bound to `address` or about to be, hear the loopback device alone, if it is one of those.
 
     Not ::1: the kernel drops that from the wire whatever is set, and in IPv6 a
     socket kept to a device answers by the routes of that device alone, so that
@@ -30,6 +31,8 @@ def keep_to_loopback(sock: socket.socket, address: Address) -> None:
     """
     if address.version == 6 or not address.is_loopback:
         return
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _NAME_MAX).rstrip(b"\0") == _DEVICE:
+        return  # inherited so; to set it a second time would take CAP_NET_RAW
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, _DEVICE)
     except OSError as error:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from dynallow.errors import (
     DecideAgainError,
@@ -27,20 +27,21 @@ from dynallow.errors import (
     UpstreamError,
     WireError,
 )
-from dynallow.lease.grant import Limits
 from dynallow.policy.names import Name
-from dynallow.policy.policy import Policy
 from dynallow.policy.reserved import INVALID, ONION, reserved, why_reserved, why_suffixed, without_suffix
-from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, Verdict
+from dynallow.policy.rrtypes import KEY_TYPES
+from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
-from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
+from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, proven, without
 from dynallow.resolver.cache import AnswerCache, Key
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
 from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import HotReplies, HotTcpReplies
 from dynallow.resolver.leaser import Leaser
+from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.pool import Upstreams
+from dynallow.resolver.zones import Zones
 from dynallow.tasks import Tasks
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Question, QuestionError, parse_question
@@ -59,18 +60,6 @@ _RENEW_AGAIN_S = 5.0
 _BARE_OPT = 11
 _new = tuple.__new__  # what Scope(...) calls in the end, at half the price
 _EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a reload may change, replaced as a whole."""
-
-    policy: Policy
-    limits: Limits
-    observe: bool
-    denied: Literal["nxdomain", "refused"]
-    suffixes: tuple[Name, ...] = ()
-    """What the host's stub resolvers may put behind a name that they look for."""
 
 
 class Asked(NamedTuple):
@@ -111,6 +100,7 @@ class Road:
     tasks: Tasks
     denials: Denials = field(default_factory=Denials)
     hot_tcp: HotTcpReplies = field(default_factory=HotTcpReplies)
+    zones: Zones = field(default_factory=Zones)
     own: Container[bytes] = frozenset()
     earned: athome.Earned = lambda address, now: ()
     counts: Counts = field(default_factory=Counts)
@@ -124,6 +114,15 @@ class Road:
     """Bytes that wait for TCP clients who do not read, or have not sent the rest of a long question."""
     _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
+
+    def __post_init__(self) -> None:
+        self.change(self.terms)
+
+    def change(self, terms: Terms) -> None:
+        """Other terms from now on; whoever changes them calls `forget` as well."""
+        self.terms = terms
+        # Told not to keep denials, a client asks again and again: what it is told then may be a second old.
+        self.denials.keep_for(max(terms.denied_ttl_s, 1))
 
     async def walk(self, packet: bytes, *, udp: bool) -> bytes | None:
         """The reply to a client's packet; None for silence."""
@@ -168,9 +167,11 @@ class Road:
     async def answer(self, asked: Asked) -> bytes:
         """The reply to a question that may pass, when every lease behind it holds."""
         question = asked.question
-        key = (question.name, question.qtype)
         for _ in range(_ROUNDS):
             generation = self.generation
+            # Always with DO then, whoever asks: one answer serves all, but for what CD brings.
+            how = n.DO | question.flags & n.CD if self.terms.dnssec else 0
+            key = (question.name, question.qtype, how)
             try:
                 answer = self._kept(key, asked.verdict) or await self._obtain(key, asked.verdict)
             except DecideAgainError:
@@ -191,6 +192,9 @@ class Road:
         return self._fail(asked, unsettled)
 
     def _decide(self, question: Question) -> Verdict:
+        if question.qtype in KEY_TYPES and self.terms.dnssec and self._is_above(question.name):
+            self.counts.allowed += 1
+            return ZONE_KEYS
         verdict = self.terms.policy.decide(question.name, question.qtype, self.wall())
         if verdict.outcome is ALLOWED:
             self.counts.allowed += 1
@@ -199,6 +203,10 @@ class Road:
         else:
             self.counts.denied += 1
         return verdict
+
+    def _is_above(self, name: Name) -> bool:
+        """Whether the name's zone may have signed what a rule allows, or what such an answer points to."""
+        return self.terms.policy.is_above(name, self.wall()) or self.zones.is_above(name, self.clock())
 
     def _may_pass(self, asked: Asked) -> bool:
         # Observing blocks nothing, but no upstream has anything to say of a reserved name.
@@ -210,6 +218,9 @@ class Road:
         """The cached answer, whose leases hold; asked for anew when it is about to lapse."""
         now = self.clock()
         answer = self.cache.fresh(key, now)
+        if answer is None and key[2] & n.CD:  # what was good enough for the others does for him too
+            key = key[0], key[1], key[2] & ~n.CD
+            answer = self.cache.fresh(key, now)
         if answer is not None:
             self.counts.cached += 1
             if now >= answer.renews:
@@ -279,11 +290,15 @@ class Road:
         scope = _new(Scope, (verdict, self.terms.limits, self.own, self.terms.observe))
         left_s = None if verdict.until is None else verdict.until - self.wall()
         try:
-            answer = compose(response, *key, scope, now=self.clock(), left_s=left_s)
+            now = self.clock()
+            answer = compose(response, key[0], key[1], scope, now=now, left_s=left_s)
         except WireError as error:
             raise UpstreamError(f"upstream's answer is unusable: {error}", reached=True) from error
         if answer.scrubbed:
             self.counts.scrubbed += answer.scrubbed
+        if key[2]:
+            answer = proven(answer, response, key[0], key[1], now)
+            self.zones.note(answer.records, answer.ends)
         return answer
 
     def _stale(self, key: Key) -> Answer | None:
@@ -312,17 +327,23 @@ class Road:
     def _tell(self, asked: Asked, answer: Answer) -> bytes:
         packet, question, udp, _verdict = asked
         left = answer.left(self.clock())
+        records, authority, proof, do = answer.records, answer.authority, answer.proof, question.do
+        if proof is not None and do:
+            records = proof.dnames + records + proof.records
+            authority += proof.authority
         reply = render(
             question.section,
             flags=question.flags,
             rcode=answer.rcode,
-            records=answer.records,
-            authority=answer.authority,
+            records=records,
+            authority=authority,
             ttl_s=left,
             edns=question.edns is not None,
-            do=question.do,
+            do=do,
             ede=answer.ede,
             max_size=asked.max_size,
+            # Told to those who can make something of it (RFC 6840 section 5.8).
+            ad=proof is not None and proof.secure and (do or question.ad),
         )
         if left > 0 and asked.may_come_again:
             if udp:
@@ -342,15 +363,18 @@ class Road:
                 verdict = verdict._replace(kin=0)
             if (reason := self._absent(name)) is not None:
                 denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
-        body = local.denial(question, verdict, denied, asked.max_size)
-        if udp or len(body) + 2 <= n.UDP_PLAIN:  # given again over either: see `again`
+        body = local.denial(question, verdict, denied, asked.max_size, self.terms.denied_ttl_s)
+        # A denial may be given again over either (see `again`); keys of zones may be allowed any time.
+        fits = udp or len(body) + 2 <= n.UDP_PLAIN
+        if fits and not (self.terms.dnssec and question.qtype in KEY_TYPES):
             self.denials.put(packet, question, verdict, body)
         return packet[:2] + body
 
     def _at_home(self, asked: Asked) -> bytes | None:
         """What this host knows of the name; kept nowhere, since a lease may go at any time."""
         _packet, question, _udp, verdict = asked
-        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size)
+        ttl_s = self.terms.denied_ttl_s
+        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size, ttl_s)
         if answer is None:
             return None
         body, told = answer
@@ -383,4 +407,5 @@ class Road:
         self.hot.clear()
         self.hot_tcp.clear()
         self.denials.clear()
+        self.zones.clear()
         self._flights.clear()

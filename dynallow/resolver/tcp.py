@@ -133,43 +133,65 @@ class TcpClients:
 class TcpListener:
     """One listening address."""
 
-    def __init__(self, endpoint: Endpoint, clients: TcpClients) -> None:
+    def __init__(
+        self, endpoint: Endpoint, clients: TcpClients, inherited: socket.socket | None = None
+    ) -> None:
+        """`inherited` is a socket that listens at `endpoint` already. Raises OSError."""
         self.endpoint = endpoint
         self._clients = clients
-        self._sock = open_tcp(endpoint)
+        self._sock = open_tcp(endpoint, inherited)
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         """Begin to answer."""
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(self._clients.stream, sock=self._sock, backlog=_ACCEPTS)
-        self._sock.listen(_BACKLOG)  # it listened anew, with as many as it shall accept in one go
+
+    def rest(self) -> None:
+        """Take no more clients; those that are there are still answered."""
+        if self._server is not None:
+            self._server.close()
 
     def close(self) -> None:
         """Stop, free the port and cut the clients."""
-        if self._server is not None:
-            self._server.close()
+        self.rest()
         self._sock.close()
         self._clients.close()
 
 
-def open_tcp(endpoint: Endpoint) -> socket.socket:
-    """A bound, listening TCP socket. Raises OSError."""
+class _Listening(socket.socket):
+    """A socket whose backlog stays what it is: asyncio sets it to as many as it shall accept in one go.
+
+    Those who wait in the line of an inherited socket would be more than that, and others turned away.
+    """
+
+    def listen(self, backlog: int = _BACKLOG, /) -> None:
+        """See socket; never fewer than ours."""
+        super().listen(max(backlog, _BACKLOG))
+
+
+def open_tcp(endpoint: Endpoint, inherited: socket.socket | None = None) -> socket.socket:
+    """A bound, listening TCP socket: the inherited one, or one of its own. Raises OSError."""
     version_6 = endpoint.address.version == 6
-    sock = socket.socket(
-        socket.AF_INET6 if version_6 else socket.AF_INET,
-        socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
+    sock = (
+        _Listening(fileno=inherited.detach())
+        if inherited is not None
+        else _Listening(
+            socket.AF_INET6 if version_6 else socket.AF_INET,
+            socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
+        )
     )
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)  # connections inherit both
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
-        if version_6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         keep_to_loopback(sock, endpoint.address)
-        sock.bind((str(endpoint.address), endpoint.port))
-        sock.listen(_BACKLOG)
-    except OSError:
+        if inherited is None:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if version_6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((str(endpoint.address), endpoint.port))
+        sock.listen()
+    except OSError as error:
         sock.close()
-        raise
+        raise OSError(error.errno, f"{error.strerror}: {endpoint}") from error
     return sock

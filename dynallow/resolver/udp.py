@@ -34,7 +34,15 @@ _PASSING_MAX = 256
 class UdpListener:
     """One listening address."""
 
-    def __init__(self, endpoint: Endpoint, road: Road, options: HopOptions, attendant: Attendant) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        road: Road,
+        options: HopOptions,
+        attendant: Attendant,
+        inherited: socket.socket | None = None,
+    ) -> None:
+        """`inherited` is a socket that is bound to `endpoint` already. Raises OSError."""
         self.endpoint = endpoint
         self._road = road
         self._options = options
@@ -43,13 +51,17 @@ class UdpListener:
         self._passing: deque[tuple[Asked, bytes, int]] = deque()
         """What has to wait, to whom the reply goes, and the road's generation when it was decided."""
         self._passes_on = False
-        self._sock = open_udp(endpoint)
+        self._sock = open_udp(endpoint, inherited)
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
         self._datagrams = Datagrams(self._sock, asked=endpoint.address.is_unspecified)
 
     async def start(self) -> None:
         """Begin to answer."""
         self._attendant.serve(self._sock, self._drain)
+
+    def rest(self) -> None:
+        """Take no more questions; those that were taken are still answered."""
+        self._attendant.dismiss(self._sock)
 
     def close(self) -> None:
         """Stop, and free the port."""
@@ -119,16 +131,14 @@ class UdpListener:
         self._datagrams.send(reply, sender)
 
 
-def open_udp(endpoint: Endpoint) -> socket.socket:
-    """A bound, non-blocking UDP socket. Raises OSError."""
+def open_udp(endpoint: Endpoint, inherited: socket.socket | None = None) -> socket.socket:
+    """A bound, non-blocking UDP socket: the inherited one, or one of its own. Raises OSError."""
     version_6 = endpoint.address.version == 6
-    sock = socket.socket(
+    sock = inherited or socket.socket(
         socket.AF_INET6 if version_6 else socket.AF_INET,
         socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC,
     )
     try:
-        if version_6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if endpoint.address.is_unspecified:
             if version_6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
@@ -136,7 +146,10 @@ def open_udp(endpoint: Endpoint) -> socket.socket:
                 sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
         _widen(sock)
         keep_to_loopback(sock, endpoint.address)
-        sock.bind((str(endpoint.address), endpoint.port))
+        if inherited is None:
+            if version_6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((str(endpoint.address), endpoint.port))
     except OSError as error:
         sock.close()
         raise OSError(error.errno, f"{error.strerror}: {endpoint}") from error

@@ -1,7 +1,7 @@
 """TOML files → a frozen, validated model and the policy; every fault in one report."""
 
 from dynallow.settings.force import needs_restart, not_in_force
-from dynallow.settings.load import DEFAULT_PATH, Loaded, load
+from dynallow.settings.load import DEFAULT_PATH, Loaded, files_of, load
 from dynallow.settings.locate import locate
 from dynallow.settings.model import (
     ControlSettings,
@@ -29,6 +29,7 @@ __all__ = [
     "Settings",
     "Upstream",
     "Zone",
+    "files_of",
     "json_schema",
     "load",
     "locate",

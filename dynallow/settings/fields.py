@@ -40,6 +40,7 @@ _RULE_NAME = re.compile(r"[a-z][a-z0-9-]{0,27}")
 # The kernel sets `revoked_v4`, `probe_v6` … are dynallow's own.
 _TAKEN = ("probe", "revoked")
 _UNIX_PATH_MAX = 107  # sun_path less its zero byte, unix(7)
+_DENIED_TTL_MAX_S = 3600  # longer, and a rule that is added would not be felt
 _UID_MAX = 2**32 - 2  # 2³²-1 is "no user", chown(2)
 
 
@@ -54,6 +55,15 @@ def _from_text(kind: str, parse: Callable[[str], T]) -> PlainValidator:
 
 def _text_schema(description: str, **more: Any) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "description": description, **more})
+
+
+def _parse_denied_ttl(text: str) -> int:
+    seconds = parse_duration(text)
+    if seconds != int(seconds) or seconds > _DENIED_TTL_MAX_S:
+        raise ValueError(
+            f'expected whole seconds from 0s to {format_duration(_DENIED_TTL_MAX_S)}, got "{text}"'
+        )
+    return int(seconds)
 
 
 def _parse_rule_name(text: str) -> str:
@@ -209,6 +219,12 @@ SocketPath = Annotated[Path, _from_text("a path", _parse_socket), _AS_TEXT, _tex
 ListPath = Annotated[str, _from_text("a path", _parse_list_path), _text_schema("a file, one pattern a line")]
 Text = Annotated[str, _from_text("a text", _parse_text), _text_schema("one line of text")]
 Flag = Annotated[bool, Strict()]
+DeniedTtl = Annotated[
+    int,
+    _from_text("whole seconds from 0s to 1h", _parse_denied_ttl),
+    PlainSerializer(format_duration, return_type=str),
+    _text_schema("whole seconds, from 0s to 1h", pattern=r"^(\d+(ms|s|m|h))+$"),
+]
 LogGroup = Annotated[int, Strict(), Field(ge=0, le=65535)]
 Count = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]
 CountOrNone = Annotated[int, Strict(), Field(ge=0, le=2**31 - 1)]

@@ -59,7 +59,7 @@ def load(path: Path | None = None) -> Loaded:
         error = SettingsError([Fault(str(main), "", "expected a settings file, got none")])
         error.hint = "name one with --config FILE, or write this one (an empty file is valid)"
         raise error
-    files = (main, *sorted((main.parent / "conf.d").glob("*.toml")))
+    files = files_of(main)
     faults: list[Fault] = []
     documents = [(file, document) for file in files if (document := _read(file, faults)) is not None]
     sources: list[RuleSource] = []
@@ -76,6 +76,12 @@ def load(path: Path | None = None) -> Loaded:
     if faults:
         raise SettingsError(faults)
     return Loaded(Settings.model_validate(merged.data), policy, files, tuple(sources))
+
+
+def files_of(path: Path | None = None) -> tuple[Path, ...]:
+    """The files that settings are read from, in order, whether or not they can be."""
+    main = path or DEFAULT_PATH
+    return (main, *sorted((main.parent / "conf.d").glob("*.toml")))
 
 
 def _read(file: Path, faults: list[Fault]) -> Document | None:

@@ -56,6 +56,9 @@ class ResolverSettings(Section):
     denied: Literal["nxdomain", "refused"] = Field(
         default="nxdomain", description="answer to a name that no rule allows"
     )
+    denied_ttl: f.DeniedTtl = Field(
+        default=10, description='how long clients may remember a denial, at most "1h"; "0s" = not at all'
+    )
     cache_size: f.CountOrNone = Field(default=10000, description="most answers kept in memory")
     stale: f.Duration = Field(
         default=86400.0,
@@ -64,6 +67,10 @@ class ResolverSettings(Section):
     search_suffixes: tuple[f.NameText, ...] = Field(
         default=(),
         description="the host's search list: a name with such a suffix that no rule allows does not exist",
+    )
+    dnssec: f.Flag = Field(
+        default=False,
+        description="serve validators behind dynallow: signatures, keys of the zones above the names, CD, AD",
     )
     zones: tuple[Zone, ...] = Field(default=(), alias="zone", description="split DNS")
 

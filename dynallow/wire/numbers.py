@@ -21,6 +21,11 @@ SRV: Final = 33
 NAPTR: Final = 35
 DNAME: Final = 39
 OPT: Final = 41
+DS: Final = 43
+RRSIG: Final = 46
+NSEC: Final = 47
+DNSKEY: Final = 48
+NSEC3: Final = 50
 SVCB: Final = 64
 HTTPS: Final = 65
 SPF: Final = 99
@@ -35,6 +40,10 @@ NXDOMAIN: Final = 3
 NOTIMP: Final = 4
 REFUSED: Final = 5
 BADVERS: Final = 16
+BADCOOKIE: Final = 23
+
+# EDNS options
+COOKIE: Final = 10
 
 # Header flags, as bits of its second 16-bit word
 QR: Final = 0x8000
@@ -42,6 +51,7 @@ OPCODE: Final = 0x7800
 TC: Final = 0x0200
 RD: Final = 0x0100
 RA: Final = 0x0080
+AD: Final = 0x0020
 CD: Final = 0x0010
 
 DO: Final = 0x8000  # in the low half of OPT's TTL field (RFC 3225)

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from dynallow.errors import WireError
 from dynallow.wire.names import LABEL_MAX, LABELS, NAME_MAX, Name, read_name
-from dynallow.wire.numbers import CD, DO, FORMERR, HEADER_SIZE, NOTIMP, OPCODE, OPT, QR, RD, UDP_PLAIN
+from dynallow.wire.numbers import AD, CD, DO, FORMERR, HEADER_SIZE, NOTIMP, OPCODE, OPT, QR, RD, UDP_PLAIN
 from dynallow.wire.rdata import check_options
 
 _header: Final = struct.Struct(">6H").unpack_from
@@ -64,6 +64,10 @@ class Question(NamedTuple):
     @property
     def cd(self) -> bool:
         return self.flags & CD != 0
+
+    @property
+    def ad(self) -> bool:
+        return self.flags & AD != 0
 
     @property
     def do(self) -> bool:

@@ -12,7 +12,7 @@ from typing import Final
 
 from dynallow.errors import WireError
 from dynallow.wire import numbers as n
-from dynallow.wire.names import Name, read_name
+from dynallow.wire.names import LABEL_MAX, NAME_MAX, Name, read_name
 from dynallow.wire.svcb import check_params
 
 _EXACT: Final = {n.A: 4, n.AAAA: 16}
@@ -40,6 +40,9 @@ _SHAPES: Final = {
     26: (2, 2, 0),  # PX
     36: (2, 1, 0),  # KX
 }
+_SIGNER: Final = 18  # where the signer's name begins in a signature (RFC 4034 section 3.1)
+_SALT: Final = 4  # where the salt's length stands in NSEC3 (RFC 5155 section 3.2)
+_WINDOW_MAX: Final = 32
 # A record of 64 KiB can hold 257 full strings, but also 65535 empty ones, and that many take long.
 _STRINGS_MAX: Final = 1024
 _OPTIONS_MAX: Final = 256
@@ -67,6 +70,8 @@ def read_rdata(packet: bytes, rtype: int, start: int, end: int, known: dict[int,
             raise WireError(f"text strings do not fill their record, or more than {_STRINGS_MAX} of them")
     elif rtype in (n.HTTPS, n.SVCB):
         check_params(packet[start:end])
+    elif rtype in (n.RRSIG, n.NSEC, n.NSEC3):
+        _check_proof(packet, rtype, start, end)
     elif rtype == n.NAPTR:
         middle = _skip_strings(packet, start + 4, end, 3)
         return packet[start:middle] + _read_shaped(packet, (0, 1, 0), middle, end, known)
@@ -86,6 +91,33 @@ def _read_shaped(
     if pos + after != end:
         raise WireError(f"names end at byte {pos}, their record's data at {end}")
     return rdata + packet[pos:end] if after else rdata
+
+
+def _check_proof(packet: bytes, rtype: int, start: int, end: int) -> None:
+    """Check a signature or a proof of absence.
+
+    Their names must not be compressed (RFC 4034 sections 3.1.7 and 4.1.1), and are passed on as they
+    are: the next name is signed in the case that it is in (RFC 6840 section 5.1).
+    """
+    if rtype == n.NSEC3:
+        pos = start + _SALT
+        for _ in ("salt", "next"):
+            if pos >= end:
+                raise WireError("NSEC3 record is cut off")
+            pos += 1 + packet[pos]
+    else:
+        name = pos = start + _SIGNER if rtype == n.RRSIG else start
+        while pos < end and 0 < packet[pos] <= LABEL_MAX:
+            pos += packet[pos] + 1
+        if pos + 1 >= end or packet[pos] or pos + 1 - name > NAME_MAX:
+            raise WireError("signature or proof of absence without a plain name")
+        pos += 1
+    last = -1
+    while rtype != n.RRSIG and pos + 2 < end and packet[pos] > last and 0 < packet[pos + 1] <= _WINDOW_MAX:
+        last = packet[pos]
+        pos += 2 + packet[pos + 1]
+    if pos != end and rtype != n.RRSIG:
+        raise WireError("types in a proof of absence do not fill their record")
 
 
 def _skip_strings(packet: bytes, pos: int, end: int, count: int | None) -> int:
@@ -108,3 +140,14 @@ def check_options(packet: bytes, pos: int, end: int) -> None:
         pos += 4 + (packet[pos + 2] << 8 | packet[pos + 3])
     if pos != end:
         raise WireError(f"EDNS option runs past its record, or more than {_OPTIONS_MAX} of them")
+
+
+def find_option(packet: bytes, pos: int, end: int, code: int) -> bytes:
+    """The data of the first such option in `packet[pos:end]`, which `check_options` has passed; or empty."""
+    while pos < end:
+        start = pos + 4
+        length = packet[pos + 2] << 8 | packet[pos + 3]
+        if packet[pos] << 8 | packet[pos + 1] == code:
+            return packet[start : start + length]
+        pos = start + length
+    return b""

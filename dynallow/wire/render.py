@@ -63,15 +63,19 @@ def render(
     do: bool = False,
     ede: tuple[int, str] | None = None,
     max_size: int = n.MESSAGE_MAX,
+    ad: bool = False,
 ) -> Template:
     """The reply to a question whose section (echoed byte for byte) and flags are given.
 
     `section` is empty when the question could not be read. `edns` says whether
     the question had an OPT record: only then does the reply (RFC 6891 section
     7), and only then can it carry `ede` (code, text) or an rcode above 15.
-    `ttl_s` is told for every record in place of its own TTL.
+    `ttl_s` is told for every record in place of its own TTL. `ad`: an upstream
+    vouches for all of it (RFC 4035 section 3.2.3).
     """
     flags = flags & _ECHOED | n.QR | n.RA | rcode & 0xF
+    if ad:
+        flags |= n.AD
     opt = render_opt(rcode, do, ede) if edns else b""
     names: dict[Name, int] = {}
     if section:
@@ -91,7 +95,7 @@ def render(
     additionals = 1 if opt else 0
     if size + len(opt) > max_size:
         opt = render_opt(rcode, do, ede) if edns else b""
-        return Template(_head(flags | n.TC, questions, 0, 0, additionals) + section + opt, (), ())
+        return Template(_head(flags & ~n.AD | n.TC, questions, 0, 0, additionals) + section + opt, (), ())
     parts[0] = _head(flags, questions, len(records), len(authority), additionals)
     parts.append(opt)
     return _new(Template, (b"".join(parts), tuple(offsets), tuple(ttls)))

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 from dynallow.errors import WireError
 from dynallow.wire import numbers as n
 from dynallow.wire.names import Name, read_name
-from dynallow.wire.rdata import check_options, read_rdata
+from dynallow.wire.rdata import check_options, find_option, read_rdata
 
 _header: Final = struct.Struct(">6H").unpack_from
 _question_tail: Final = struct.Struct(">HH").pack
@@ -47,7 +47,8 @@ class Response(NamedTuple):
 
     `questionless`: a bare header with an error code, which is how servers
     answer that know no EDNS or nothing at all. It tells of a failed try and
-    proves little: only the id was ours.
+    proves little: only the id was ours. `cookie` is what the COOKIE option
+    holds (RFC 7873), empty without one.
     """
 
     id: int
@@ -56,6 +57,7 @@ class Response(NamedTuple):
     answer: tuple[Record, ...]
     authority: tuple[Record, ...]
     questionless: bool = False
+    cookie: bytes = b""
 
     @property
     def truncated(self) -> bool:
@@ -67,18 +69,23 @@ class MismatchError(WireError):
     """Not a response to the question we asked: keep waiting for the real one."""
 
 
-def parse_response(packet: bytes, *, id: int, name: Name, qtype: int) -> Response:
-    """The response in `packet` to the question `name` (as it was sent, lower case), `qtype`, IN.
+def parse_response(
+    packet: bytes, *, id: int, name: Name, qtype: int, section: bytes | None = None
+) -> Response:
+    """The response in `packet` to the question `name` (lower case), `qtype`, IN.
 
+    `section` is the question section as it was sent, where that was not in lower case.
     Raises MismatchError when it answers something else, WireError when any part
     of it is malformed. All at once: a message made for it takes 100 ms.
     """
-    *_, response = parse_in_slices(packet, id=id, name=name, qtype=qtype)
+    *_, response = parse_in_slices(packet, id=id, name=name, qtype=qtype, section=section)
     assert response is not None
     return response
 
 
-def parse_in_slices(packet: bytes, *, id: int, name: Name, qtype: int) -> Iterator[Response | None]:
+def parse_in_slices(
+    packet: bytes, *, id: int, name: Name, qtype: int, section: bytes | None = None
+) -> Iterator[Response | None]:
     """The same, with None after each slice of the work, so that others can have their turn between.
 
     The last item, of most messages the only one, is the response.
@@ -95,10 +102,11 @@ def parse_in_slices(packet: bytes, *, id: int, name: Name, qtype: int) -> Iterat
         return
     pos = n.HEADER_SIZE + len(name) + 4
     # Byte for byte, case included: what a forger did not see he cannot echo.
-    if packet[n.HEADER_SIZE : pos] != name + _question_tail(qtype, n.CLASS_IN):
+    if packet[n.HEADER_SIZE : pos] != (section or name + _question_tail(qtype, n.CLASS_IN)):
         raise MismatchError("response to another question")
     known = {n.HEADER_SIZE: name}
     rcode = flags & 0xF
+    cookie = b""
     answer: list[Record] = []
     authority: list[Record] = []
     try:
@@ -117,18 +125,19 @@ def parse_in_slices(packet: bytes, *, id: int, name: Name, qtype: int) -> Iterat
             rcode |= packet[pos + 5] << 4
             pos = size
         elif additionals:
-            opt: list[int] = []
+            opt: list[tuple[int, bytes]] = []
             while additionals:
                 pos, additionals = _read_additional(packet, pos, additionals, known, opt)
                 if additionals:
                     yield None
             if opt:
-                rcode |= opt[0] << 4
+                upper, cookie = opt[0]
+                rcode |= upper << 4
     except (IndexError, struct.error) as error:
         raise WireError("message ends inside a record") from error
     if pos != size:
         raise WireError(f"{size - pos} bytes after the last section")
-    yield _new(Response, (ident, flags, rcode, tuple(answer), tuple(authority), False))
+    yield _new(Response, (ident, flags, rcode, tuple(answer), tuple(authority), False, cookie))
 
 
 def _questionless(packet: bytes) -> Response:
@@ -206,11 +215,11 @@ def _read_records(
 
 
 def _read_additional(
-    packet: bytes, pos: int, count: int, known: dict[int, Name], opt: list[int]
+    packet: bytes, pos: int, count: int, known: dict[int, Name], opt: list[tuple[int, bytes]]
 ) -> tuple[int, int]:
     """Read a slice of the additional section: the position after it, and how many records are left.
 
-    Puts the upper bits of the rcode that OPT holds into `opt`. The other records
+    Puts the upper bits of the rcode that OPT holds, and the cookie, into `opt`. The other records
     are checked and dropped: they answer what nobody asked (invariant 5).
     """
     left, room = count, _SLICE
@@ -233,5 +242,5 @@ def _read_additional(
             raise WireError("second OPT record, or OPT not at the root")
         if length:
             check_options(packet, start, pos)
-        opt.append(ttl >> 24)
+        opt.append((ttl >> 24, find_option(packet, start, pos, n.COOKIE)))
     return pos, left

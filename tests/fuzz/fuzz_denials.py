@@ -19,7 +19,8 @@ from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
-from dynallow.resolver.road import Asked, Road, Terms
+from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.terms import Terms
 from dynallow.tasks import Tasks
 from tests.fuzz.fuzz_wire import mutate
 

@@ -21,6 +21,7 @@ from typing import Any, cast
 import dns.edns
 import dns.message
 import dns.name
+import dns.rcode
 import dns.rdatatype
 from aiohttp import web
 
@@ -32,10 +33,11 @@ from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import PolicyBuilder
 from dynallow.policy.rules import Rule
 from dynallow.policy.verdict import Outcome, Verdict
-from dynallow.resolver.answer import Scope, compose, grants
+from dynallow.resolver.answer import Scope, compose, grants, proven
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
-from dynallow.resolver.road import Asked, Road, Terms
+from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
@@ -104,7 +106,7 @@ def question(packet: bytes) -> None:
     scope = Scope(met.verdict, _LIMITS, frozenset(), True)
     response = Response(0, 0x8180, 0, tuple(records), ())
     there = compose(response, name, qtype, scope, now=_NOW, left_s=None)
-    road.cache.put((name, qtype), there._replace(ttl_s=60, ends=_NOW + 60))
+    road.cache.put((name, qtype, 0), there._replace(ttl_s=60, ends=_NOW + 60))
     try:
         road.answer(met).send(None)
     except StopIteration as end:
@@ -195,6 +197,8 @@ def answer(data: bytes) -> None:
         response = parse_response(packet, id=ID, name=QNAME, qtype=qtype)
         scope = Scope(Verdict(Outcome.ALLOWED, rules), _LIMITS, {_OWN}, observe=False)
         made = compose(response, QNAME, qtype, scope, now=_NOW, left_s=None)
+        if choice & 32:
+            made = proven(made, response, QNAME, qtype, _NOW)
     except WireError:
         return
     asked = grants(made, QNAME, _NOW)
@@ -203,6 +207,10 @@ def answer(data: bytes) -> None:
     if found is not None:
         _check_grants(asked, granted, found.addresses, found.ttl, rules)
     section = QNAME + struct.pack(">HH", qtype, 1)
+    records, authority = made.records, made.authority
+    if made.proof is not None:
+        records = made.proof.dnames + records + made.proof.records
+        authority += made.proof.authority
     whole = b""
     for max_size in (65535, 1232, 512):
         if whole and len(whole) <= max_size:
@@ -211,8 +219,8 @@ def answer(data: bytes) -> None:
             section,
             flags=0x0100,
             rcode=made.rcode,
-            records=made.records,
-            authority=made.authority,
+            records=records,
+            authority=authority,
             edns=bool(choice & 16),
             ede=made.ede,
             max_size=max_size,
@@ -338,7 +346,7 @@ def _questions() -> Iterator[bytes]:
 def _answers() -> Iterator[bytes]:
     for packet in fuzz_wire.corpus():
         if len(packet) > 40:
-            for choice in (0, 2, 8, 16, 24):
+            for choice in (0, 2, 8, 16, 24, 48):
                 yield packed(packet, choice)
             yield bytes([0x80]) + packet[2:]
     for rtype, rdata in (
@@ -354,6 +362,27 @@ def _answers() -> Iterator[bytes]:
         reply = dns.message.make_response(query)
         reply.answer.append(fuzz_wire.rrset(f"deb.example.org. 60 IN {rtype} {rdata}"))
         yield packed(reply.to_wire(), QTYPES.index(dns.rdatatype.from_text(rtype)))
+
+    signed = "8 3 300 20380101000000 20200101000000 1 example.org. AAAA"
+    nsec = (
+        "example.org. 60 IN NSEC z.example.org. A RRSIG NSEC TYPE300",
+        "a.example.org. 60 IN NSEC3 1 0 0 ab 00 A",
+    )
+    for rcode in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN):
+        reply = dns.message.make_response(dns.message.make_query(_NAME, "A", id=ID, use_edns=0))
+        reply.set_rcode(rcode)
+        lines = ["deb.example.org. 60 IN CNAME deb.example.net.", "example.org. 60 IN DNAME example.net."]
+        lines += ["deb.example.net. 60 IN A 192.0.2.1"] if not rcode else []
+        for line in lines:
+            owner, rtype = line.split()[:4:3]
+            signature = fuzz_wire.rrset(f"{owner} 60 IN RRSIG {rtype} {signed}")
+            reply.answer += [fuzz_wire.rrset(line), signature]
+        for line in ("example.org. 60 IN SOA ns.example.org. root.example.org. 1 2 3 4 5", *nsec):
+            owner, rtype = line.split()[:4:3]
+            signature = fuzz_wire.rrset(f"{owner} 60 IN RRSIG {rtype} {signed}")
+            reply.authority += [fuzz_wire.rrset(line), signature]
+        for choice in (32, 48):
+            yield packed(reply.to_wire(), choice)
 
 
 def _bodies() -> Iterator[bytes]:

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,17 @@ STOP_WITHIN_S = 1.0
 READY_WITHIN_S = 15.0
 _LISTEN = ["127.0.0.1:53", "[::1]:53"]  # DESIGN section 7
 _CAPABILITIES = "+net_admin,+net_bind_service"
+# As systemd does it (sd_listen_fds(3)): descriptors from 3 on, and who they are for.
+_HAND_OVER = """
+import fcntl, os, sys
+given = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 200) for number in sys.argv[1].split(",")]
+os.closerange(3, 200)
+for place, number in enumerate(given):
+    os.dup2(number, 3 + place)
+    os.close(number)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(given))}
+os.execvp(sys.argv[2], sys.argv[2:])
+"""
 _numbers = count(1)
 
 
@@ -38,9 +49,13 @@ class Agent:
         *,
         user: int | None = None,
         env: Mapping[str, str] | None = None,
+        sockets: Sequence[socket.socket] = (),
+        capabilities: str = _CAPABILITIES,
     ) -> None:
         self.host = host
         self.user = user
+        self._sockets = sockets
+        self._capabilities = capabilities
         self._env = env
         self.directory = host.directory / f"agent-{next(_numbers)}"
         self.directory.mkdir()
@@ -78,13 +93,16 @@ class Agent:
                 f"--reuid={self.user}",
                 f"--regid={self.user}",
                 "--clear-groups",
-                f"--inh-caps={_CAPABILITIES}",
-                f"--ambient-caps={_CAPABILITIES}",
+                f"--inh-caps={self._capabilities}",
+                f"--ambient-caps={self._capabilities}",
                 "--",
                 *argv,
             ]
+        descriptors = [sock.fileno() for sock in self._sockets]
+        if descriptors:
+            argv = [self.host.python_path, "-ISc", _HAND_OVER, ",".join(map(str, descriptors)), *argv]
         with self._log.open("a") as log:
-            return self.host.popen(argv, stdout=log, stderr=log, env=self._env)
+            return self.host.popen(argv, stdout=log, stderr=log, env=self._env, pass_fds=descriptors)
 
     # -- life ---------------------------------------------------------------
 

@@ -31,12 +31,16 @@ class Forged:
     wrong_id: int = 0
     wrong_question: int = 0
     wrong_port: int = 0
+    wrong_case: int = 0
+    wrong_cookie: int = 0
+    no_cookie: int = 0
     """Answers that had all but this right, because the forger had seen the question."""
     seen: int = 0
 
     @property
     def sent(self) -> int:
-        return self.blind + self.wrong_id + self.wrong_question + self.wrong_port
+        seen = self.wrong_id + self.wrong_question + self.wrong_port + self.wrong_case
+        return self.blind + seen + self.wrong_cookie + self.no_cookie
 
     @property
     def rate(self) -> float:
@@ -46,14 +50,15 @@ class Forged:
 
 @contextmanager
 def forging(
-    lab: Lab, *, rate: int, seconds: float, server: str = SCRIPTED_SERVER[0]
+    lab: Lab, *, rate: int, seconds: float, server: str = SCRIPTED_SERVER[0], cookies: bool = False
 ) -> Iterator[tuple[Forged, subprocess.Popen[str]]]:
     """Forges answers of `server` to whatever the host asks it, from the first question that it sees on.
 
+    With `cookies`, also such that are right in all but the cookie: for hosts that know the server's.
     Leaving the block waits for its end.
     """
     forged = Forged()
-    words = [WIRE, server, EVIL, str(rate), str(seconds)]
+    words = [WIRE, server, EVIL, str(rate), str(seconds), *(["cookies"] if cookies else [])]
     process = lab.router.popen(
         [lab.router.python_path, "-m", "tests.lab.forger_process", *words], stderr=subprocess.STDOUT
     )

@@ -1,13 +1,16 @@
-"""The forger: `python -m tests.lab.forger_process LINK SERVER EVIL RATE SECONDS`.
+"""The forger: `python -m tests.lab.forger_process LINK SERVER EVIL RATE SECONDS [cookies]`.
 
 Knows frames, and sendmmsg through ctypes. It listens on the wire for questions
 to SERVER; from the first one on it sends RATE forged answers a second for
 SECONDS, never more than RATE * SECONDS. It answers what it sees at once and in
 burst after burst: at the right port with every other id, with the right id and
-another question, with all of that right at another port. In between it guesses.
+another question, with the question in another case, with all of that right at
+another port; and with `cookies`, all right but with another cookie or none. In
+between it guesses.
 
 Invariant: none of it is the right answer. One that had port, id and question
-right would be the truth to anybody who trusts plain UDP, and so is left out.
+right would be the truth to anybody who trusts plain UDP without cookies, and so
+is left out.
 """
 
 from __future__ import annotations
@@ -30,7 +33,8 @@ from dynallow.msghdr import Iovec, Message, sendmmsg
 _BATCH = 128
 _OPEN_S = 0.04  # how long a question is taken to be open
 _SOL_PACKET, _QDISC_BYPASS, _IGNORE_OUTGOING = 263, 20, 23
-_KINDS = ("wrong_id", "wrong_question", "wrong_port", "blind")
+_KINDS = ("wrong_id", "wrong_case", "wrong_question", "wrong_port", "blind")
+_COOKIE_KINDS = ("wrong_cookie", "no_cookie")
 _ETH, _IP, _UDP = 14, 20, 8
 _DNS = _ETH + _IP + _UDP
 _PORT_AT, _ID_AT = _ETH + _IP + 2, _DNS
@@ -108,10 +112,10 @@ def read(frame: bytes, server: bytes) -> Question | None:
     return Question(macs, frame[_ETH + 12 : _ETH + 16], port, ident, section, time.monotonic())
 
 
-def forge(question: Question, server: bytes, evil: bytes) -> bytes:
+def forge(question: Question, server: bytes, evil: bytes, opt: bytes = b"") -> bytes:
     """The answer that would be believed, as a frame; the UDP checksum 0 says that there is none."""
-    body = struct.pack(">6H", question.ident, 0x8180, 1, 1, 0, 0) + question.section
-    body += struct.pack(">HHHIH", 0xC00C, 1, 1, 86400, 4) + evil
+    body = struct.pack(">6H", question.ident, 0x8180, 1, 1, 0, 1 if opt else 0) + question.section
+    body += struct.pack(">HHHIH", 0xC00C, 1, 1, 86400, 4) + evil + opt
     udp = struct.pack(">4H", 53, question.port, _UDP + len(body), 0) + body
     head = struct.pack(">BBHHHBBH", 0x45, 0, _IP + len(udp), 0, 0x4000, 64, 17, 0) + server + question.client
     total = sum(struct.unpack(">10H", head))
@@ -121,8 +125,15 @@ def forge(question: Question, server: bytes, evil: bytes) -> bytes:
     return question.macs + b"\x08\0" + head + udp
 
 
+def _cookie_opt(cookie: bytes) -> bytes:
+    option = struct.pack(">HH", 10, len(cookie)) + cookie
+    return struct.pack(">BHHIH", 0, 41, 1232, 0, len(option)) + option
+
+
 class Forger:
-    def __init__(self, link: str, server: str, evil: str) -> None:
+    def __init__(self, link: str, server: str, evil: str, cookies: bool) -> None:
+        self.kinds = _KINDS + _COOKIE_KINDS if cookies else _KINDS
+        self.first_kinds = _KINDS[:2] + _COOKIE_KINDS if cookies else _KINDS[:2]
         self.server, self.evil = ip_address(server).packed, ip_address(evil).packed
         self.sock = listen(link)
         self.volley = Volley(self.sock)
@@ -149,10 +160,11 @@ class Forger:
         """One volley: at a question that just came, else at any open one, or a guess."""
         self.turn += 1
         if self.new:
-            question, kind = self.new.popleft(), _KINDS[self.turn % 2]
+            question, kind = self.new.popleft(), self.first_kinds[self.turn % len(self.first_kinds)]
         else:
-            question, kind = random.choice(self.open), _KINDS[self.turn % 4]
-        self.volley.load(forge(question, self.server, self.evil))
+            question, kind = random.choice(self.open), self.kinds[self.turn % len(self.kinds)]
+        opt = _cookie_opt(os.urandom(24)) if kind == "wrong_cookie" else b""
+        self.volley.load(forge(question, self.server, self.evil, opt))
         if kind == "wrong_id":
             self._vary(_ID_AT, question.ident)
         elif kind == "wrong_port":
@@ -160,7 +172,13 @@ class Forger:
         elif kind == "wrong_question":
             letter = question.section[1] ^ 0x01
             self.volley.scatter(_DNS + 13, bytes([letter]) * _BATCH)
-        else:
+        elif kind == "wrong_case":
+            # Of one letter or of all: what would be taken for a server that changes it.
+            name = question.section[:-5]
+            other = name.swapcase() if self.turn % 2 else name[:1] + name[1:2].swapcase() + name[2:]
+            for at, byte in enumerate(other, _DNS + 12):
+                self.volley.scatter(at, bytes([byte]) * _BATCH)
+        elif kind == "blind":
             self._guess()
         self.counts[kind] += self.volley.fire()
 
@@ -186,8 +204,8 @@ class Forger:
 def main() -> None:
     with suppress(PermissionError):
         os.nice(-10)  # it stands for a machine of its own, which shares no core with the host
-    link, server, evil, rate, seconds = sys.argv[1:]
-    forger = Forger(link, server, evil)
+    link, server, evil, rate, seconds, *more = sys.argv[1:]
+    forger = Forger(link, server, evil, "cookies" in more)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     while not forger.open:

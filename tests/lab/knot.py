@@ -21,7 +21,11 @@ from tests.lab.zone import Zone
 class KnotServer:
     """knotd in `place`, serving `zones` on port 53 of `addresses`."""
 
-    def __init__(self, place: Namespace, zones: Sequence[Zone], addresses: Sequence[str]) -> None:
+    def __init__(
+        self, place: Namespace, zones: Sequence[Zone], addresses: Sequence[str], *, cookies: bool = False
+    ) -> None:
+        """With `cookies`, BADCOOKIE for every question over UDP that has no good one (RFC 7873)."""
+        self._cookies = cookies
         self.addresses = tuple(addresses)
         self._place = place
         self._zones = tuple(zones)
@@ -71,12 +75,14 @@ class KnotServer:
     def _config(self) -> str:
         listen = ", ".join(f"{address}@{port}" for address in self.addresses for port in (53, FAR_PORT))
         zones = "".join(f"  - domain: {zone.origin}\n" for zone in self._zones)
+        module = "mod-cookies:\n  - id: strict\n    badcookie-slip: 1\n" if self._cookies else ""
+        loaded = "    global-module: mod-cookies/strict\n" if self._cookies else ""
         return (
-            f"server:\n    rundir: {self.directory}\n    listen: [{listen}]\n    tcp-workers: 1\n"
+            f"{module}server:\n    rundir: {self.directory}\n    listen: [{listen}]\n    tcp-workers: 1\n"
             "    udp-workers: 1\n    background-workers: 1\n"
             f"log:\n  - target: stderr\n    any: warning\n"
             f"database:\n    storage: {self.directory}/db\n    journal-db-max-size: 1M\n"
             f'template:\n  - id: default\n    storage: {self.directory}\n    file: "%s.zone"\n'
-            "    journal-content: none\n    zonefile-sync: -1\n"
+            f"    journal-content: none\n    zonefile-sync: -1\n{loaded}"
             f"zone:\n{zones}"
         )

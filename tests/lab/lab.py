@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import shutil
+import socket
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -77,9 +78,10 @@ class Lab:
         *zones: Zone,
         addresses: Sequence[str] = (*topology.NAME_SERVER, *topology.OTHER_NAME_SERVER),
         place: Namespace | None = None,
+        cookies: bool = False,
     ) -> KnotServer:
         """A real name server (knotd) for `zones`, answering when this returns."""
-        server = KnotServer(place or self.internet, zones, addresses)
+        server = KnotServer(place or self.internet, zones, addresses, cookies=cookies)
         self._stack.callback(server.stop)
         server.wait_ready()
         return server
@@ -112,13 +114,15 @@ class Lab:
         resolv_conf: bool = True,
         wait: bool = True,
         env: Mapping[str, str] | None = None,
+        sockets: Sequence[socket.socket] = (),
+        capabilities: str = "+net_admin,+net_bind_service",
     ) -> Agent:
         """The real agent on the host with these settings (TOML), ready to answer.
 
-        `user` runs it as that uid with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE only; `env` is added
-        to its environment.
+        `user` runs it as that uid with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE only, or with other
+        `capabilities`; `env` is added to its environment; `sockets` are handed over as systemd does.
         """
-        agent = Agent(self.host, settings, user=user, env=env)
+        agent = Agent(self.host, settings, user=user, env=env, sockets=sockets, capabilities=capabilities)
         self._stack.callback(agent.kill)
         if wait:
             agent.wait_ready()

@@ -120,6 +120,7 @@ class Namespace:
         stdin: Output = subprocess.DEVNULL,
         stdout: Output = subprocess.PIPE,
         stderr: Output = None,
+        pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[str]:
         """Start and leave running; it ends with the namespace at the latest."""
         return subprocess.Popen(
@@ -129,6 +130,7 @@ class Namespace:
             stderr=stderr,
             text=True,
             env=self.environment(env),
+            pass_fds=pass_fds,
         )
 
     def python(

@@ -1,8 +1,4 @@
-"""What the real agent answers from the host's own knowledge, and what glibc makes of it.
-
-musl is not among the lab's programs: `_musl` follows its rules (src/network/lookup_name.c,
-name_from_dns_search) over the agent's real replies.
-"""
+"""What the real agent answers from the host's own knowledge, and what glibc makes of it."""
 
 from __future__ import annotations
 
@@ -23,20 +19,9 @@ SETTINGS = """
 mode = "enforce"
 [resolver]
 upstreams = ["10.10.0.12"]
-denied = "%s"
-search-suffixes = %s
 [[rule]]
 name = "listed"
 names = ["deb.example.org", "*.localhost"]
-"""
-SEARCHING = (
-    "nameserver 127.0.0.1\nsearch ns.svc.cluster.example corp.example\noptions ndots:5 timeout:2 attempts:1\n"
-)
-SUFFIXES = '["svc.cluster.example", "corp.example"]'
-LOOK_UP = """
-import socket, sys
-found = socket.getaddrinfo(sys.argv[1], 443, socket.AF_INET, socket.SOCK_STREAM)
-print(*(one[4][0] for one in found))
 """
 NAME_OF = "import socket, sys; print(socket.gethostbyaddr(sys.argv[1])[0])"
 
@@ -46,37 +31,11 @@ def upstream(shared_lab: Lab) -> None:
     shared_lab.scripted(manyfold)
 
 
-@pytest.fixture(params=[("nxdomain", "[]"), ("nxdomain", SUFFIXES), ("refused", SUFFIXES)], ids=str)
-def searching(request: pytest.FixtureRequest, shared_lab: Lab, upstream: None) -> Iterator[Agent]:
-    """An agent, and programs whose search list goes before the name itself, as in containers."""
-    agent = shared_lab.agent(SETTINGS % request.param)
-    (shared_lab.host.directory / "etc-resolv.conf").write_text(SEARCHING)
-    yield agent
-    agent.stop()
-
-
 @pytest.fixture
 def agent(shared_lab: Lab, upstream: None) -> Iterator[Agent]:
-    agent = shared_lab.agent(SETTINGS % ("nxdomain", "[]"))
+    agent = shared_lab.agent(SETTINGS)
     yield agent
     agent.stop()
-
-
-def test_search_list_before_the_name_leads_to_the_name(shared_lab: Lab, searching: Agent) -> None:
-    host = shared_lab.host
-    assert host.python(LOOK_UP, NAME).stdout.split() == [ADDRESS]
-    assert _musl(shared_lab, NAME) == [ADDRESS]
-    asked = [upstream["asked"] for upstream in searching.cli_json("status")["upstreams"]]
-    assert asked == [1], "a name with a suffix has left the host"
-
-
-def _musl(lab: Lab, name: str) -> list[str]:
-    """The next suffix after NXDOMAIN alone: anything else without an address ends the search."""
-    for suffix in (".ns.svc.cluster.example", ".corp.example", ""):
-        reply = lab.host.ask(name + suffix)
-        if reply.rcode() != dns.rcode.NXDOMAIN:
-            return [str(record) for rrset in reply.answer for record in rrset]
-    return []
 
 
 def test_reverse_look_up_of_a_leased_address_is_its_name_until_it_is_flushed(

@@ -1,7 +1,8 @@
 """No forged answer is believed, however many there are, and every question is answered for all that.
 
 A forger on the wire sees the questions, and answers before the name server does, with all
-right but one: the id, the port, the question. The control is a client that does not look.
+right but one: the id, the port, the question, its case, the cookie. The control is a client
+that does not look. None of it takes a check away: case and cookies count as before.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import pytest
 from tests.lab import Lab, ScriptedServer
 from tests.lab.agent import Agent
 from tests.lab.forger import EVIL, Forged, forging
+from tests.lab.guarded import guarded
 from tests.lab.scenarios import fresh_address, slow
+from tests.lab.topology import SCRIPTED_SERVER
 from tests.netns.asking import Client, packet
 from tests.netns.kernelsets import KernelSets
 
@@ -32,6 +35,7 @@ name = "all"
 names = [".example.org"]
 """
 AT_ONCE = 10
+COOKIE_SERVER = "10.10.0.13"
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +80,36 @@ def test_forger_of_50_000_a_second_for_30_seconds_is_never_believed(shared_lab: 
     assert forged.sent > 1_000_000, "the machine was too busy to send as many"
 
 
-def _under_fire(lab: Lab, agent: Agent, *, seconds: float, first: int) -> Forged:
+def test_forger_without_the_servers_cookie_is_never_believed(shared_lab: Lab, agent: Agent) -> None:
+    """With id, port and question right, case and all: that much a client without cookies believes."""
+    server = shared_lab.scripted(guarded, addresses=[COOKIE_SERVER], cookies=True, delay_s=0.02)
+    agent.reload(SETTINGS.replace(SCRIPTED_SERVER[0], COOKIE_SERVER))
+    client = Client(shared_lab.host)
+    assert client.ask_all(["n999999.example.org"])[0].addresses
+    client.close()
+    forged = _under_fire(
+        shared_lab, agent, seconds=2.0, first=500_000, server=server.addresses[0], cookies=True
+    )
+    assert forged.no_cookie > 1_000
+    assert forged.wrong_cookie > 1_000
+    assert _counted(agent, "cookieless") > 0
+
+
+def _under_fire(
+    lab: Lab,
+    agent: Agent,
+    *,
+    seconds: float,
+    first: int,
+    server: str = SCRIPTED_SERVER[0],
+    cookies: bool = False,
+) -> Forged:
     """Asks fresh names for as long as the forger works; each must be answered, and rightly."""
     client, sets = Client(lab.host), KernelSets(lab.host)
     number, slowest = first, 0.0
-    with forging(lab, rate=50_000, seconds=seconds) as (forged, process):
+    leased = len(sets.members("all"))
+    flood = forging(lab, rate=50_000, seconds=seconds, server=server, cookies=cookies)
+    with flood as (forged, process):
         while process.poll() is None:
             names = [f"n{number + more}.example.org" for more in range(AT_ONCE)]
             began = time.monotonic()
@@ -90,9 +119,12 @@ def _under_fire(lab: Lab, agent: Agent, *, seconds: float, first: int) -> Forged
             assert told == {fresh_address(number + more) for more in range(AT_ONCE)}, replies
             number += AT_ONCE
     assert EVIL not in sets.members("all")
-    assert len(sets.members("all")) == number - first
+    assert len(sets.members("all")) == leased + number - first
     mismatched = _counted(agent, "mismatched")
     assert mismatched > 0  # they came where they should
+    assert _counted(agent, "miscased") > 0
+    (upstream,) = agent.cli_json("status")["upstreams"]
+    assert (upstream["keeps_case"], upstream["gives_cookies"]) == (True, cookies)
     client.close()
     sets.close()
     assert agent.process.poll() is None

@@ -63,9 +63,14 @@ class Load:
 
 @contextmanager
 def questions(
-    lab: Lab, names: Sequence[str], *, per_second: int = 1000, server: str = "127.0.0.1"
+    lab: Lab,
+    names: Sequence[str],
+    *,
+    per_second: int = 1000,
+    server: str = "127.0.0.1",
+    patience_s: int = 1,
 ) -> Iterator[Load]:
-    """dnsperf asks for `names`, over and over, until the block ends."""
+    """dnsperf asks for `names`, over and over, to the end of the block; `patience_s` is its timeout."""
     require("dnsperf")
     file = Path(lab.host.directory / "questions")
     file.write_text("".join(f"{name} {kind}\n" for name in names for kind in ("A", "AAAA")))
@@ -80,7 +85,7 @@ def questions(
         "-Q",
         str(per_second),
         "-t",
-        "1",
+        str(patience_s),
         "-q",
         "5000",
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import cast
 
 import pytest
@@ -61,7 +62,7 @@ def feed(kind: str, chunks: list[bytes]) -> list[object]:
         async def opened(owner: Owner) -> Line:
             line: Line
             if kind == "http":
-                line = HttpLine(owner, "x.example", "/q", lambda name, qtype: build_query(0, name, qtype))
+                line = HttpLine(owner, "x.example", "/q", partial(build_query, 0))
             else:
                 line = FramedLine(owner, build_query, lambda: next(idents))
             wires.append(Wire(line))
@@ -129,7 +130,7 @@ def test_http_line_any_bytes_end_every_question(first: bytes, chunks: list[bytes
 def test_line_whose_server_does_not_read_is_cut_off() -> None:
     async def work() -> None:
         stream = Stream(cast(Opener, None), Tasks(), ExchangeCounts())
-        line = HttpLine(stream, "x.example", "/q", lambda name, qtype: build_query(0, name, qtype))
+        line = HttpLine(stream, "x.example", "/q", partial(build_query, 0))
         wire = Wire(line)
         line.connection_made(wire)
         line.data_received(_SETTINGS)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from dynallow.errors import WireError
 from dynallow.wire.chain import negative, walk
+from dynallow.wire.numbers import CD, DO
 from dynallow.wire.query import build_query
 from dynallow.wire.question import QuestionError, parse_question
 from dynallow.wire.render import patch, render
@@ -173,7 +174,7 @@ def test_reply_never_exceeds_its_size_unless_it_is_empty(answer: list[dns.rrset.
 def test_query_reads_alike_here_and_in_dnspython(
     name: bytes, qtype: int, id: int, cd: bool, do: bool
 ) -> None:
-    packet = build_query(id, name, qtype, cd=cd, do=do)
+    packet = build_query(id, name, qtype, CD * cd | DO * do)
     ours = parse_question(packet)
     assert (ours.id, ours.name, ours.qtype, ours.cd, ours.do) == (id, name.lower(), qtype, cd, do)
     if qtype not in (251, 252):  # dnspython makes transfers of these

@@ -21,6 +21,8 @@ FLOORS = {
     "units": 0,
     "tasks": 0,
     "msghdr": 0,
+    "notify": 0,
+    "watchdog": 0,
     "policy": 1,
     "wire": 1,
     "lease": 1,

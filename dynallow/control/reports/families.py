@@ -51,6 +51,17 @@ def metrics(agent: Source) -> bytes:
             tuple(({"server": s.name}, float(s.failed)) for s in agent.road.upstreams.all()),
         ),
         Family(
+            "dynallow_upstream_checked",
+            "1 if a server's datagrams must bear the question's case, or its cookie.",
+            "gauge",
+            tuple(
+                ({"server": s.name, "by": by}, float(on))
+                for s in agent.road.upstreams.all()
+                if s.stream is None
+                for by, on in (("case", s.target.guard.mixes), ("cookie", s.target.guard.expects))
+            ),
+        ),
+        Family(
             "dynallow_leases",
             "Leases of a rule.",
             "gauge",
@@ -82,6 +93,18 @@ def metrics(agent: Source) -> bytes:
             "Memory that rendered replies kept for TCP clients take.",
             "gauge",
             ((none, float(agent.road.hot_tcp.taken)),),
+        ),
+        Family(
+            "dynallow_zones_kept",
+            "Names above the targets of answers, whose keys may be asked for.",
+            "gauge",
+            ((none, float(len(agent.road.zones))),),
+        ),
+        Family(
+            "dynallow_zones_evicted_total",
+            "Of these, names that made room for others.",
+            "counter",
+            ((none, float(agent.road.zones.evicted)),),
         ),
         Family("dynallow_denials_kept", "Denials kept.", "gauge", ((none, float(len(agent.road.denials))),)),
         Family(

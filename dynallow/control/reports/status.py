@@ -20,12 +20,14 @@ from dynallow.control.schema import (
     LeaseReport,
     RuleReport,
     StatusReport,
+    UpstreamReport,
 )
 from dynallow.errors import KernelError, TableMissingError
 from dynallow.firewall.elements import Member
 from dynallow.firewall.members import FAMILIES, Known, read_parts
 from dynallow.firewall.present import read_counts, read_denied
 from dynallow.firewall.ruleset import set_name
+from dynallow.resolver.upstream.server import Server
 from dynallow.settings import RuleSettings, not_in_force
 
 
@@ -72,17 +74,7 @@ def status(
             "denied_bytes": denied[1],
         },
         "listen": [str(endpoint) for endpoint in settings.resolver.listen],
-        "upstreams": [
-            {
-                "upstream": server.name,
-                "healthy": server.healthy,
-                "asked": server.asked,
-                "failed": server.failed,
-                "latency_ms": None if server.latency_s is None else round(server.latency_s * 1000, 2),
-                "last_error": server.last_error,
-            }
-            for server in agent.road.upstreams.all()
-        ],
+        "upstreams": [_upstream(server) for server in agent.road.upstreams.all()],
         "questions": {
             "allowed": counts.allowed,
             "denied": counts.denied,
@@ -108,6 +100,20 @@ def status(
         "not_in_force": list(not_in_force(agent.loaded.settings)),
         # The last of all: what the reading of the leases had to say stands in it by then.
         "warnings": warnings,
+    }
+
+
+def _upstream(server: Server) -> UpstreamReport:
+    guard = server.target.guard if server.stream is None else None
+    return {
+        "upstream": server.name,
+        "healthy": server.healthy,
+        "asked": server.asked,
+        "failed": server.failed,
+        "latency_ms": None if server.latency_s is None else round(server.latency_s * 1000, 2),
+        "last_error": server.last_error,
+        "keeps_case": None if guard is None else guard.mixes,
+        "gives_cookies": None if guard is None else guard.expects,
     }
 
 

@@ -56,6 +56,8 @@ class Asked:
     name: bytes
     qtype: int
     told: asyncio.Future[Message]
+    how: int = 0
+    """Which of DO and CD are set."""
     line: Line | None = None
     answers_before: int = 0
     """What the connection had answered when this went out: no more since then, and it may be dead."""

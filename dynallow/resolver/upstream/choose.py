@@ -66,7 +66,14 @@ class Chosen:
     def pool(self, exchange: Exchange, timeout_s: float) -> Upstreams:
         """The pool of these servers; one server in two places is one."""
         servers = {
-            one: Server(one.endpoint, stream_to(one.upstream, exchange), str(one)) for one in self.all()
+            one: Server(
+                one.endpoint,
+                stream_to(one.upstream, exchange),
+                str(one),
+                exchange.guard(one.endpoint),
+                authentic=one.upstream.kind in ("tls", "https"),
+            )
+            for one in self.all()
         }
 
         def pick(named: Iterable[Named]) -> Sequence[Server]:

@@ -15,14 +15,19 @@ from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from dynallow.errors import WireError
-from dynallow.resolver.upstream.datagrams import Datagrams, Target
+from dynallow.resolver.upstream.datagrams import Datagrams, Target, Waiting
+from dynallow.resolver.upstream.guard import Guard
 from dynallow.tasks import Tasks
-from dynallow.wire.query import build_query
+from dynallow.units import Endpoint
+from dynallow.wire import numbers as n
+from dynallow.wire.query import with_how
 from dynallow.wire.response import Response, parse_in_slices
 
 if TYPE_CHECKING:
     from dynallow.resolver.upstream.streams import Stream
     from dynallow.settings import Upstream
+
+_ABOUT_COOKIES = frozenset({n.FORMERR, n.BADCOOKIE})
 
 
 class Exchange:
@@ -36,6 +41,7 @@ class Exchange:
         self.tasks = Tasks()
         self.streams: WeakValueDictionary[Upstream, Stream] = WeakValueDictionary()
         """Servers that are asked over a connection which is kept, those of former settings while it lasts."""
+        self._guards: WeakValueDictionary[Endpoint, Guard] = WeakValueDictionary()
 
     def close(self) -> None:
         """Ask no more."""
@@ -43,33 +49,80 @@ class Exchange:
         for stream in list(self.streams.values()):
             stream.close()
 
+    def guard(self, endpoint: Endpoint) -> Guard:
+        """What that server's datagrams must bear; a reload forgets nothing of it."""
+        guard = self._guards.get(endpoint)
+        if guard is None:
+            guard = self._guards[endpoint] = Guard(str(endpoint))
+        return guard
+
     async def ask(
-        self, server: Target, name: bytes, qtype: int, deadline: float, if_heard: float = 0.0
+        self, server: Target, name: bytes, qtype: int, deadline: float, if_heard: float = 0.0, how: int = 0
     ) -> Response:
         """The server's validated response, before the loop's time is `deadline`.
 
         Or `if_heard`, when that is later and something has come back: TCP takes longer.
+        `how`: see `build_query`.
         Raises OSError or TimeoutError (silence), WireError (TCP spoke nonsense).
         """
-        waiting = self._datagrams.ask(server, name, qtype, deadline)
+        waiting = self._datagrams.ask(server, name, qtype, deadline, how)
+        again = in_lower_case = False
         try:
-            while (response := await waiting.told) is None:
+            while True:
+                response = await waiting.told
+                if response is not None and response.rcode not in _ABOUT_COOKIES:
+                    if in_lower_case:
+                        server.guard.struck(deadline)
+                    return response
+                deadline = waiting.deadline = max(deadline, if_heard)
+                if response is not None:
+                    if not again and server.guard.may_ask_again(response.rcode, waiting.cookie):
+                        again, waiting = True, self._again(waiting)
+                        continue
+                    if response.rcode == n.FORMERR:
+                        return response
                 # Half of what is left: whoever made us go there must not have ended the wait with it.
                 now = asyncio.get_running_loop().time()
-                deadline = waiting.deadline = max(deadline, if_heard)
                 with suppress(OSError, WireError):
-                    return await self._ask_tcp(server, name, qtype, (now + deadline) / 2)
-                self._datagrams.wait_on(waiting)
-            return response
+                    return await self._ask_tcp(waiting, (now + deadline) / 2)
+                if response is not None:
+                    return response
+                if waiting.miscased and not again and not self._datagrams.has_more(waiting):
+                    again = in_lower_case = True
+                    waiting = self._again(waiting, mix=False)
+                    waiting.sent_to_tcp = True  # it has shown that it has none
+                else:
+                    self._datagrams.wait_on(waiting)
+        except TimeoutError:
+            server.guard.silent(waiting.cookie)
+            raise
         finally:
             self._datagrams.done(waiting)
 
-    async def _ask_tcp(self, server: Target, name: bytes, qtype: int, deadline: float) -> Response:
-        """The same over TCP (RFC 7766), on a connection of its own."""
+    def _again(self, waiting: Waiting, mix: bool = True) -> Waiting:
+        """The same question once more, with another id and from another port."""
+        to, name, qtype, deadline, how = (
+            waiting.to,
+            waiting.name,
+            waiting.qtype,
+            waiting.deadline,
+            waiting.how,
+        )
+        other = self._datagrams.ask(to, name, qtype, deadline, how, mix)
+        self._datagrams.done(waiting)
+        return other
+
+    async def _ask_tcp(self, waiting: Waiting, deadline: float) -> Response:
+        """The same over TCP (RFC 7766), on a connection of its own.
+
+        What it shows of the server decides whether its datagrams are checked as before.
+        """
         self.counts.tcp += 1
         loop = asyncio.get_running_loop()
+        server, section, sent = waiting.to, waiting.section, waiting.to.guard.cookie
         ident = self._datagrams.draw()
-        query = build_query(ident, name, qtype)
+        opt = with_how(server.guard.opt, waiting.how)
+        query = struct.pack(">H", ident) + waiting.query[2 : n.HEADER_SIZE] + section + opt
         await asyncio.sleep(0)  # a timeout needs a task, and what waited for a promise has none yet
         async with asyncio.timeout_at(deadline):
             with self._stream(server) as sock:
@@ -77,12 +130,28 @@ class Exchange:
                 await loop.sock_sendall(sock, struct.pack(">H", len(query)) + query)
                 (length,) = struct.unpack(">H", await _read_exactly(sock, 2))
                 packet = await _read_exactly(sock, length)
-        for response in parse_in_slices(packet, id=ident, name=name, qtype=qtype):
+        echo = packet[n.HEADER_SIZE : n.HEADER_SIZE + len(section)]
+        if echo[:-4].lower() != waiting.name:
+            echo = section
+        for response in parse_in_slices(
+            packet, id=ident, name=waiting.name, qtype=waiting.qtype, section=echo[:-4] + section[-4:]
+        ):
             if response is None:  # 64 KiB can be made to take 100 ms
                 await asyncio.sleep(0)
             elif not response.truncated:
+                self._learn(waiting, response, echo, sent)
                 return response
         raise WireError("truncated over TCP")
+
+    def _learn(self, waiting: Waiting, response: Response, echo: bytes, sent: bytes) -> None:
+        """Nobody off the path speaks over TCP: what the server's datagrams lacked, does it lack here too?"""
+        guard = waiting.to.guard
+        if waiting.miscased and echo != waiting.section and guard.mixes:
+            guard.changes_case(waiting.deadline)
+        if response.cookie:
+            guard.judge(response.cookie, sent, waiting.deadline)
+        elif waiting.cookieless and sent and guard.expects and response.rcode in (n.NOERROR, n.NXDOMAIN):
+            guard.gives_no_cookies(waiting.deadline)
 
     def _stream(self, server: Target) -> socket.socket:
         sock = socket.socket(server.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

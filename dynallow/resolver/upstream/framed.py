@@ -23,12 +23,12 @@ _GIVEN_UP_MAX = 256  # a server that owes more answers than this keeps none of i
 
 
 class FramedLine(Line):
-    """`query` makes the message for an id, a name and a type; `draw` gives ids nobody can foresee."""
+    """`query` makes the message for an id, a name, a type and `how`; `draw` gives ids nobody can foresee."""
 
     slice_bytes = 2048
 
     def __init__(
-        self, owner: Owner, query: Callable[[int, bytes, int], bytes], draw: Callable[[], int]
+        self, owner: Owner, query: Callable[[int, bytes, int, int], bytes], draw: Callable[[], int]
     ) -> None:
         super().__init__(owner)
         self._query = query
@@ -45,7 +45,7 @@ class FramedLine(Line):
         while (ident := self._draw()) in self._asked or ident in self._given_up:
             pass
         self._asked[ident], self._ids[asked] = asked, ident
-        message = self._query(ident, asked.name, asked.qtype)
+        message = self._query(ident, asked.name, asked.qtype, asked.how)
         self.write(_length(len(message)) + message)  # in one write (RFC 7766 section 8)
 
     def give_up(self, asked: Asked) -> None:

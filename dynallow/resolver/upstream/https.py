@@ -55,11 +55,13 @@ class _Reply:
 
 
 class HttpLine(Line):
-    """`authority` and `path` are the URL's; `query` makes the message for a name and a type, id 0."""
+    """`authority` and `path` are the URL's; `query` makes the message for a name, a type and `how`, id 0."""
 
     slice_bytes = 128
 
-    def __init__(self, owner: Owner, authority: str, path: str, query: Callable[[bytes, int], bytes]) -> None:
+    def __init__(
+        self, owner: Owner, authority: str, path: str, query: Callable[[bytes, int, int], bytes]
+    ) -> None:
         super().__init__(owner)
         self._query = query
         self._headers = [
@@ -113,7 +115,7 @@ class HttpLine(Line):
         try:
             while self._later and not self.why_lost:
                 asked = next(iter(self._later))
-                body = self._query(asked.name, asked.qtype)
+                body = self._query(asked.name, asked.qtype, asked.how)
                 room = min(http.outbound_flow_control_window, http.remote_settings.initial_window_size)
                 streams_max = min(http.remote_settings.max_concurrent_streams, _STREAMS_MAX)
                 if room < len(body) or http.open_outbound_streams >= streams_max:

@@ -70,8 +70,10 @@ class Upstreams:
         seen.update({id(server): server for zone in self.zones for server in zone.servers})
         return seen.values()
 
-    async def ask(self, name: bytes, qtype: int) -> Response:
+    async def ask(self, name: bytes, qtype: int, how: int = 0) -> Response:
         """A usable response: NOERROR or NXDOMAIN, and no referral.
+
+        `how` is what `build_query` takes. AD is set only where nobody on the way can have set it.
 
         Raises UpstreamError after three tries or 3.8 s; `reached` tells whether
         any server said anything at all. OverloadError when this host has no
@@ -81,16 +83,16 @@ class Upstreams:
         started = time()
         end = started + _TOTAL_S
         reached, why = False, "no upstream server is configured"
-        tries = self._tries(name, started)
+        tries = self._tries(name, qtype, started)
         for number, server in enumerate(tries):
             latest = started + min(self.timeout_s, _share(end - started, _LAST - number))
             deadline = min(latest, started + self._patience(tries, number))
             server.asked += 1
             try:
                 if server.stream is None:
-                    response = await self.exchange.ask(server.target, name, qtype, deadline, latest)
+                    response = await self.exchange.ask(server.target, name, qtype, deadline, latest, how)
                 else:
-                    response = await server.stream.ask(name, qtype, deadline)
+                    response = await server.stream.ask(name, qtype, deadline, how)
                 fault = _fault(response)
             except TimeoutError:
                 fault = f"no answer in {time() - started:.1f} s"
@@ -108,6 +110,8 @@ class Upstreams:
                     server.succeeded(now - started)
                     if not server.up:
                         self._came_back(server, now)
+                    if response.flags & n.AD and not server.authentic:
+                        return response._replace(flags=response.flags & ~n.AD)
                     return response
                 reached = True
             asked_at, started = started, time()
@@ -116,9 +120,13 @@ class Upstreams:
             why = f"{server.name}: {fault}"
         raise UpstreamError(why, reached=reached)
 
-    def _tries(self, name: bytes, now: float) -> tuple[Server, ...]:
+    def _tries(self, name: bytes, qtype: int, now: float) -> tuple[Server, ...]:
         """The servers to try, three tries in all."""
-        return (self._group_of(name) if self._zoned else self._general).tries(now)
+        if not self._zoned:
+            return self._general.tries(now)
+        if qtype == n.DS and name[0]:
+            name = name[name[0] + 1 :]  # a zone's DS is its parent's to tell (RFC 4035 section 3.1.4.1)
+        return self._group_of(name).tries(now)
 
     def _group_of(self, name: bytes) -> Group:
         """The servers of the zone whose pattern matches with the most labels, else the general ones."""

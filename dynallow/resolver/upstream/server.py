@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass, field
 
 from dynallow.resolver.upstream.datagrams import Target, target
+from dynallow.resolver.upstream.guard import Guard
 from dynallow.resolver.upstream.streams import Stream
 from dynallow.units import Endpoint
 
@@ -33,6 +34,10 @@ class Server:
     """How it is asked; None: by datagrams."""
     name: str = ""
     """As the settings write it, where its endpoint does not say all."""
+    guard: Guard | None = field(default=None, repr=False)
+    """What its datagrams must bear; None: nothing is known of it yet."""
+    authentic: bool = False
+    """Asked over TLS or HTTPS: its word that an answer is validated (AD) is its own."""
     target: Target = field(init=False, repr=False)
     asked: int = 0
     answered: int = 0
@@ -50,7 +55,8 @@ class Server:
     _up_since: float = -math.inf
 
     def __post_init__(self) -> None:
-        self.target = target(self.endpoint)
+        self.target = target(self.endpoint, self.guard)
+        self.guard = self.target.guard
         self.name = self.name or str(self.endpoint)
 
     @property

@@ -53,21 +53,21 @@ class Stream:
             self._line.break_off("closed here")
         self._fault, self._closed_until = lost("closed here"), math.inf
 
-    async def ask(self, name: bytes, qtype: int, deadline: float) -> Response:
-        """The server's validated response, before the loop's time is `deadline`.
+    async def ask(self, name: bytes, qtype: int, deadline: float, how: int = 0) -> Response:
+        """The server's validated response, before the loop's time is `deadline`; `how`: see `build_query`.
 
         Raises OSError or TimeoutError (silence), TurnedAwayError (no answer), WireError (nonsense).
         """
         try:
-            return await self._ask(name, qtype, deadline)
+            return await self._ask(name, qtype, deadline, how)
         except LostError as error:  # an idle connection is often closed just as it is used again
             if asyncio.get_running_loop().time() > deadline - _TOO_LATE_S:
                 raise TimeoutError from error
-            return await self._ask(name, qtype, deadline)
+            return await self._ask(name, qtype, deadline, how)
 
-    async def _ask(self, name: bytes, qtype: int, deadline: float) -> Response:
+    async def _ask(self, name: bytes, qtype: int, deadline: float, how: int) -> Response:
         loop = asyncio.get_running_loop()
-        asked = Asked(name, qtype, loop.create_future())
+        asked = Asked(name, qtype, loop.create_future(), how)
         self._send(asked)
         # Not asyncio.timeout: a fresh question is no task before its first wait.
         timer = loop.call_at(deadline, self._expire, asked)

@@ -49,5 +49,5 @@ def _inside(
     return line, Security(trust("h2"), upstream.server_name)
 
 
-def _padded_query(ident: int, name: bytes, qtype: int) -> bytes:
-    return padded(build_query(ident, name, qtype))
+def _padded_query(ident: int, name: bytes, qtype: int, how: int) -> bytes:
+    return padded(build_query(ident, name, qtype, how))

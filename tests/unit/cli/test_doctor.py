@@ -137,6 +137,8 @@ def test_upstream_that_fails_is_told_with_its_error() -> None:
             "failed": 3,
             "latency_ms": None,
             "last_error": "no answer",
+            "keeps_case": True,
+            "gives_cookies": False,
         }
     )
     assert (finding.level, finding.found) == ("fail", "192.0.2.1: 3 asked, 3 failed: no answer")

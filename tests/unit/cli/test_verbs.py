@@ -32,7 +32,10 @@ def test_status_prints_header_rules_and_leases(socket: Path) -> None:
     lines = ran.stdout.splitlines()
     assert lines[0].startswith("mode        enforce: what no rule allows is blocked since ")
     assert any(line.startswith("agent       0.1.0, pid 4242 since ") for line in lines)
-    assert "upstreams   192.0.2.1 FAILING, 9 asked, 2 failed, 1.5 ms: no answer within 2 s" in lines
+    checked = "gives cookies, changes case"
+    assert (
+        f"upstreams   192.0.2.1 FAILING, 9 asked, 2 failed, 1.5 ms, {checked}: no answer within 2 s" in lines
+    )
     assert "warning     upstream 192.0.2.1 does not answer" in lines
     assert "rule mirror: tcp/443; root; OS updates; owner platform team" in lines
     row = next(line for line in lines if "198.51.100.7" in line)

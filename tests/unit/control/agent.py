@@ -93,6 +93,8 @@ class MemoryAgent:
                     "failed": 2,
                     "latency_ms": 1.5,
                     "last_error": "no answer within 2 s",
+                    "keeps_case": False,
+                    "gives_cookies": True,
                 }
             ],
             "questions": {

@@ -24,7 +24,8 @@ from dynallow.policy.policy import Policy, PolicyBuilder
 from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
-from dynallow.resolver.road import Road, Terms
+from dynallow.resolver.road import Road
+from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.resolver.upstream.server import Server

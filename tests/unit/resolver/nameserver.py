@@ -51,6 +51,12 @@ def answer(
     return reply.to_wire(max_size=65535)
 
 
+def in_other_case(packet: bytes) -> bytes:
+    """A response to the same question with each of its letters in the other case."""
+    end = packet.index(0, 12)
+    return packet[:12] + packet[12:end].swapcase() + packet[end:]
+
+
 def silent(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
     """Says nothing."""
     return []

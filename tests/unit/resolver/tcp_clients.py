@@ -32,7 +32,7 @@ HASTY = TcpLimits(first_byte_s=SOON_S, idle_s=SOON_S, message_s=SOON_S, write_s=
 def everything(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
     """Each name has one address; "big" has 60."""
     name = query.question[0].name.to_text(omit_final_dot=True)
-    count = 60 if name.startswith("big") else 1
+    count = 60 if name.lower().startswith("big") else 1
     data = " | ".join(f"192.0.2.{number + 1}" for number in range(count))
     return [answer(query, records(f"{name} 300 IN A {data}"))]
 

@@ -14,7 +14,7 @@ from dynallow.policy import parse_name, parse_pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
 from dynallow.resolver.athome import NAMES_MAX, address_of
 from dynallow.resolver.local import DENIAL_TTL_S
-from dynallow.resolver.road import Terms
+from dynallow.resolver.terms import Terms
 from tests.unit.resolver.host import DEB, WEB, Host, ede, on_host, policy, question
 from tests.unit.resolver.nameserver import Nameserver, zone
 

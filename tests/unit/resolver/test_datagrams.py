@@ -30,7 +30,7 @@ def address(name: str) -> str:
 
 
 def numbered(query: dns.message.Message, tcp: bool) -> list[bytes]:
-    name = query.question[0].name.to_text(omit_final_dot=True)
+    name = query.question[0].name.to_text(omit_final_dot=True).lower()
     return [answer(query, records(f"{name} 300 IN A {address(name)}"))]
 
 

@@ -118,6 +118,16 @@ def test_denials_that_time_may_change_are_gone_after_their_ttl(denials: Denials)
     assert fill(denials, *packets, now=5.0 + DENIAL_TTL_S)[1] == [0, 1]
 
 
+def test_denials_kept_for_another_time_begin_anew(denials: Denials) -> None:
+    packet = question("bad.example.org")
+    put(denials, packet)
+    denials.keep_for(2.0)
+    assert fill(denials, packet)[1] == [0]
+    put(denials, packet)
+    assert fill(denials, packet, now=6.9)[1] == []
+    assert fill(denials, packet, now=7.0)[1] == [0]
+
+
 def test_denials_cleared_are_gone(denials: Denials) -> None:
     packets = question("a.example.net"), question("bad.example.org"), question(DEB, "TXT")
     for packet in packets:

@@ -36,7 +36,7 @@ def headers(*block: bytes) -> bytes:
 
 
 def asked_on_a_line() -> tuple[HttpLine, Asked]:
-    line = HttpLine(Owner(), "dns.example.org", "/dns-query", lambda name, qtype: bytes(128))
+    line = HttpLine(Owner(), "dns.example.org", "/dns-query", lambda name, qtype, how: bytes(128))
     transport = Mock(spec=asyncio.Transport)
     transport.get_write_buffer_size.return_value = 0
     line.connection_made(transport)

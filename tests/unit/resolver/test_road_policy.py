@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import ip_address
 
 import dns.edns
@@ -11,6 +12,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import dns.rdatatype
+import pytest
 
 from dynallow.lease.grant import Grant
 from dynallow.policy.patterns import parse_pattern
@@ -26,6 +28,7 @@ from tests.unit.resolver.host import (
     ede,
     on_host,
     policy,
+    question,
     until,
 )
 from tests.unit.resolver.nameserver import Nameserver, zone
@@ -40,6 +43,36 @@ def test_walk_denied_name_never_leaves_the_host() -> None:
         assert not server.asked
         assert not host.gate.calls
         assert (host.road.counts.denied, host.road.counts.filtered) == (1, 1)
+
+    on_host(work)
+
+
+@pytest.mark.parametrize("ttl_s", [0, 1, 3600])
+def test_walk_denial_of_every_kind_may_be_remembered_as_long_as_is_set(ttl_s: int) -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        host.road.change(replace(host.road.terms, denied_ttl_s=ttl_s))
+        long = ".".join(["x" * 60] * 4)  # the reason does not fit, so another way is taken
+        kinds = [("notexample.org", "A"), ("org", "A"), (DEB, "TXT"), (long, "A"), ("localhost", "TXT")]
+        for name, qtype in [*kinds, ("168.192.in-addr.arpa", "PTR")]:
+            for _ in range(2):
+                (soa,) = (await host.ask(name, qtype)).authority
+                assert (soa.ttl, soa[0].minimum) == (ttl_s, ttl_s), name
+
+    on_host(work)
+
+
+def test_change_of_how_long_denials_are_remembered_is_told_at_once() -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        for ttl_s in (60, 5):
+            host.road.change(replace(host.road.terms, denied_ttl_s=ttl_s))
+            host.road.forget()
+            for name in ("a.example.net", "a.example.net", "b.example.net"):
+                packet = question(name)
+                replies: list[bytes | None] = [None]
+                if host.road.repeat([packet[2:]], replies, [0], host.now):
+                    replies = [(await host.road.walk(packet, udp=True) or b"")[2:]]
+                (soa,) = dns.message.from_wire(packet[:2] + (replies[0] or b"")).authority
+                assert soa.ttl == ttl_s
 
     on_host(work)
 

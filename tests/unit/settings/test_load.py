@@ -25,6 +25,7 @@ timeout = "2s"
 denied = "refused"
 cache-size = 10
 stale = "0s"
+denied-ttl = "1m30s"
 search-suffixes = ["corp.example.com."]
 [[resolver.zone]]
 names = [".corp.example.com"]
@@ -110,6 +111,7 @@ def test_load_every_key_of_the_design_is_read(tree: Tree) -> None:
     settings, rule = loaded.settings, loaded.policy.rules[0]
     assert [upstream.kind for upstream in settings.resolver.upstreams] == ["udp", "tls", "https"]
     assert (settings.resolver.stale, settings.resolver.denied) == (0.0, "refused")
+    assert settings.resolver.denied_ttl == 90
     assert settings.resolver.search_suffixes == (parse_name("corp.example.com"),)
     assert str(settings.resolver.zones[0].names[0]) == ".corp.example.com"
     assert (settings.lease.grace, settings.lease.max_per_rule) == (30.0, 6)
@@ -187,6 +189,10 @@ def test_load_directory_in_place_of_a_file_is_a_fault(tree: Tree) -> None:
         ),
         ("[resolver]\ntimeout = 2", "resolver.timeout: expected a duration such as"),
         ('[resolver]\ntimeout = "0s"', "resolver.timeout: expected more than"),
+        ("[resolver]\ndenied-ttl = 10", "resolver.denied-ttl: expected whole seconds from 0s to 1h, got 10"),
+        ('[resolver]\ndenied-ttl = "500ms"', "resolver.denied-ttl: expected whole seconds from 0s to 1h"),
+        ('[resolver]\ndenied-ttl = "61m"', "resolver.denied-ttl: expected whole seconds from 0s to 1h"),
+        ('[resolver]\ndenied-ttl = "soon"', "resolver.denied-ttl: expected a duration such as"),
         ("[resolver]\ncache-size = true", "resolver.cache-size: expected a whole number, got true"),
         ("[resolver]\ncache-size = -1", "resolver.cache-size: expected a number of at least 0, got -1"),
         ("[resolver]\ncache-size = 1.0", "resolver.cache-size: expected a whole number, got 1.0"),

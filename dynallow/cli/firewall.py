@@ -1,0 +1,52 @@
+"""`dynallow firewall`: load the last good ruleset, as at boot; what dynallow-firewall.service starts."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """The verb's own arguments."""
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        help="the settings' main file, for where no ruleset was kept (default: /etc/dynallow/dynallow.toml)",
+    )
+    parser.add_argument(
+        "--kept",
+        metavar="FILE",
+        type=Path,
+        help="the ruleset that the agent has kept (default: ruleset.nft in $STATE_DIRECTORY)",
+    )
+
+
+def execute(args: Namespace) -> int:
+    """Load it. Raises SettingsError when the settings were needed and are broken, and KernelError."""
+    from dynallow.errors import SettingsError
+    from dynallow.firewall import boot, kept
+    from dynallow.resolver.upstream.choose import choose
+    from dynallow.settings import files_of, load
+
+    if boot.in_force():
+        print("table inet dynallow is in force; left as it is")
+        return 0
+    last = boot.load_last(args.kept or kept.place())
+    if last.loaded:
+        print("the last good ruleset is in force")
+        return 0
+    print(f"dynallow: {last.why_not}; taking the settings", file=sys.stderr)
+    try:
+        settings = load(args.config).settings
+    except SettingsError as error:
+        if boot.shall_enforce(last, files_of(args.config)):
+            boot.load_closed()
+            error.hint = "closed: nothing leaves this host until they are mended, and the agent starts"
+        else:
+            error.hint = "nothing was loaded: neither these settings nor a kept ruleset name mode enforce"
+        raise
+    boot.load_settings(settings, choose(settings).ways())
+    print(f"the settings' ruleset is in force, mode {settings.mode}")
+    return 0
