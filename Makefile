@@ -9,10 +9,12 @@ override SHELL := /bin/sh
 unexport SHELL
 
 python := .venv/bin/python
+# Tests wait more than they compute, so that there may be more of them than processors.
+side_by_side := --dist=loadfile --no-loadscope-reorder -n $(shell count=$$(($$(nproc) * 3 / 2)); echo $$((count < 8 ? count : 8)))
 export PYTHONDONTWRITEBYTECODE := 1
 
 # Each is a command of its own: .venv/bin/python -m tests.bench.peers --help
-benches := peers latency mixed scale footprint steps wire_steps million_names
+benches := peers latency mixed tcp scale footprint steps wire_steps million_names
 
 .PHONY: help try test lint types bench clean venv lab
 .DEFAULT_GOAL := help
@@ -23,10 +25,17 @@ help: ## this list
 try: lab ## the main job, step by step, in throw-away namespaces (SHELL=1: and then a shell in there)
 	@.ci/privileged $(python) -m tests.lab.try_it $(if $(wish),--shell)
 
+# First those whose figures need a quiet machine, alone; then all others side by side. Compiled once,
+# and not by each of some hundred agents that the tests start. Workers with hashes of their own might
+# order a set of cases differently, and xdist refuses that.
 test: venv ## lint, types and the whole suite
 	@if [ -n "$$CI" ]; then .ci/setup; else .ci/setup || echo "going on: tests that need it will skip" >&2; fi
 	@$(MAKE) --no-print-directory lint types
-	@.ci/privileged $(python) -m pytest
+	@$(python) -m compileall -q dynallow tests
+	@unset PYTHONDONTWRITEBYTECODE; failed=0; \
+	    .ci/privileged $(python) -m pytest -m "alone and not slow" || failed=1; \
+	    PYTHONHASHSEED=0 .ci/privileged $(python) -m pytest $(side_by_side) -m "not alone and not slow" || failed=1; \
+	    exit $$failed
 
 lint: venv ## ruff: rules and format
 	@$(python) -m ruff check .

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.lab.namespace import Namespace
-from tests.lab.waiting import LabError, wait_until
+from tests.lab.waiting import LabError, in_time, wait_until
 
-STOP_WITHIN_S = 1.0
-READY_WITHIN_S = 15.0
+STOP_WITHIN_S = 1.0  # a promise, for tests that have the machine to themselves
+_ENDED_WITHIN_S = 15.0
+READY_WITHIN_S = 30.0  # 0.3 on a machine that has nothing else to do
 _LISTEN = ["127.0.0.1:53", "[::1]:53"]  # DESIGN section 7
 _CAPABILITIES = "+net_admin,+net_bind_service"
 # As systemd does it (sd_listen_fds(3)): descriptors from 3 on, and who they are for.
@@ -110,17 +111,17 @@ class Agent:
         """Return once the control socket answers; the agent opens it when all else is up."""
         wait_until(self._is_ready, "the agent's control socket", within_s)
 
-    def stop(self) -> int:
-        """SIGTERM; its exit code. Fails unless it ends within a second."""
+    def stop(self, within_s: float = _ENDED_WITHIN_S) -> int:
+        """SIGTERM; its exit code. Fails unless it ends in time."""
         self.process.send_signal(signal.SIGTERM)
         began = time.monotonic()
         try:
-            code = self.process.wait(STOP_WITHIN_S * 5)
+            code = self.process.wait(_ENDED_WITHIN_S)
         except subprocess.TimeoutExpired:
             self.kill()
             raise AssertionError(f"SIGTERM did not end the agent:\n{self.log}") from None
         took_s = time.monotonic() - began
-        assert took_s <= STOP_WITHIN_S, f"SIGTERM took {took_s:.2f} s:\n{self.log}"
+        in_time(took_s, within_s, "the end after SIGTERM")
         return code
 
     def kill(self) -> None:

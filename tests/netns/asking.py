@@ -100,12 +100,20 @@ class Client:
             return read_frame(sock)
 
     def ask(
-        self, name: str, qtype: int = dnsbytes.A, server: str = V4, *, tcp: bool = False, edns: bool = True
+        self,
+        name: str,
+        qtype: int = dnsbytes.A,
+        server: str = V4,
+        *,
+        tcp: bool = False,
+        edns: bool = True,
+        within_s: float = REPLY_WITHIN_S,
     ) -> Told:
         """What the reply says, over TCP when UDP's is truncated."""
         data = packet(name, qtype, edns=EDNS if edns else None)
-        told = read(self.tcp(data, server) if tcp else self.udp(data, server))
-        return read(self.tcp(data, server)) if told.truncated and not tcp else told
+        if not tcp and not (told := read(self.udp(data, server, within_s=within_s))).truncated:
+            return told
+        return read(self.tcp(data, server, within_s=within_s))
 
     def ask_both_ways(self, name: str) -> tuple[Told, Told]:
         """A over UDP at 127.0.0.1 and AAAA over TCP at ::1, side by side; TCP where UDP's is truncated."""
@@ -114,11 +122,18 @@ class Client:
             tcp.sendall(struct.pack("!H", len(aaaa)) + aaaa)
             return self.ask(name), read(read_frame(tcp))
 
-    def ask_all(self, names: Sequence[str], qtype: int = dnsbytes.A, server: str = V4) -> list[Told]:
+    def ask_all(
+        self,
+        names: Sequence[str],
+        qtype: int = dnsbytes.A,
+        server: str = V4,
+        *,
+        within_s: float = REPLY_WITHIN_S,
+    ) -> list[Told]:
         """The replies to questions that are all in flight at once, over UDP."""
         questions = {(data := packet(name, qtype))[:2]: data for name in names}
         sock = self._udp[server]
-        sock.settimeout(REPLY_WITHIN_S)
+        sock.settimeout(within_s)
         for data in questions.values():
             sock.send(data)
         replies: dict[bytes, Told] = {}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import NOBODY, Lab, Zone, wait_until
-from tests.lab.agent import Agent
+from tests.lab.agent import STOP_WITHIN_S, Agent
 from tests.lab.needs import require_lab, require_users
 
 AGENT_USER = 4711
@@ -133,7 +133,7 @@ def test_agent_without_root_adopts_after_a_crash_and_stops_at_once(unprivileged:
     agent.kill()
     agent.start()
     assert "192.0.2.10" in _leased(lab)
-    assert agent.stop() == 0
+    assert agent.stop(within_s=STOP_WITHIN_S) == 0
     assert "192.0.2.10" in _leased(lab)
     agent.start()
 

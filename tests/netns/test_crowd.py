@@ -32,7 +32,7 @@ from tests.netns.asking import Client, packet, read_frame
 from tests.netns.crowd_process import HOT, LARGE, frame
 from tests.netns.manyfold import manyfold
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 SETTINGS = """
 mode = "enforce"

@@ -19,6 +19,7 @@ import pytest
 from tests.lab import Lab, ScriptedServer, dnsbytes, wait_until
 from tests.lab.agent import Agent
 from tests.lab.hostile import EVIL_PREFIXES, GOOD, LIES, NOTHING, honest_address, hostile, pointing_at
+from tests.lab.waiting import in_time
 from tests.netns.asking import REPLY_WITHIN_S, Client, Told
 from tests.netns.kernelsets import KernelSets
 from tests.netns.special import SPECIAL
@@ -188,7 +189,7 @@ def test_upstream_whose_port_is_closed_gives_servfail_at_once(client: Client, se
     began = time.monotonic()
     told = client.ask(f"ok-{next(_numbers)}.closed.example.org")
     assert told.rcode == "SERVFAIL"
-    assert time.monotonic() - began < 1.0
+    in_time(time.monotonic() - began, 1.0)
 
 
 def test_first_upstream_closed_second_answers(client: Client, sets: KernelSets) -> None:
@@ -219,9 +220,11 @@ def test_silent_upstream_with_default_timeouts_gives_servfail_within_4_s(
     lies = ("silence", "tcp-silent", "wrong-id", "tcp-half-then-silent")
     names = [f"{lie}-{next(_numbers)}.hostile.example.org" for lie in lies]
     began = time.monotonic()
-    assert {told.rcode for told in client.ask_all(names)} == {"SERVFAIL"}
-    assert time.monotonic() - began < REPLY_WITHIN_S
+    replies = client.ask_all(names, within_s=3 * REPLY_WITHIN_S)
+    took_s = time.monotonic() - began
+    assert {told.rcode for told in replies} == {"SERVFAIL"}
     _honest_name_resolves(client)
+    in_time(took_s, REPLY_WITHIN_S)
 
 
 @pytest.fixture(scope="module")

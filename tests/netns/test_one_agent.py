@@ -116,7 +116,7 @@ def test_unprivileged_squatter_on_the_lock_does_not_stop_the_agent(clean: Lab, k
     with squatting(clean, SQUATTERS[kind]):
         agent = clean.agent(SETTINGS, wait=False)
         try:
-            agent.wait_ready(5)
+            agent.wait_ready()
             assert clean.host.addresses("www.example.org") == ["192.0.2.10"]
         finally:
             agent.kill()

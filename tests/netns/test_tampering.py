@@ -23,6 +23,7 @@ import pytest
 from tests.lab import Lab, LabError, Zone, wait_until
 from tests.lab.agent import Agent
 from tests.lab.needs import require_lab
+from tests.lab.waiting import in_time
 from tests.netns import traffic
 
 SETTINGS = """
@@ -110,6 +111,7 @@ def script_of(lab: Lab, kind: str) -> str:
     return "\n".join(lines)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("kind", TAMPERINGS)
 def test_tampered_table_is_rebuilt_with_every_lease(served: Lab, agent: Agent, kind: str) -> None:
     before, leases, script = shape(served), addresses(served), script_of(served, kind)
@@ -120,12 +122,13 @@ def test_tampered_table_is_rebuilt_with_every_lease(served: Lab, agent: Agent, k
         wait_until(lambda: heals(agent) > 0, "the table's rebuilding")
         took_ms = (time.monotonic() - began) * 1000
         print(f"{kind}: whole again after {took_ms:.0f} ms")
-        wait_until(lambda: shape(served) == before, "the table as it was", 1.0)
+        wait_until(lambda: shape(served) == before, "the table as it was")
         assert addresses(served) == leases
-    assert took_ms < HEAL_S * 1000
     assert re.search(r"nft \(pid \d+\) changed table inet dynallow", agent.log)
+    in_time(took_ms / 1000, HEAL_S, kind)
 
 
+@pytest.mark.alone
 def test_flushed_ruleset_is_open_for_less_than_half_a_second(served: Lab, agent: Agent) -> None:
     """The sniffer's clock says for how long forbidden packets left: the whole of the damage."""
     wire = served.sniffer()
@@ -141,8 +144,8 @@ def test_flushed_ruleset_is_open_for_less_than_half_a_second(served: Lab, agent:
     print(
         f"open {open_ms:.0f} ms, {len(left)} packets; {connected.failed} of {connected.tries} connects failed"
     )
-    assert open_ms < HEAL_S * 1000
     assert agent.process.poll() is None
+    in_time(open_ms / 1000, HEAL_S, "closing")
 
 
 def test_rebuilt_lease_is_not_shortened(served: Lab, agent: Agent) -> None:
@@ -181,6 +184,7 @@ def test_change_to_another_table_is_none_of_ours(served: Lab, agent: Agent) -> N
     assert shape(served) == before
 
 
+@pytest.mark.alone
 def test_repeated_tampering_is_backed_off_and_ends_whole(served: Lab, agent: Agent) -> None:
     before, leases = shape(served), addresses(served)
     cpu_s, began, times = agent.cpu_s(), time.monotonic(), 0

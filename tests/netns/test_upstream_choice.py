@@ -6,6 +6,7 @@ A server dies in two ways: its process is gone (the kernel says so), or it says 
 from __future__ import annotations
 
 import itertools
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ import pytest
 from tests.lab import Lab, ScriptedServer, wait_until
 from tests.lab.agent import Agent
 from tests.lab.scenarios import fresh, fresh_address
+from tests.lab.waiting import in_time
 from tests.netns.asking import Client
 
 pytestmark = pytest.mark.netns
@@ -30,7 +32,9 @@ name = "fresh"
 names = [".example.org"]
 """
 NETWORK_ERRORS = {22, 23}
+STALE_TTL_S = 30  # RFC 8767 section 5.2
 _EDE = 15
+_PATIENCE_S = 30.0
 _numbers = itertools.count(1)
 _clock = time.monotonic
 
@@ -62,29 +66,30 @@ class Bed:
         return self._agent
 
     def upstreams(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._agent.cli_json("status")["upstreams"]
+        # Not by the command: what a process takes to start would count as the agent's.
+        found: list[dict[str, Any]] = json.loads(self._agent.get(timeout=_PATIENCE_S)[1])["upstreams"]
         return found
 
     def ask(self) -> Asked:
         number = next(_numbers)
         began = _clock()
-        told = self.client.ask(f"n{number}.example.org")
+        told = self.client.ask(f"n{number}.example.org", within_s=_PATIENCE_S)
         codes = (int(option.code) for option in told.message.options if option.otype == _EDE)
         right = list(told.addresses) == [fresh_address(number)]
         return Asked(began, right, _clock() - began, frozenset(codes))
 
-    def ask_until(self, met: Callable[[], bool], within_s: float) -> list[Asked]:
-        """One after the other until it is met; fails when it is not in time."""
+    def ask_until(self, met: Callable[[], bool]) -> list[Asked]:
+        """One after the other until it is met."""
         began = _clock()
         asked = [self.ask()]
         while not met():
-            assert _clock() - began < within_s, asked[-1]
+            assert _clock() - began < _PATIENCE_S, asked[-1]
             asked.append(self.ask())
         return asked
 
     def ask_for(self, seconds: float) -> list[Asked]:
         end = _clock() + seconds
-        return self.ask_until(lambda: _clock() >= end, seconds + 5.0)
+        return self.ask_until(lambda: _clock() >= end)
 
     def kill(self) -> Callable[[], None]:
         """The first server's process is gone; what is returned starts another."""
@@ -108,6 +113,7 @@ def bed(shared_lab: Lab) -> Iterator[Bed]:
     bed.client.close()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("way", ["kill", "silence"])
 def test_one_of_two_dies_every_question_is_answered_and_only_the_first_waits(bed: Bed, way: str) -> None:
     bed.agent(FIRST, SECOND)
@@ -118,19 +124,22 @@ def test_one_of_two_dies_every_question_is_answered_and_only_the_first_waits(bed
     died = _clock()
     asked = bed.ask_for(3.0)
     assert all(one.right for one in asked)
-    assert max(one.took_s for one in asked) < 1.5  # 0.4 s on a machine that has nothing else to do
-    assert sum(one.took_s > 0.35 for one in asked if one.at > died + 1.0) <= 1
+    longest_s = max(one.took_s for one in asked)
+    late_s = sorted(one.took_s for one in asked if one.at > died + 1.0)[-2]
     assert bed.second.queries(rtype="A") - before == len(asked)
     assert [each["healthy"] for each in bed.upstreams()] == [False, True]
 
     revive()
     back, answered = _clock(), bed.upstreams()[0]["asked"]
-    asked = bed.ask_until(lambda: bed.upstreams()[0]["healthy"], 2.0)
+    asked = bed.ask_until(lambda: bed.upstreams()[0]["healthy"])
     assert bed.first.queries(rtype="PTR") > 0
-    asked += bed.ask_until(lambda: bed.upstreams()[0]["asked"] > answered, 2.0)
-    assert _clock() - back < 2.0
+    asked += bed.ask_until(lambda: bed.upstreams()[0]["asked"] > answered)
+    back_s = _clock() - back
     assert all(one.right for one in asked)
-    assert sum(one.took_s > 0.35 for one in asked) <= 1
+    in_time(longest_s, 1.0, "the first question after the death")  # 0.4 s where nothing else is to do
+    in_time(late_s, 0.35, "a later question")
+    in_time(back_s, 2.0, "the return")
+    in_time(sorted(one.took_s for one in asked)[-2], 0.35, "a question meanwhile")
 
 
 def test_all_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: Bed) -> None:
@@ -145,13 +154,40 @@ def test_all_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: B
     try:
         for one in asked:
             assert not one.right
-            assert one.took_s < 4.0
             assert one.codes & NETWORK_ERRORS
-        asked = bed.ask_until(lambda: True, 2.0)
-        assert asked[0].right
-        assert _clock() - back < 2.0
+        (first,) = bed.ask_until(lambda: True)
+        back_s = _clock() - back
+        assert first.right
     finally:
         revive()
+    in_time(max(one.took_s for one in asked), 4.0, "SERVFAIL")
+    in_time(back_s, 2.0, "the return")
+
+
+def test_all_dead_what_was_answered_before_is_told_from_expired_data_within_4_s(bed: Bed) -> None:
+    bed.agent(FIRST, SECOND)
+    for server in (bed.first, bed.second):
+        server.turn(ttl=1)
+    name = f"n{next(_numbers)}.example.org"
+    addresses = list(bed.client.ask(name).addresses)
+    bed.second.process.send_signal(signal.SIGSTOP)
+    revive = bed.silence()
+    try:
+        ends = _clock() + 10
+        while True:  # the first may still be of the second that it had left
+            began = _clock()
+            told = bed.client.ask(name)
+            assert _clock() - began < 4.0
+            assert list(told.addresses) == addresses
+            if told.longest_ttl > 1:
+                break
+            assert _clock() < ends, told
+        assert STALE_TTL_S - 1 <= told.longest_ttl <= STALE_TTL_S
+    finally:
+        bed.second.process.send_signal(signal.SIGCONT)
+        revive()
+        for server in (bed.first, bed.second):
+            server.turn(ttl=300)
 
 
 def test_sole_server_that_comes_back_is_asked_again_within_2_s(bed: Bed) -> None:
@@ -163,7 +199,8 @@ def test_sole_server_that_comes_back_is_asked_again_within_2_s(bed: Bed) -> None
     revive()
     back = _clock()
     wait_until(
-        lambda: bool(bed.upstreams()[0]["healthy"]), "the probe to find it", within_s=2.0
+        lambda: bool(bed.upstreams()[0]["healthy"]), "the probe to find it", _PATIENCE_S
     )  # nobody asks
+    back_s = _clock() - back
     assert bed.ask().right
-    assert _clock() - back < 2.5
+    in_time(back_s, 2.0, "the return")

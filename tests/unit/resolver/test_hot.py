@@ -92,6 +92,7 @@ def test_hot_reply_carries_the_askers_id_and_is_the_same_otherwise() -> None:
         PACKET[:5],
         b"",
     ],
+    ids=["case", "AAAA", "DO", "no EDNS", "longer", "cut", "empty"],
 )
 def test_hot_reply_other_bytes_are_another_question(other: bytes) -> None:
     hot = HotReplies(10)

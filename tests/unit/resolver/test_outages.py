@@ -21,6 +21,7 @@ from dynallow.resolver.upstream.pool import Upstreams, Zone
 from dynallow.resolver.upstream.server import Server
 from dynallow.wire.response import Response
 from tests.lab.streaming import StreamServer
+from tests.lab.waiting import in_time
 from tests.unit.resolver.nameserver import Nameserver, answer, silent, zone
 from tests.unit.resolver.responses import records
 from tests.unit.resolver.upstreams import bed, is_answer, met
@@ -78,9 +79,11 @@ def test_one_of_two_dies_all_are_answered_within_a_second_and_only_the_first_wai
             await servers.ask()
             servers.first.handler = silent
             burst = await asyncio.gather(*(servers.ask() for _ in range(50)))
-            assert 0.3 < max(burst) < 1.5  # 0.4 on a machine that has nothing else to do
-            after = [await servers.ask() for _ in range(50)]
-            assert max(after) < 0.3
+            assert max(burst) > 0.3
+            in_time(max(burst), 1.5)  # 0.4 on a machine that has nothing else to do
+            known = clients(servers.first)
+            in_time(max([await servers.ask() for _ in range(50)]), 1.5)
+            assert clients(servers.first) == known  # nobody waited for it
             assert servers.states == [False, True]
             assert servers.upstreams.servers[0].strikes == 1
 
@@ -113,9 +116,9 @@ def test_server_that_is_back_is_first_again_within_two_seconds_without_a_questio
             servers.first.handler = right
             began, asked = time(), clients(servers.first)
             while clients(servers.first) == asked:
-                assert await servers.ask() < 0.3
+                in_time(await servers.ask(), 1.0)
                 await asyncio.sleep(0.01)
-            assert time() - began < 2.0
+            in_time(time() - began, 2.0)
             await servers.ask()
             assert servers.states == [True, True]
             probed = probes(servers.first)
@@ -138,7 +141,7 @@ def test_server_that_answers_the_probe_with_no_is_there_all_the_same(rcode: str)
             await servers.ask()
             servers.first.handler = its_own
             await met(lambda: servers.states == [True, True])
-            assert await servers.ask() < 0.3
+            await servers.ask()
             assert clients(servers.first) == 2
 
     asyncio.run(work())
@@ -171,13 +174,13 @@ def test_both_die_the_answer_is_an_error_in_time_and_both_are_back_when_one_is()
             with pytest.raises(UpstreamError) as raised:
                 await servers.ask()
             assert not raised.value.reached
-            assert time() - began < 4.0
+            in_time(time() - began, 4.0)
             servers.second.handler = right
             began = time()
-            assert await servers.ask() < 2.0
+            in_time(await servers.ask(), 2.0)
             servers.first.handler = right
             await met(lambda: servers.states == [True, True])
-            assert time() - began < 4.0
+            in_time(time() - began, 4.0)
 
     asyncio.run(work())
 
@@ -199,7 +202,7 @@ def test_sole_server_that_is_back_answers_who_waits_and_is_up_by_its_probe() -> 
             began = time()
             await met(lambda: state.up)
             assert (await waiting).answer
-            assert time() - began < 2.0
+            in_time(time() - began, 2.0)
 
     asyncio.run(work())
 
@@ -218,7 +221,7 @@ def test_slow_name_is_answered_by_the_second_and_its_server_is_up_again_at_once(
             for server in (servers.first, servers.second):
                 assert server.release is not None
                 server.release.set()
-            assert await took < 2.0
+            in_time(await took, 2.0)
             await met(lambda: servers.states == [True, True])
 
     asyncio.run(work())
@@ -316,18 +319,18 @@ def test_stream_server_that_dies_and_comes_back_is_found_by_its_probe() -> None:
             began = time()
             for number, found in enumerate(await asking.ask_many(20)):
                 assert is_answer(found, number)
-            assert time() - began < 1.5
+            in_time(time() - began, 1.5)
             first.stop()
-            began = time()
+            tried = asking.servers[0].asked
             for number in range(100, 150):
                 assert is_answer(await asking.ask(number), number)
-            assert time() - began < 0.5
+            assert asking.servers[0].asked == tried  # nobody waited for it
             assert not asking.servers[0].up
             back = StreamServer()
             await back.start("127.0.0.1", port)
             began = time()
             await met(lambda: asking.servers[0].up)
-            assert time() - began < 2.0
+            in_time(time() - began, 2.0)
             asked = len(back.asked)
             assert is_answer(await asking.ask(200), 200)
             assert len(back.asked) == asked + 1

@@ -23,6 +23,7 @@ from dynallow.resolver.upstream.pool import Upstreams, Zone
 from dynallow.resolver.upstream.server import Server
 from dynallow.units import Endpoint
 from dynallow.wire.response import Response
+from tests.lab.waiting import in_time
 from tests.unit.resolver.nameserver import Handler, Nameserver, answer, in_other_case, silent, zone
 from tests.unit.resolver.responses import records
 
@@ -135,7 +136,7 @@ def test_ask_forger_and_a_silent_tcp_port_leave_time_for_the_right_datagram(forg
 
     response, took_s = asyncio.run(work())
     assert told(response) == [ip_address("192.0.2.1").packed]
-    assert took_s < 0.9
+    in_time(took_s, 0.9)
 
 
 def test_ask_socket_that_cannot_be_had_is_nobodys_failure(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,7 +287,7 @@ def test_ask_port_where_nobody_listens_goes_on_at_once() -> None:
 
     response, took_s = asyncio.run(work())
     assert told(response) == [ip_address("192.0.2.1").packed]
-    assert took_s < 0.5
+    in_time(took_s, 0.5)
 
 
 def test_ask_in_all_ends_within_the_total_however_long_a_try_may_take(
@@ -296,8 +297,10 @@ def test_ask_in_all_ends_within_the_total_however_long_a_try_may_take(
     began = time.monotonic()
     (error,), (server,), _ = ask(silent, timeout_s=30.0)
     assert isinstance(error, UpstreamError)
-    assert 0.35 < time.monotonic() - began < 1.0
+    took_s = time.monotonic() - began
     assert questions(server) <= 3
+    assert took_s > 0.35
+    in_time(took_s, 1.0)
 
 
 def test_ask_total_is_below_glibcs_patience() -> None:

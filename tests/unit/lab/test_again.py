@@ -1,0 +1,78 @@
+"""What is too slow is tried again, with fixtures of its own; what is wrong fails at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.lab.needs import ROOT
+from tests.lab.waiting import TooSlowError, in_time
+
+TESTS = """
+import pytest
+from tests.lab.waiting import in_time
+
+tries = []
+
+@pytest.fixture(scope="module")
+def measured():
+    tries.append("measured")
+    return 3.0 - len(tries)
+
+def test_slow_at_first(measured):
+    in_time(measured, 1.5)
+
+def test_always_slow():
+    tries.append("slow")
+    in_time(2.0, 1.0)
+
+def test_wrong():
+    tries.append("wrong")
+    assert False
+
+def test_tries():
+    assert tries == ["measured"] * 2 + ["slow"] * 3 + ["wrong"]
+"""
+
+
+def test_too_slow_test_is_tried_three_times_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(TESTS)
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-p",
+        "tests.conftest",
+        "-q",
+        "-rA",
+        str(tmp_path / "test_it.py"),
+    ]
+    ran = subprocess.run(
+        [*command, "--rootdir", str(tmp_path), "-c", "/dev/null"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    found = {
+        line.split("::")[1].split(" ")[0]: line.split(" ")[0]
+        for line in ran.stdout.splitlines()
+        if line.startswith(("PASSED", "FAILED"))
+    }
+    assert found == {
+        "test_slow_at_first": "PASSED",
+        "test_always_slow": "FAILED",
+        "test_wrong": "FAILED",
+        "test_tries": "PASSED",
+    }, ran.stdout
+    assert "PytestWarning: too slow: it took 2.000 s, of at most 1.5" in ran.stdout
+
+
+def test_in_time_at_the_limit_passes_and_beyond_it_raises() -> None:
+    in_time(1.0, 1.0)
+    with pytest.raises(TooSlowError, match=r"the end took 1\.001 s, of at most 1"):
+        in_time(1.001, 1.0, "the end")
