@@ -194,8 +194,9 @@ class Agent:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP_S)
-            for _ in self.ledger.sweep(self.road.clock()):
-                await asyncio.sleep(0)
+            for sweep in (self.ledger.sweep, self.road.derived.sweep):
+                for _ in sweep(self.road.clock()):
+                    await asyncio.sleep(0)
 
     # ------------------------------------------------------------ what is in force
 

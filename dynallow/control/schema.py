@@ -120,8 +120,19 @@ class ExplainedLease(TypedDict):
     expires_in_s: float
 
 
+class ExplainedLead(TypedDict):
+    """An answer for `root`, a name that the rule lists, or one of `steps` after it, led to the subject."""
+
+    rule: str
+    root: str
+    steps: int
+    expires_in_s: float
+
+
 class ExplainReport(TypedDict):
     """`text` is the verdict in one sentence; `names` are other names on the subject's addresses.
+
+    `derived` says how a name that no rule lists may be asked for all the same.
 
     `hosts` are the addresses that /etc/hosts gives to the name: whoever looks there does not ask dynallow.
     """
@@ -133,6 +144,7 @@ class ExplainReport(TypedDict):
     rules: list[ExplainedRule]
     leases: list[ExplainedLease]
     names: list[str]
+    derived: list[ExplainedLead]
     hosts: list[str]
 
 

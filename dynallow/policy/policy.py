@@ -8,14 +8,14 @@ bounded by the settings.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 
 from dynallow.policy.index import Index, RuleSet, union
 from dynallow.policy.names import ROOT, Name, labels, to_text
 from dynallow.policy.patterns import Pattern
-from dynallow.policy.reserved import REVERSE_V4, REVERSE_V6, UNLISTABLE
+from dynallow.policy.reserved import REVERSE_V4, REVERSE_V6, UNLISTABLE, may_be_derived
 from dynallow.policy.rrtypes import DEFAULT_TYPES, SRV, is_data_type, type_text
 from dynallow.policy.rules import Network, Rule
 from dynallow.policy.tracing import trace
@@ -23,6 +23,7 @@ from dynallow.policy.verdict import UNLISTED, UNLISTED_ABOVE, UNLISTED_BELOW, Ou
 from dynallow.units import PortRange
 
 _UNDERSCORE = ord("_")
+_FEW = 64
 _HTTPS_PORT = (PortRange("tcp", 443, 443),)
 
 
@@ -76,6 +77,36 @@ class Policy:
         found = self.listed.match(name)
         kept = self._without_excepted(name, 0, found) if found and self.excepted.count else found
         return bool(kept and self._live(kept, wall)) or self._names_below(name, wall)
+
+    def derive(self, name: Name, qtype: int, wall: float, rules: Sequence[Rule]) -> Verdict | None:
+        """What `rules`, whose answers led to the unlisted `name`, say of it; None when none has a say.
+
+        As of a name that they list: their exceptions, expiries and types hold, and nobody else's.
+        """
+        live = tuple([rule for rule in self._unexcepted(name, rules) if not rule.expired(wall)])
+        return _verdict(live, qtype) if live else None
+
+    def may_lead(self, target: Name, rules: Sequence[Rule]) -> bool:
+        """Whether a client may ask for `target` once an answer under `rules` has named it."""
+        if not may_be_derived(target):
+            return False
+        listing = [self.rules[index] for index in self.listed.match(target)]
+        return bool(self._unexcepted(target, rules) or self._unexcepted(target, listing))
+
+    def lists(self, rule: Rule, name: Name) -> bool:
+        """Whether `rule` lists the name and does not except it."""
+        return rule.index in self.listed.match(name) and bool(self._unexcepted(name, (rule,)))
+
+    def lists_all_below(self, rule: Rule) -> tuple[Name, ...]:
+        """Domains below which `rule` lists every name, as far as they are few and without wildcards."""
+        deep = self.listed.deep.literal
+        if len(deep) > _FEW:
+            return ()
+        return tuple([name for name, rules in deep.items() if rule.index in rules])
+
+    def _unexcepted(self, name: Name, rules: Sequence[Rule]) -> Sequence[Rule]:
+        taken = self.excepted.match(name) if self.excepted.count else ()
+        return [rule for rule in rules if rule.index not in taken] if taken else rules
 
     def explain(self, name: Name, qtype: int, wall: float) -> tuple[RuleTrace, ...]:
         """What each rule that lists `name` makes of the question, in the rules' order."""

@@ -26,6 +26,7 @@ _WHY = {
 }
 UNLISTABLE = tuple(_WHY)
 """Nobody lists these, nor any name below them."""
+_UNDERIVABLE = (*UNLISTABLE, REVERSE_V4, REVERSE_V6)
 
 
 def reserved(name: Name) -> Name | None:
@@ -33,6 +34,17 @@ def reserved(name: Name) -> Name | None:
     if not name.endswith(UNLISTABLE):  # nearly every name; a label may still hold another's ending
         return None
     return next((top for top in UNLISTABLE if _is_at_or_below(name, top)), None)
+
+
+def may_be_derived(name: Name) -> bool:
+    """Whether a record may lead to `name` although no rule lists it (`Policy.derive`).
+
+    Not to what nobody lists, not to what is said of addresses, and to no single label: that is nobody's host.
+    """
+    size = name[0]
+    if not size or not name[size + 1]:
+        return False
+    return not name.endswith(_UNDERIVABLE) or not any(_is_at_or_below(name, top) for top in _UNDERIVABLE)
 
 
 def why_reserved(ancestor: Name) -> str:
@@ -46,6 +58,15 @@ def without_suffix(name: Name, suffixes: Sequence[Name]) -> Name | None:
         if suffix not in (name, ROOT) and _is_at_or_below(name, suffix):
             return name[: -len(suffix)] + ROOT
     return None
+
+
+def why_absent(name: Name, suffixes: Sequence[Name]) -> str | None:
+    """Why the name does not exist, whatever denied names are told: a stub then goes on to the next."""
+    top = reserved(name)
+    if top is not None and top in (INVALID, ONION):
+        return why_reserved(top)
+    bare = without_suffix(name, suffixes) if suffixes else None
+    return None if bare is None else why_suffixed(bare)
 
 
 def _is_at_or_below(name: Name, ancestor: Name) -> bool:

@@ -22,6 +22,17 @@ class Outcome(Enum):
 ALLOWED, DENIED, FILTERED = Outcome.ALLOWED, Outcome.DENIED, Outcome.FILTERED
 
 
+class Lead(NamedTuple):
+    """How a name that no rule lists came to be derived from one that a rule lists (`resolver/derived.py`)."""
+
+    root: Name
+    """The listed name."""
+    until: float
+    """Monotonic second from which on it may not be asked for any more."""
+    steps: int
+    """How many answers lead from the listed name to it."""
+
+
 class Verdict(NamedTuple):
     """The answer of `Policy.decide`.
 
@@ -31,6 +42,7 @@ class Verdict(NamedTuple):
     until: when the first of `rules` expires, epoch seconds
     kin: where in the name an ancestor begins of which the same is said as of each name below it, whatever
         type is asked for and when; 0: of none
+    leads: of a derived name, what led to it, one for each of `rules`; empty for a listed one
     """
 
     outcome: Outcome
@@ -39,6 +51,7 @@ class Verdict(NamedTuple):
     names_below: bool = False
     until: float | None = None
     kin: int = 0
+    leads: tuple[Lead, ...] = ()
 
     def why_not(self, name: Name) -> str:
         """The reason for denying `name`, for EDE and the user."""

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 
 from dynallow.errors import WireError
 from dynallow.lease.grant import Grant, Limits, told_ttl
+from dynallow.policy.names import Name
+from dynallow.policy.policy import Policy
 from dynallow.policy.rules import Rule
 from dynallow.policy.special import is_acceptable, is_ordinary
 from dynallow.policy.verdict import ALLOWED, Verdict
@@ -25,11 +27,12 @@ from dynallow.wire.signatures import Proof, prove, unsigned
 _ROOT = b"\0"
 _ADDRESS_TYPES = (n.A, n.AAAA)
 _HINT_TYPES = (n.HTTPS, n.SVCB)
+_LEADING_TYPES = (*_HINT_TYPES, n.SRV, n.CNAME)
 GRANTING_TYPES = (*_ADDRESS_TYPES, *_HINT_TYPES)
 """The record types whose answers grant addresses."""
 EDE_FILTERED = 17
 _SPECIAL_PURPOSE = "its addresses are special-purpose, and no rule's `private` names their prefix"
-_ELSEWHERE = "its records point to another name"
+_ELSEWHERE = "its records point to names that may not be asked for"
 STALE_TTL_S = 30  # RFC 8767 section 5.2
 # What is asked for in the last tenth of its time is in use; below 5 s there would be no time for it.
 _RENEWS_AFTER: Final = 0.9
@@ -39,6 +42,9 @@ _RENEWS_FROM_S: Final = 5
 _ODD_MAX: Final = 256
 _SERVICES_MAX: Final = 16
 _SERVICE_BYTES_MAX: Final = 4096
+TARGETS_MAX: Final = 64
+"""Of no more SRV targets than these may a client ask: those with the best priorities."""
+_SRV_TARGET: Final = 6  # where it begins: behind priority, weight and port (RFC 2782)
 _new = tuple.__new__  # what Record(...) calls in the end, at half the price
 
 
@@ -69,10 +75,20 @@ class Answer(NamedTuple):
     """Monotonic second from which it is asked for anew, while it still may be told: nobody then waits."""
     proof: Proof | None = None
     """What a validator needs beside it; None unless it was asked for."""
+    targets: tuple[Name, ...] = ()
+    """The names that a client may come back for: of CNAMEs, services, other hosts (`resolver/derived.py`)."""
 
     def left(self, now: float) -> int:
         """The TTL to tell at `now`: whole seconds, rounded down."""
         return max(int(self.ends - now), 0)
+
+    def told(self, do: bool, ad: bool) -> tuple[tuple[Record, ...], tuple[Record, ...], bool]:
+        """For a client that sets these: the answer and authority sections, and AD (RFC 6840 section 5.8)."""
+        proof = self.proof
+        if proof is None or not do:
+            return self.records, self.authority, ad and proof is not None and proof.secure
+        records = proof.dnames + self.records + proof.records
+        return records, self.authority + proof.authority, proof.secure
 
 
 class Scope(NamedTuple):
@@ -84,6 +100,8 @@ class Scope(NamedTuple):
     """The host's own addresses, packed."""
     observe: bool
     """Nothing is taken out of an answer in observe mode: what no rule covers is passed on ungranted."""
+    policy: Policy = Policy()
+    """Says which targets of services a client may ask for."""
 
 
 def compose(
@@ -113,8 +131,9 @@ def compose(
     rules_end = None if left_s is None else now + left_s
     records = links + final if links else final
     rcode, renews = response.rcode, _renews(now, ttl)
-    told = (rcode, records, authority, by_rule, ttl, ends, ends, rules_end, ede, scrubbed, renews, None)
-    return _new(Answer, told)
+    targets = _targets(links, final, qtype) if links or qtype in _LEADING_TYPES else ()
+    told = (rcode, records, authority, by_rule, ttl, ends, ends, rules_end, ede, scrubbed, renews)
+    return _new(Answer, (*told, None, targets))
 
 
 def proven(answer: Answer, response: Response, name: bytes, qtype: int, now: float) -> Answer:
@@ -127,6 +146,20 @@ def proven(answer: Answer, response: Response, name: bytes, qtype: int, now: flo
     return answer._replace(proof=proof, ttl_s=proof.ttl, ends=ends, data_ends=ends, renews=renews)
 
 
+def _targets(links: tuple[Record, ...], final: tuple[Record, ...], qtype: int) -> tuple[Name, ...]:
+    """The names that these records lead to, each once; listed ones and such that cannot be asked for too."""
+    found = [link[3] for link in links]
+    if qtype == n.CNAME:
+        found += [record[3] for record in final]
+    elif qtype == n.SRV:
+        best = sorted([record[3] for record in final])[:TARGETS_MAX]
+        found += [rdata[_SRV_TARGET:] for rdata in best]
+    elif qtype in _HINT_TYPES:
+        others = [(svcb.target(record[3]), record[0]) for record in final[:_SERVICES_MAX]]
+        found += [target for target, owner in others if target not in (_ROOT, owner)]
+    return tuple(dict.fromkeys(found)) if len(found) > len(links) else tuple(found)
+
+
 def _renews(now: float, ttl_s: int) -> float:
     return now + ttl_s * _RENEWS_AFTER if ttl_s >= _RENEWS_FROM_S else math.inf
 
@@ -136,7 +169,7 @@ _ByRule = tuple[tuple[Rule, tuple[bytes, ...]], ...]
 
 def _scrub(final: tuple[Record, ...], qtype: int, scope: Scope) -> tuple[tuple[Record, ...], _ByRule, int]:
     """(records that may be told, addresses by rule, how many special-purpose ones were left out)."""
-    verdict, limits, own, observe = scope
+    verdict, limits, own, observe, _policy = scope
     rules = verdict.rules
     addresses: Collection[bytes]
     if verdict.outcome is not ALLOWED or not rules:
@@ -150,7 +183,7 @@ def _scrub(final: tuple[Record, ...], qtype: int, scope: Scope) -> tuple[tuple[R
             else:  # nearly always
                 return final, tuple([(rule, addresses) for rule in rules]), 0
     elif qtype in _HINT_TYPES:
-        usable = _usable(final)
+        usable = _usable(final, scope)
         addresses = dict.fromkeys(joined.from_iterable([svcb.hints(record.rdata) for record in usable]))
     else:
         return final, (), 0
@@ -190,15 +223,15 @@ def _taken(rule: Rule, granted: tuple[bytes, ...], opened: dict[bytes, set[int]]
     return tuple([a for a in granted if a not in opened or rule.index in opened[a]])
 
 
-def _usable(services: tuple[Record, ...]) -> tuple[Record, ...]:
-    """The HTTPS records of the name itself, as many as are looked at.
-
-    Without derived names a client could not ask for another target's addresses.
-    """
+def _usable(services: tuple[Record, ...], scope: Scope) -> tuple[Record, ...]:
+    """The HTTPS records whose targets a client may ask for, as many as are looked at."""
     usable, size = [], 0
     for record in services[:_SERVICES_MAX]:
         size += len(record.rdata)
-        if size <= _SERVICE_BYTES_MAX and svcb.target(record.rdata) in (_ROOT, record.owner):
+        if size > _SERVICE_BYTES_MAX:
+            break
+        target = svcb.target(record.rdata)
+        if target in (_ROOT, record.owner) or scope.policy.may_lead(target, scope.verdict.rules):
             usable.append(record)
     return tuple(usable)
 

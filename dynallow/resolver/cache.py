@@ -11,10 +11,11 @@ from collections import OrderedDict
 
 from dynallow.resolver.answer import Answer
 
-Key = tuple[bytes, int, int]
-"""Name, type, and the bits of DO and CD with which it is asked upstream.
+Key = tuple[bytes, int, int, tuple[int, ...]]
+"""Name, type, the bits of DO and CD with which it is asked upstream, and of a derived name its rules.
 
-What was asked for with CD may be bogus: nobody gets it who did not ask so (RFC 4035 section 3.2.2).
+What was asked for with CD may be bogus: nobody gets it who did not ask so (RFC 4035 section 3.2.2). The
+rules of a derived name change while it is in use; those of others do only when all this is forgotten.
 """
 
 

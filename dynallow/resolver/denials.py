@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from dynallow.policy.names import ROOT, to_text
+from dynallow.policy.names import ROOT, Name, to_text
 from dynallow.policy.verdict import FILTERED, Verdict
 from dynallow.resolver.local import DENIAL_TTL_S
 from dynallow.wire.names import LABEL_MAX
@@ -50,6 +50,10 @@ class Denials:
         self._keep_s = float(DENIAL_TTL_S)
         self._denied: dict[bytes, bytes] = {}
         self._filtered: dict[bytes, bytes] = {}
+        self._asked: set[Name] = set()
+        """The names whose own denials were put here."""
+        self._tops: set[Name] = set()
+        """The domains of which one denial serves all names below."""
         self._kin: dict[int, dict[bytes, _Kin]] = {}
         self._parts = 0
         self._until = 0.0
@@ -71,6 +75,7 @@ class Denials:
         """
         if now >= self._until:
             self._denied.clear()
+            self._asked.clear()
             self._filtered.clear()
             self._until = now + self._keep_s
         denied, filtered = self._denied, self._filtered
@@ -130,11 +135,13 @@ class Denials:
         behind = 0 if question.edns is None else _OPT_SIZE
         if len(packet) != HEADER_SIZE + len(question.section) + behind:
             return  # options differ from question to question (cookies), other records are anybody's idea
-        if len(self) >= self.size:
+        if len(self) >= self.size or len(self._asked) + len(self._tops) >= self.size:
             self.clear()
         if verdict.kin:
             self._put_kin(packet, question, verdict.kin, body)
-        elif verdict.outcome is FILTERED:
+            return
+        self._asked.add(question.name)
+        if verdict.outcome is FILTERED:
             self._filtered[packet[_ID:]] = body
         else:
             self._denied[packet[_ID:]] = body
@@ -152,6 +159,7 @@ class Denials:
             if len(text) != len(name) - 2 or not tail.endswith(text.encode()):
                 return  # there are escapes in it, or it was cut
             tail, named = tail[: -len(text)], text[start - 1 :]
+        self._tops.add(name[start:])
         parts = _Kin(packet[_ID:HEADER_SIZE], body[:_NAME], tail, named)
         self._keep(len(packet) - _ID, packet[HEADER_SIZE + start :], parts)
 
@@ -164,9 +172,20 @@ class Denials:
         self._parts += ending not in table
         table[ending] = kin
 
+    def uncover(self, name: Name) -> None:
+        """Forget everything if a denial may stand ready for `name`, or for what it lies below."""
+        pos = 0
+        while name[pos]:
+            if name[pos:] in self._tops or name[pos:] in self._asked:
+                self.clear()
+                return
+            pos += name[pos] + 1
+
     def clear(self) -> None:
         """Forget everything."""
         self._denied.clear()
+        self._asked.clear()
+        self._tops.clear()
         self._filtered.clear()
         self._kin.clear()
         self._parts = 0

@@ -27,8 +27,9 @@ from dynallow.errors import (
     UpstreamError,
     WireError,
 )
+from dynallow.lease.grant import lifetime
 from dynallow.policy.names import Name
-from dynallow.policy.reserved import INVALID, ONION, reserved, why_reserved, why_suffixed, without_suffix
+from dynallow.policy.reserved import reserved, why_absent
 from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
@@ -36,12 +37,12 @@ from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, prove
 from dynallow.resolver.cache import AnswerCache, Key
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
+from dynallow.resolver.derived import Derived, rooted
 from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import HotReplies, HotTcpReplies
 from dynallow.resolver.leaser import Leaser
 from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.pool import Upstreams
-from dynallow.resolver.zones import Zones
 from dynallow.tasks import Tasks
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Question, QuestionError, parse_question
@@ -100,7 +101,7 @@ class Road:
     tasks: Tasks
     denials: Denials = field(default_factory=Denials)
     hot_tcp: HotTcpReplies = field(default_factory=HotTcpReplies)
-    zones: Zones = field(default_factory=Zones)
+    derived: Derived = field(default_factory=Derived)
     own: Container[bytes] = frozenset()
     earned: athome.Earned = lambda address, now: ()
     counts: Counts = field(default_factory=Counts)
@@ -110,8 +111,7 @@ class Road:
     """Looks whether the sets are still what they were; calls `forget` if not."""
     generation: int = 0
     tcp_connections: int = 0
-    tcp_held: int = 0
-    """Bytes that wait for TCP clients who do not read, or have not sent the rest of a long question."""
+    tcp_held: int = 0  # bytes, replies not read and halves of questions: see `TcpLimits`
     _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
 
@@ -134,22 +134,12 @@ class Road:
     ) -> list[int]:
         """Put what `meet` would say again in those of `slots` where it is known; returns the others.
 
-        Of UDP questions; they and the replies are less their ids.
+        Of UDP questions, TCP has `again`; they and the replies are less their ids.
         """
         others, filtered = self.denials.fill(questions, replies, slots, now)
         self.counts.filtered += filtered
         self.counts.denied += len(slots) - len(others) - filtered
         return others
-
-    def again(self, question: bytes, now: float) -> bytes | None:
-        """What would be said again to a TCP question, if it is known; both are less their ids."""
-        reply = self.hot_tcp.find(question, now)
-        if reply is not None:
-            self.counts.hot += 1
-            return reply
-        replies: list[bytes | None] = [None]  # a denial is never cut, so that UDP's will do
-        self.repeat((question,), replies, [0], now)
-        return replies[0]
 
     def meet(self, packet: bytes, udp: bool = True) -> Asked | bytes | None:
         """What needs no waiting: the reply to the malformed, unserved or denied; else what to answer."""
@@ -169,9 +159,9 @@ class Road:
         question = asked.question
         for _ in range(_ROUNDS):
             generation = self.generation
-            # Always with DO then, whoever asks: one answer serves all, but for what CD brings.
-            how = n.DO | question.flags & n.CD if self.terms.dnssec else 0
-            key = (question.name, question.qtype, how)
+            leads = asked.verdict.leads
+            under = tuple([rule.index for rule in asked.verdict.rules]) if leads else ()
+            key = (question.name, question.qtype, self.terms.how(question), under)
             try:
                 answer = self._kept(key, asked.verdict) or await self._obtain(key, asked.verdict)
             except DecideAgainError:
@@ -192,10 +182,14 @@ class Road:
         return self._fail(asked, unsettled)
 
     def _decide(self, question: Question) -> Verdict:
-        if question.qtype in KEY_TYPES and self.terms.dnssec and self._is_above(question.name):
+        name, qtype, policy, wall = question.name, question.qtype, self.terms.policy, self.wall()
+        keys = qtype in KEY_TYPES and self.terms.dnssec
+        if keys and (policy.is_above(name, wall) or self.derived.is_at_or_above(name)):
             self.counts.allowed += 1
             return ZONE_KEYS
-        verdict = self.terms.policy.decide(question.name, question.qtype, self.wall())
+        verdict = policy.decide(name, qtype, wall)
+        if verdict.outcome is DENIED and self.derived.rules:
+            verdict = self.derived.decide(policy, verdict, name, qtype, self.clock(), wall)
         if verdict.outcome is ALLOWED:
             self.counts.allowed += 1
         elif verdict.outcome is FILTERED:
@@ -203,10 +197,6 @@ class Road:
         else:
             self.counts.denied += 1
         return verdict
-
-    def _is_above(self, name: Name) -> bool:
-        """Whether the name's zone may have signed what a rule allows, or what such an answer points to."""
-        return self.terms.policy.is_above(name, self.wall()) or self.zones.is_above(name, self.clock())
 
     def _may_pass(self, asked: Asked) -> bool:
         # Observing blocks nothing, but no upstream has anything to say of a reserved name.
@@ -219,7 +209,7 @@ class Road:
         now = self.clock()
         answer = self.cache.fresh(key, now)
         if answer is None and key[2] & n.CD:  # what was good enough for the others does for him too
-            key = key[0], key[1], key[2] & ~n.CD
+            key = key[0], key[1], key[2] & ~n.CD, key[3]
             answer = self.cache.fresh(key, now)
         if answer is not None:
             self.counts.cached += 1
@@ -261,7 +251,7 @@ class Road:
         self._flights[key] = twins
         try:
             try:
-                response = await self.upstreams.ask(*key)
+                response = await self.upstreams.ask(key[0], key[1], key[2])
                 answer = self._compose(response, key, verdict)
             except UpstreamError:
                 if (expired := self._stale(key)) is None:
@@ -270,10 +260,14 @@ class Road:
             self._must_be(generation)  # no lease may be made by rules that are gone
             wanted = grants(answer, key[0], self.clock())
             if wanted:
+                if verdict.leads:
+                    wanted = rooted(wanted, verdict)
                 refused = await self.leaser.ensure(wanted)
                 self._must_be(generation)
                 if refused:
                     answer = self._trim(answer, key[1], refused)
+            if answer.targets and verdict.outcome is ALLOWED:
+                self._lead(key[0], verdict, answer)
             if answer.ttl_s > 0:
                 self.cache.put(key, answer)
         except BaseException as error:
@@ -287,7 +281,8 @@ class Road:
 
     def _compose(self, response: Response, key: Key, verdict: Verdict) -> Answer:
         """What an upstream says, as far as it may be told."""
-        scope = _new(Scope, (verdict, self.terms.limits, self.own, self.terms.observe))
+        terms = self.terms
+        scope = _new(Scope, (verdict, terms.limits, self.own, terms.observe, terms.policy))
         left_s = None if verdict.until is None else verdict.until - self.wall()
         try:
             now = self.clock()
@@ -298,8 +293,14 @@ class Road:
             self.counts.scrubbed += answer.scrubbed
         if key[2]:
             answer = proven(answer, response, key[0], key[1], now)
-            self.zones.note(answer.records, answer.ends)
         return answer
+
+    def _lead(self, name: Name, verdict: Verdict, answer: Answer) -> None:
+        """Let the names be asked for that an answer, about to be told, leads to."""
+        terms, now = self.terms, self.clock()
+        until = now + lifetime(answer.ttl_s, terms.limits)
+        for target in self.derived.note(terms.policy, verdict, name, answer.targets, now, until):
+            self.denials.uncover(target)
 
     def _stale(self, key: Key) -> Answer | None:
         """The expired answer, for want of a fresh one."""
@@ -325,12 +326,9 @@ class Road:
         return trimmed
 
     def _tell(self, asked: Asked, answer: Answer) -> bytes:
-        packet, question, udp, _verdict = asked
+        packet, question, udp, verdict = asked
         left = answer.left(self.clock())
-        records, authority, proof, do = answer.records, answer.authority, answer.proof, question.do
-        if proof is not None and do:
-            records = proof.dnames + records + proof.records
-            authority += proof.authority
+        records, authority, vouched = answer.told(question.do, question.ad)
         reply = render(
             question.section,
             flags=question.flags,
@@ -339,13 +337,13 @@ class Road:
             authority=authority,
             ttl_s=left,
             edns=question.edns is not None,
-            do=do,
+            do=question.do,
             ede=answer.ede,
             max_size=asked.max_size,
-            # Told to those who can make something of it (RFC 6840 section 5.8).
-            ad=proof is not None and proof.secure and (do or question.ad),
+            ad=vouched,
         )
-        if left > 0 and asked.may_come_again:
+        # A derived name is decided anew each time: it may have ended, or another rule have come to it.
+        if left > 0 and not verdict.leads and asked.may_come_again:
             if udp:
                 self.hot.put(packet, reply, answer, left)
             elif self.hot.size:  # 0 is a setting; the room for these is counted in bytes
@@ -361,7 +359,7 @@ class Road:
                 return packet[:2] + body
             if self.terms.observe:  # then nobody else is denied
                 verdict = verdict._replace(kin=0)
-            if (reason := self._absent(name)) is not None:
+            if (reason := why_absent(name, self.terms.suffixes)) is not None:
                 denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
         body = local.denial(question, verdict, denied, asked.max_size, self.terms.denied_ttl_s)
         # A denial may be given again over either (see `again`); keys of zones may be allowed any time.
@@ -383,15 +381,6 @@ class Road:
             self.counts.local += 1
         return body
 
-    def _absent(self, name: Name) -> str | None:
-        """Why the name does not exist, whatever denied names are told: a stub then goes on to the next."""
-        top = reserved(name)
-        if top is not None and top in (INVALID, ONION):
-            return why_reserved(top)
-        suffixes = self.terms.suffixes
-        bare = without_suffix(name, suffixes) if suffixes else None
-        return None if bare is None else why_suffixed(bare)
-
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
         if isinstance(error, UpstreamError):
@@ -407,5 +396,5 @@ class Road:
         self.hot.clear()
         self.hot_tcp.clear()
         self.denials.clear()
-        self.zones.clear()
+        self.derived.follow(self.terms.policy)
         self._flights.clear()

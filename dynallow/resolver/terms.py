@@ -13,6 +13,8 @@ from dynallow.policy.names import Name
 from dynallow.policy.policy import Policy
 from dynallow.resolver.local import DENIAL_TTL_S
 from dynallow.settings import Loaded, Settings
+from dynallow.wire import numbers as n
+from dynallow.wire.question import Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,13 @@ class Terms:
     """How long clients may remember a denial."""
     dnssec: bool = False
     """Validators behind this road get what they need."""
+
+    def how(self, question: Question) -> int:
+        """Which of DO and CD go upstream with it.
+
+        Always DO then, whoever asks: one answer serves all, but for what CD brings.
+        """
+        return n.DO | question.flags & n.CD if self.dnssec else 0
 
 
 def limits_of(settings: Settings) -> Limits:

@@ -14,12 +14,15 @@ from itertools import islice
 from typing import Final, NamedTuple
 
 from dynallow.wire import numbers as n
-from dynallow.wire.names import Name, is_at_or_below, read_name
+from dynallow.wire.chain import LINKS_MAX
+from dynallow.wire.names import Name, is_at_or_below
 from dynallow.wire.response import Record, Response
 
 PROOFS_MAX: Final = 64
 """The most that is passed on in one section; a chain of 11 links, each signed twice, has 24 signatures."""
-_LOOKED_AT_MAX: Final = 640  # records of an answer section: those that are told, and as many proofs
+# Records of an answer section: more than a name has addresses by default, and as many proofs. Looking
+# through them takes less than a millisecond, whatever they are.
+_LOOKED_AT_MAX: Final = 320
 NO_TTL: Final = 1 << 32
 _SIGNER: Final = 18  # where the signer's name begins in a signature (RFC 4034 section 3.1)
 _LABELS: Final = 3
@@ -107,22 +110,23 @@ def _signatures(given: Iterable[Record], whole: set[_Key]) -> tuple[Record, ...]
         record
         for record in islice(theirs, PROOFS_MAX + 1)
         if record.rdata[_LABELS] <= _count_labels(record.owner)
-        and is_at_or_below(record.owner, _signer(record.rdata))
+        and is_at_or_below(record.owner, _signer(record.rdata, len(record.owner)))
     )
 
 
 def _dnames(given: Sequence[Record], told: Sequence[Record]) -> tuple[Record, ...]:
     """The DNAMEs that CNAMEs on the chain stand for (RFC 6672 section 5.3.1: those are what is signed)."""
-    if not any(record.rtype == n.DNAME for record in given):
+    dnames = [record for record in given if record.rtype == n.DNAME]
+    if not dnames or len(dnames) > LINKS_MAX:
         return ()
     found: dict[Name, Record] = {}
     for owner, rtype, _ttl, target in told:
         if rtype != n.CNAME:
             continue
-        for dname in given:
-            if dname.rtype == n.DNAME and _stands_for(owner, target, dname):
+        for dname in dnames:
+            if _stands_for(owner, target, dname):
                 found[dname.owner] = dname
-    rrsets = _rrsets(given, {(owner, n.DNAME) for owner in found})
+    rrsets = _rrsets(dnames)
     return tuple(dname for owner, dname in found.items() if len(rrsets[owner, n.DNAME]) == 1)
 
 
@@ -140,9 +144,15 @@ def _covered(rdata: bytes) -> int:
     return rdata[0] << 8 | rdata[1]
 
 
-def _signer(rdata: bytes) -> Name:
-    """Lower-cased; `read_rdata` has seen that it is a whole plain name with something behind it."""
-    return read_name(rdata, _SIGNER, {})[0]
+def _signer(rdata: bytes, longest: int) -> bytes:
+    """Whose key it is, lower-cased; no name when it is longer than that.
+
+    `read_rdata` has seen that a whole plain name stands there, and something behind it.
+    """
+    pos = _SIGNER
+    while (size := rdata[pos]) and pos - _SIGNER < longest:
+        pos += size + 1
+    return rdata[_SIGNER : pos + 1].lower()
 
 
 def _count_labels(name: Name) -> int:

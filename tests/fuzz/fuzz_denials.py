@@ -4,7 +4,8 @@
 
 Questions are made of few labels, flags and OPT records, so that many are kin or the same
 again, and mutated. Two roads hear each of them: one walks to every reply, the other gives
-again what it can. A failure is repeated by its seed and case number.
+again what it can. Now and then an answer leads to a name, which from then on is none of the
+denied (`resolver/derived.py`). A failure is repeated by its seed and case number.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from dynallow.lease.grant import Limits
 from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
+from dynallow.policy.verdict import ALLOWED, Verdict
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
 from dynallow.resolver.road import Asked, Road
@@ -140,6 +142,19 @@ def check(packet: bytes, walked: Road, given: Road, tally: Tally) -> None:
         raise DisagreementError(f"{met!r} instead of {expected!r}")
 
 
+def lead(rng: random.Random, policy: Policy, roads: tuple[Road, ...]) -> None:
+    """Let an answer under one of the rules lead to a name such as questions are asked for."""
+    if not policy.rules:
+        return
+    verdict = Verdict(ALLOWED, (rng.choice(policy.rules),))
+    labels = [rng.choice(_LABELS) for _ in range(rng.randrange(4))] + rng.choice(_ENDINGS)
+    target = b"".join(bytes([len(label)]) + label.lower() for label in labels) + b"\0"
+    until = rng.choice((4.0, 6.0))  # it is 5.0 all the time
+    for each in roads:
+        for name in each.derived.note(policy, verdict, b"\x04root\x03org\0", (target,), 5.0, until):
+            each.denials.uncover(name)
+
+
 def run(cases: int, seed: int) -> Tally:
     """Try `cases` questions on ever new policies; raises with seed, number and bytes of a failure."""
     rng = random.Random(seed)
@@ -149,6 +164,8 @@ def run(cases: int, seed: int) -> Tally:
         if number % 1000 == 0:
             policy, refused = rules(rng), rng.random() < 0.5
             walked, given = road(policy, refused), road(policy, refused)
+        if rng.random() < 0.01:
+            lead(rng, policy, (walked, given))
         packet = question(rng)
         if rng.random() < 0.3:
             packet = mutate(packet, seeds, rng)

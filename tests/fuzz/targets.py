@@ -33,6 +33,7 @@ from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import PolicyBuilder
 from dynallow.policy.rules import Rule
 from dynallow.policy.verdict import Outcome, Verdict
+from dynallow.resolver.again import again
 from dynallow.resolver.answer import Scope, compose, grants, proven
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
@@ -95,7 +96,7 @@ def question(packet: bytes) -> None:
             reply.rcode() == 0 and not reply.authority and not reply.flags & 0x0200
         ):
             raise BrokenError(f"a denial that is none: {reply}")
-        if road.again(packet[2:], _NOW) not in (None, met[2:]):  # over TCP whatever way it was asked first
+        if again(road, packet[2:], _NOW) not in (None, met[2:]):  # over TCP whatever way it was asked first
             raise BrokenError(f"another denial the second time: {reply}")
         return
     _check_allowed(met)
@@ -106,17 +107,17 @@ def question(packet: bytes) -> None:
     scope = Scope(met.verdict, _LIMITS, frozenset(), True)
     response = Response(0, 0x8180, 0, tuple(records), ())
     there = compose(response, name, qtype, scope, now=_NOW, left_s=None)
-    road.cache.put((name, qtype, 0), there._replace(ttl_s=60, ends=_NOW + 60))
+    road.cache.put((name, qtype, 0, ()), there._replace(ttl_s=60, ends=_NOW + 60))
     try:
         road.answer(met).send(None)
     except StopIteration as end:
         reply = _checked(end.value, packet, udp)
         if not reply.flags & 0x0200 and sum(map(len, reply.answer)) != len(records):
             raise BrokenError(f"{len(records)} records became {reply}") from None
-        again, other = road.hot.find([packet[2:]], _NOW)[0], road.again(packet[2:], _NOW)
+        same, other = road.hot.find([packet[2:]], _NOW)[0], again(road, packet[2:], _NOW)
         if not udp:
-            again, other = other, again
-        if other is not None or again not in (None, end.value[2:]):
+            same, other = other, same
+        if other is not None or same not in (None, end.value[2:]):
             raise BrokenError(
                 f"another reply the second time, or over the other transport: {reply}"
             ) from None
@@ -207,10 +208,7 @@ def answer(data: bytes) -> None:
     if found is not None:
         _check_grants(asked, granted, found.addresses, found.ttl, rules)
     section = QNAME + struct.pack(">HH", qtype, 1)
-    records, authority = made.records, made.authority
-    if made.proof is not None:
-        records = made.proof.dnames + records + made.proof.records
-        authority += made.proof.authority
+    records, authority, _ = made.told(True, True)
     whole = b""
     for max_size in (65535, 1232, 512):
         if whole and len(whole) <= max_size:

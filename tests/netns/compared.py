@@ -47,9 +47,6 @@ EXPLAINED: Mapping[str, Explained] = {
         "answer", "taken out unless a rule's `private` names its prefix (invariant 6)"
     ),
     "service with ECH": _explained("answer", "`ech` is left out of HTTPS records"),
-    "service elsewhere": _explained(
-        "answer", "HTTPS records that point to another name are left out until targets may be asked for"
-    ),
     "DNAME": _explained("answer", "only the CNAME that the DNAME stands for is on the chain"),
     "type that no rule lists": _explained("answer", "an empty answer with EDE 17: the rule's `types`"),
     "ANY": _explained("rcode, answer", "REFUSED (RFC 8482 lets a server choose)"),

@@ -1,4 +1,4 @@
-"""How much a forger has to guess: the bits in a series of (id, port) pairs as they were sent. Pure.
+"""How much a forger has to guess: the bits in ids, ports and the case of letters as they were sent. Pure.
 
 Knows statistics alone. Bits are those of collision entropy (Rényi's second): how seldom two
 draws are alike, which is what a forger's chance depends on; it is never above Shannon's.
@@ -60,6 +60,32 @@ def measure(pairs: Sequence[tuple[int, int]]) -> Measured:
         _alike(pairs),
         {name: _deviation(cells) for name, cells in series.items()},
     )
+
+
+class Case(NamedTuple):
+    """Of the case of one name's letters, sent again and again."""
+
+    bits: float
+    deviations: dict[str, float]
+
+    @property
+    def worst(self) -> float:
+        return max(self.deviations.values())
+
+
+def measure_case(names: Sequence[bytes], pairs: Sequence[tuple[int, int]]) -> Case:
+    """`names` are one in wire form but for their case, in the order in which they were sent with `pairs`."""
+    letters = [at for at, byte in enumerate(names[0]) if bytes((byte,)).isalpha()]
+    cases = [sum((name[at] >> 5 & 1) << bit for bit, at in enumerate(letters)) for name in names]
+    cells = [case % _CELLS for case in cases]
+    series = {
+        "letters": cells,
+        "other letters": [(case >> 6) % _CELLS for case in cases],
+        "case to case": [a ^ b for a, b in pairwise(cells)],
+        "case to id": [a ^ (ident % _CELLS) for a, (ident, _) in zip(cells, pairs, strict=True)],
+        "case to port": [a ^ (port % _CELLS) for a, (_, port) in zip(cells, pairs, strict=True)],
+    }
+    return Case(_bits(cases), {name: _deviation(each) for name, each in series.items()})
 
 
 def _steps(values: Sequence[int], modulus: int) -> list[int]:

@@ -1,4 +1,8 @@
-"""The probes of RFC 8906 section 8 (those of ISC's `genreport`) and more of EDNS, asked with `dig`.
+"""The probes of RFC 8906 section 8, those of ISC's `genreport`, and more of EDNS, asked with `dig`.
+
+`genreport` itself is in no Debian package. Its manual lists its tests, and each of the groups EDNS,
+FULL and COMM (`-f`, `-c`; `-R` sends them to a recursive server) is here by its name there, in brackets;
+TYPE (`-t`) is below. Left out: `dnswkk`, which tries a TSIG key, and `icmp`.
 
 Against the real agent, in front of a real name server, over both families. A
 probe passes when the reply says what the RFC expects of a recursive server:
@@ -16,6 +20,7 @@ from typing import NamedTuple
 import dns.edns
 import dns.flags
 import dns.message
+import dns.rdatatype
 import pytest
 
 from tests.lab import Lab, Zone, dnsbytes
@@ -76,39 +81,65 @@ class Expected(NamedTuple):
 PLAIN = Expected(edns=False)
 EMPTY = Expected(answered=False, edns=False)
 VERSION = Expected("BADVERS", answered=False)
-_OPTIONS = ("100", "nsid", "subnet", "expire")
+_KNOWN = {
+    "nsid": "+nocookie +nsid",
+    "cookie": "+cookie",
+    "expire": "+nocookie +expire",
+    "subnet": "+nocookie +subnet=0.0.0.0/0",
+}
+_UNANSWERED = ("NSID", "EXPIRE", "CLIENT-SUBNET")
 _BARE = "+noad +norec +nocookie"
 # RFC 8906's number, what it asks (beside `example.org SOA` unless it says otherwise), what it expects.
 PROBES = {
-    "8.1.1 is it there": ("+noedns +noad +norec", PLAIN),
+    "8.1.1 is it there (dns)": ("+noedns +noad +norec", PLAIN),
     "8.1.2 unknown type": ("+noedns +noad +norec -t TYPE1000", EMPTY),
+    "8.1.2 unknown type (type666)": ("+noedns +noad +norec -t TYPE666", EMPTY),
     "8.1.2 type that no rule lists": ("+noedns +noad +norec -t TYPE1001", EMPTY),
-    "8.1.3.1 CD": ("+noedns +noad +norec +cd", PLAIN._replace(flags="qr ra cd")),
-    "8.1.3.2 AD": ("+noedns +norec +ad", PLAIN),
-    "8.1.3.3 reserved bit": ("+noedns +noad +norec +zflag", PLAIN._replace(never=("MBZ",))),
-    "8.1.3.4 recursion": ("+noedns +noad +rec", PLAIN._replace(flags="qr rd ra")),
-    "8.1.4 unknown opcode": (
+    "8.1.3.1 CD (cd)": ("+noedns +noad +norec +cd", PLAIN._replace(flags="qr ra cd")),
+    "8.1.3.2 AD (ad)": ("+noedns +norec +ad", PLAIN),
+    "8.1.3.3 reserved bit (zflag)": ("+noedns +noad +norec +zflag", PLAIN._replace(never=("MBZ",))),
+    "8.1.3.4 recursion (rd)": ("+noedns +noad +rec", PLAIN._replace(flags="qr rd ra")),
+    "AA in a question (aa)": ("+noedns +noad +norec +aaflag", PLAIN),
+    "RA in a question (ra)": ("+noedns +noad +norec +raflag", PLAIN),
+    "TC in a question (tc)": ("+noedns +noad +norec +tcflag", PLAIN),
+    "8.1.4 unknown opcode (opcode)": (
         "+noedns +noad +opcode=15 +norec +header-only", Expected("NOTIMP", False, False, "qr ra")),
     "8.1.4 unknown opcode, with a question": (
         "+noedns +noad +opcode=15 +norec", Expected("NOTIMP", False, False, "qr ra")),
-    "8.1.5 TCP": ("+noedns +noad +norec +tcp", PLAIN),
-    "8.2.1 EDNS": (f"+edns=0 {_BARE}", Expected()),
-    "8.2.2 EDNS version 1": (f"+edns=1 +noednsneg {_BARE}", VERSION),
-    "8.2.3 unknown option": (f"+edns=0 +ednsopt=100 {_BARE}", Expected(never=("OPT=100",))),
-    "8.2.4 unknown flags": (f"+edns=0 +ednsflags=0x40 {_BARE}", Expected(never=("MBZ",))),
+    "8.1.4 unknown opcode and every flag (opcodeflg)": (
+        "+noedns +opcode=15 +header-only +tcflag +rec +raflag +cd +ad +aaflag +zflag",
+        Expected("NOTIMP", False, False, "qr rd ra cd")._replace(never=("MBZ",))),
+    "8.1.5 TCP (tcp)": ("+noedns +noad +norec +tcp", PLAIN),
+    "8.2.1 EDNS (edns)": (f"+edns=0 {_BARE}", Expected()),
+    "8.2.2 EDNS version 1 (edns1)": (f"+edns=1 +noednsneg {_BARE}", VERSION),
+    "8.2.3 unknown option (ednsopt)": (f"+edns=0 +ednsopt=100 {_BARE}", Expected(never=("OPT=100",))),
+    "8.2.4 unknown flags (ednsflags)": (f"+edns=0 +ednsflags=0x40 {_BARE}", Expected(never=("MBZ",))),
     "8.2.5 version 1 and unknown flags": (
         f"+edns=1 +noednsneg +ednsflags=0x40 {_BARE}", VERSION._replace(never=("MBZ",))),
-    "8.2.6 version 1 and unknown option": (
+    "8.2.6 version 1 and unknown option (edns1opt)": (
         f"+edns=1 +noednsneg +ednsopt=100 {_BARE}", VERSION._replace(never=("OPT=100",))),
-    "8.2.7 truncated": (
+    "8.2.7 truncated (edns@512)": (
         f"+edns=0 +bufsize=512 +ignore +dnssec {_BARE} many.example.org A",
         Expected(answered=False, flags="qr tc ra", extra=("flags: do; udp: 1232",))),
-    "8.2.8 DO": (f"+edns=0 +dnssec {_BARE}", Expected(extra=("flags: do;",))),
-    "8.2.9 version 1 and DO": (f"+edns=1 +noednsneg +dnssec {_BARE}", VERSION),
-    "8.2.10 many known options": (
+    "8.2.8 DO (do)": (f"+edns=0 +dnssec {_BARE}", Expected(extra=("flags: do;",))),
+    "DO and CD (docd)": (f"+edns=0 +dnssec +cd {_BARE}", Expected(flags="qr ra cd", extra=("flags: do;",))),
+    "8.2.9 version 1 and DO (edns1do)": (f"+edns=1 +noednsneg +dnssec {_BARE}", VERSION),
+    "8.2.10 many known options (optlist)": (
         "+edns=0 +noad +norec +cookie +nsid +expire +subnet=0.0.0.0/0",
         Expected(extra=("; COOKIE: ", "(good)"), never=("NSID", "EXPIRE", "CLIENT-SUBNET"))),
-    "EDNS over TCP": (f"+edns=0 +tcp {_BARE}", Expected()),
+    **{
+        f"{name} ({version}{name})": (f"+edns={number} {more} {words} +noad +norec", expected)
+        for version, number, more, expected in (
+            ("edns", 0, "", Expected(never=_UNANSWERED)),
+            ("edns1", 1, "+noednsneg", VERSION._replace(never=(*_UNANSWERED, "COOKIE"))),
+        )
+        for name, words in _KNOWN.items()
+    },
+    "as BIND 9.11 asks (bind11)": (
+        "+edns=0 +bufsize=4096 +cookie +dnssec +norec +noad", Expected(extra=("(good)", "flags: do;"))),
+    "as dig 9.11 asks (dig11)": (
+        "+edns=0 +bufsize=4096 +cookie +ad +rec", Expected(flags="qr rd ra", extra=("(good)",))),
+    "EDNS over TCP (ednstcp)": (f"+edns=0 +tcp {_BARE}", Expected()),
     "truncated without EDNS": (
         "+noedns +ignore +noad +norec many.example.org A", EMPTY._replace(flags="qr tc ra")),
     "buffer below 512": (f"+edns=0 +bufsize=100 {_BARE}", Expected(extra=("udp: 1232",))),
@@ -150,6 +181,25 @@ def _found(pattern: str, text: str) -> str:
     found = re.search(pattern, text)
     assert found, text
     return found[1]
+
+
+# genreport's TYPE group: the types that its manual names.
+TYPES = """
+A NS MD MF CNAME SOA MB MG MR NULL WKS PTR HINFO MINFO MX TXT RP AFSDB X25 ISDN RT NSAP NSAP-PTR SIG KEY PX
+GPOS AAAA LOC NXT SRV NAPTR KX CERT A6 DNAME APL DS SSHFP IPSECKEY RRSIG NSEC DNSKEY DHCID NSEC3 NSEC3PARAM
+TLSA SMIMEA HIP CDS CDNSKEY OPENPGPKEY SPF NID L32 L64 LP EUI48 EUI64 URI CAA AVC TYPE259 TYPE32769 TYPE1000
+"""
+
+
+@pytest.mark.parametrize("server", [V4, V6])
+def test_every_type_of_genreports_gets_an_answer_or_an_empty_one(client: Client, server: str) -> None:
+    for rtype in TYPES.split():
+        asked = dns.message.make_query("example.org", dns.rdatatype.from_text(rtype), use_edns=False)
+        reply = read(client.udp(asked.to_wire(), server))
+        assert reply.rcode == "NOERROR", rtype
+        assert reply.message.question == asked.question
+        assert reply.message.edns == -1
+        assert bool(reply.message.answer) == (rtype in ("NS", "SOA")), rtype
 
 
 # -- what dig cannot make -----------------------------------------------------

@@ -103,7 +103,7 @@ def told(query: dns.message.Message, packet: bytes, refused: frozenset[bytes] = 
         section,
         flags=0x0100,
         rcode=answer.rcode,
-        records=answer.proof.dnames + answer.records + answer.proof.records,
+        records=answer.told(True, True)[0],
         ttl_s=answer.ttl_s,
         edns=True,
         do=True,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from dynallow.cli.checks.finding import Finding
-from dynallow.cli.checks.listeners import Listener, processes, read_listeners
+from dynallow.cli.checks.listeners import SERVICE_MANAGER, Listener, processes, read_listeners
 from dynallow.cli.checks.resolvconf import name_servers
 from dynallow.control.schema import StatusReport
 from dynallow.units import Address, Endpoint
@@ -40,13 +40,16 @@ def examine_dns(
 def judge_port(port: int, wanted: Iterable[Address], found: list[Listener], agent: int | None) -> Finding:
     """Whether the agent has the port on its addresses, or could have it."""
     concerned = [one for one in found if any(one.covers(address) for address in wanted)]
-    others = sorted({str(one) for one in concerned if agent is None or one.pid not in (agent, None)})
+    held = [one for one in concerned if one.pid == SERVICE_MANAGER]  # by dynallow.socket, or one like it
+    others = sorted(
+        {str(one) for one in concerned if one not in held and (agent is None or one.pid not in (agent, None))}
+    )
     check, expected = f"port {port}", f"dynallow on {', '.join(map(str, wanted))}"
     if others:
         todo = "stop it, or set resolver.listen to other addresses"
         return Finding(check, "fail" if agent is None else "warn", ", ".join(others), expected, todo)
     if agent is None:
-        return Finding(check, "ok", "free for the agent")
+        return Finding(check, "ok", "held open by systemd" if held else "free for the agent")
     if not concerned:
         return Finding(check, "fail", "nobody listens", expected, "systemctl restart dynallow")
     return Finding(check, "ok", expected)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from dynallow.units import Address, Protocol
 
+SERVICE_MANAGER = 1
 _TCP_LISTEN, _UDP_UNCONNECTED = "0A", "07"
 
 
@@ -80,7 +81,8 @@ def _owners(proc: Path, inodes: set[str]) -> dict[str, tuple[int, str]]:
     owners: dict[str, tuple[int, str]] = {}
     for pid, process in processes(proc):
         for inode in _inodes(proc / str(pid) / "fd"):
-            if inode in inodes:
+            # What systemd holds open for a service is the service's, once it has it.
+            if inode in inodes and (pid != SERVICE_MANAGER or inode not in owners):
                 owners[inode] = (pid, process)
     return owners
 

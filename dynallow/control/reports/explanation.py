@@ -14,13 +14,15 @@ from dynallow.control.backend import BadRequestError
 from dynallow.control.reports.hostsfile import HOSTS, addresses_in
 from dynallow.control.reports.source import Source, texts
 from dynallow.control.schema import (
+    ExplainedLead,
     ExplainedLease,
     ExplainedRule,
     ExplainReport,
 )
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.reserved import LOCALHOST, reserved, why_reserved, why_suffixed, without_suffix
-from dynallow.policy.verdict import Outcome, RuleTrace
+from dynallow.policy.rules import Rule
+from dynallow.policy.verdict import Lead, Outcome, RuleTrace, Verdict
 from dynallow.resolver.answer import GRANTING_TYPES
 from dynallow.settings import Destination, Loaded, locate
 from dynallow.units import PortRange, format_duration, parse_port
@@ -57,14 +59,24 @@ def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int
         raise BadRequestError(f"expected a name or an address: {error}") from error
     wall, now = agent.road.wall(), agent.road.clock()
     policy = agent.loaded.policy
+    derived = agent.road.derived
+
+    def decide(kind: int) -> Verdict:
+        verdict = policy.decide(name, kind, wall)
+        if verdict.outcome is Outcome.DENIED:
+            return derived.decide(policy, verdict, name, kind, now, wall)
+        return verdict
+
     # The best that any type of address record gives: a rule may allow AAAA alone.
     qtype = next(
-        (kind for kind in GRANTING_TYPES if policy.decide(name, kind, wall).outcome is Outcome.ALLOWED),
-        GRANTING_TYPES[0],
+        (kind for kind in GRANTING_TYPES if decide(kind).outcome is Outcome.ALLOWED), GRANTING_TYPES[0]
     )
-    verdict = policy.decide(name, qtype, wall)
+    verdict = decide(qtype)
+    leads = list(zip(verdict.rules, verdict.leads, strict=True)) if verdict.leads else []
     rules = [_traced(trace) for trace in policy.explain(name, qtype, wall)]
-    leases = agent.ledger.of(name, now)
+    rules += [_traced(RuleTrace(rule, None, None, "allows")) for rule, _ in leads]
+    earners = dict.fromkeys([name, *(lead.root for _, lead in leads)])
+    leases = [lease for earner in earners for lease in agent.ledger.of(earner, now)]
     others = {other for _, address, _ in leases for other in agent.ledger.names_of(address, now)} - {name}
     outcome: Literal["allowed", "denied", "filtered"] = (
         "filtered" if verdict.outcome is Outcome.FILTERED else "denied"
@@ -86,6 +98,8 @@ def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int
             if fitting
             else f"{to_text(name)} is listed by {names}, but only for {_scope(rules)}"
         )
+        if leads:
+            text = f"{text}; no rule lists it: {_led(leads, now)}"
     return {
         "subject": to_text(name),
         "kind": "name",
@@ -96,6 +110,7 @@ def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int
             _lease(rule, address, lease.name, lease.deadline - now) for rule, address, lease in leases
         ],
         "names": sorted(to_text(other) for other in others),
+        "derived": [_lead(rule, lead, now) for rule, lead in leads],
         "hosts": [],
     }
 
@@ -134,6 +149,7 @@ def _explain_address(agent: Source, packed: bytes, port: PortRange | None, user:
             to_text(name)
             for name in agent.ledger.names_of(packed, now) - {lease.name for _, lease in leases} - {b""}
         ),
+        "derived": [],
         "hosts": [],
     }
 
@@ -195,6 +211,22 @@ def _scope(rules: Iterable[ExplainedRule]) -> str:
         users = f" for uid {', '.join(map(str, rule['users']))}" if rule["users"] else ""
         parts.append(f"{', '.join(rule['ports'])}{users}")
     return "; ".join(dict.fromkeys(parts))
+
+
+def _led(leads: Iterable[tuple[Rule, Lead]], now: float) -> str:
+    return ", ".join(
+        f"{to_text(lead.root)} led to it under {rule.name}, for {format_duration(lead.until - now)} more"
+        for rule, lead in leads
+    )
+
+
+def _lead(rule: Rule, lead: Lead, now: float) -> ExplainedLead:
+    return {
+        "rule": rule.name,
+        "root": to_text(lead.root),
+        "steps": lead.steps,
+        "expires_in_s": round(lead.until - now, 3),
+    }
 
 
 def _lease(rule: str, address: bytes, name: bytes, left_s: float) -> ExplainedLease:

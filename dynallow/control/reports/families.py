@@ -19,6 +19,7 @@ def metrics(agent: Source) -> bytes:
         agent.road.upstreams.exchange.counts,
     )
     none: dict[str, str] = {}
+    derived = agent.road.derived
     families = [
         Family(
             "dynallow_questions_total",
@@ -74,6 +75,18 @@ def metrics(agent: Source) -> bytes:
             tuple(({"rule": r.name}, float(agent.ledger.count_names(r.name))) for r in agent.settings.rules),
         ),
         Family(
+            "dynallow_derived_names",
+            "Names that answers under a rule led to, and that may be asked for meanwhile.",
+            "gauge",
+            tuple(({"rule": r.name}, float(derived.count(r.name))) for r in agent.settings.rules),
+        ),
+        Family(
+            "dynallow_derived_evicted_total",
+            "Derived names that made room for others.",
+            "counter",
+            tuple(({"rule": r.name}, float(derived.evicted.get(r.name, 0))) for r in agent.settings.rules),
+        ),
+        Family(
             "dynallow_cache_answers",
             "Answers in the cache.",
             "gauge",
@@ -93,18 +106,6 @@ def metrics(agent: Source) -> bytes:
             "Memory that rendered replies kept for TCP clients take.",
             "gauge",
             ((none, float(agent.road.hot_tcp.taken)),),
-        ),
-        Family(
-            "dynallow_zones_kept",
-            "Names above the targets of answers, whose keys may be asked for.",
-            "gauge",
-            ((none, float(len(agent.road.zones))),),
-        ),
-        Family(
-            "dynallow_zones_evicted_total",
-            "Of these, names that made room for others.",
-            "counter",
-            ((none, float(agent.road.zones.evicted)),),
         ),
         Family("dynallow_denials_kept", "Denials kept.", "gauge", ((none, float(len(agent.road.denials))),)),
         Family(

@@ -82,6 +82,9 @@ def test_table_is_judged_by_what_it_blocks(table: TableView, level: str) -> None
         ([listener("127.0.0.1", None, None)], 9, "ok"),
         ([listener("127.0.0.1", 9), listener("0.0.0.0", 7)], 9, "warn"),
         ([], 9, "fail"),
+        ([listener("127.0.0.1", 1, "systemd")], None, "ok"),
+        ([listener("127.0.0.1", 1, "systemd"), listener("0.0.0.0", 7)], None, "fail"),
+        ([listener("127.0.0.1", 1, "systemd"), listener("127.0.0.1", 9)], 9, "ok"),
     ],
 )
 def test_port_is_judged_by_who_has_it(found: list[Listener], agent: int | None, level: str) -> None:
@@ -177,6 +180,20 @@ def test_listeners_are_those_of_the_port_with_their_process(tmp_path: Path) -> N
         Listener("tcp", LOCAL, None, None),
         Listener("udp", LOCAL, 17, "dnsmasq"),
     ]
+
+
+@pytest.mark.parametrize("agent", ["17", "2"])
+def test_listener_that_systemd_holds_open_is_the_services(tmp_path: Path, agent: str) -> None:
+    """In whatever order the processes are read."""
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/udp").write_text(
+        "head\n   0: 0100007F:0035 00000000:0000 07 0:0 00:0 0     0        0 111 2\n"
+    )
+    for pid, name in (("1", "systemd"), (agent, "dynallow")):
+        (tmp_path / pid / "fd").mkdir(parents=True)
+        (tmp_path / pid / "comm").write_text(f"{name}\n")
+        (tmp_path / pid / "fd/4").symlink_to("socket:[111]")
+    assert read_listeners(tmp_path, 53) == [Listener("udp", LOCAL, int(agent), "dynallow")]
 
 
 @pytest.mark.netns

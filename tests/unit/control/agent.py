@@ -151,6 +151,7 @@ class MemoryAgent:
             if allowed
             else [],
             "names": ["cdn.example.net"] if allowed else [],
+            "derived": [],
             "hosts": ["192.0.2.9"] if subject == "in.hosts.example" else [],
         }
 

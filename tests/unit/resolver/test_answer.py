@@ -12,14 +12,16 @@ import pytest
 from dynallow.errors import WireError
 from dynallow.lease.grant import Grant, Limits
 from dynallow.policy.names import parse_name
+from dynallow.policy.patterns import parse_pattern
+from dynallow.policy.policy import PolicyBuilder
 from dynallow.policy.rules import Rule
 from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
 from dynallow.wire import svcb
 from dynallow.wire.response import Record, Response
-from tests.unit.resolver.responses import CDN, DEB, SOA, response
+from tests.unit.resolver.responses import CDN, DEB, EDGE, SOA, response
 
-A, CNAME, TXT, AAAA, HTTPS = 1, 5, 16, 28, 65
+A, CNAME, TXT, AAAA, SRV, HTTPS = 1, 5, 16, 28, 33, 65
 WEB, APT = Rule(0, "web"), Rule(1, "apt")
 LAN = Rule(2, "lan", private=(ip_network("10.0.0.0/8"), ip_network("fc00::/7")))
 NAME = parse_name(DEB)
@@ -45,7 +47,7 @@ def answer(
     rcode: str = "NOERROR",
 ) -> Answer:
     got = response(DEB, qtype, *lines, authority=authority, rcode=rcode)
-    number = {"A": A, "AAAA": AAAA, "HTTPS": HTTPS, "TXT": TXT, "CNAME": CNAME}[qtype]
+    number = {"A": A, "AAAA": AAAA, "HTTPS": HTTPS, "TXT": TXT, "CNAME": CNAME, "SRV": SRV}[qtype]
     return compose(got, NAME, number, within or scope(), now=now, left_s=left_s)
 
 
@@ -212,10 +214,61 @@ def test_compose_https_hints_are_granted_and_ech_is_gone() -> None:
     assert text == f'1 . alpn="h2" ipv4hint="{FOUR}" ipv6hint="{SIX}"'
 
 
-def test_compose_https_of_another_target_is_left_out() -> None:
+def test_compose_https_of_another_target_is_told_with_its_hints_and_leads_there() -> None:
     told = answer(*https(f"1 {CDN}. ipv4hint=192.0.2.66", f"2 {DEB}. ipv4hint={FOUR}"), qtype="HTTPS")
+    assert granted(told) == {"web": packed("192.0.2.66", FOUR)}
+    assert len(told.records) == 2
+    assert told.targets == (parse_name(CDN),)
+
+
+@pytest.mark.parametrize("target", ["x.onion", "localhost", "cdn", "1.2.0.192.in-addr.arpa"])
+def test_compose_https_of_a_target_that_nobody_may_ask_for_is_left_out(target: str) -> None:
+    told = answer(*https(f"1 {target}. ipv4hint=192.0.2.66", f"2 {DEB}. ipv4hint={FOUR}"), qtype="HTTPS")
     assert granted(told) == {"web": packed(FOUR)}
-    assert len(told.records) == 1
+    assert (len(told.records), told.targets) == (1, ())
+    told = answer(*https(f"0 {target}."), qtype="HTTPS")
+    assert (told.records, told.ede and told.ede[0]) == ((), 17)
+
+
+def test_compose_https_of_a_target_that_the_rule_excepts_is_left_out() -> None:
+    builder = PolicyBuilder()
+    web, apt = builder.add_rule("web"), builder.add_rule("apt")
+    builder.add_exception(web, parse_pattern(CDN))
+    within = scope(web)._replace(policy=builder.build())
+    assert answer(*https(f"0 {CDN}."), qtype="HTTPS", within=within).records == ()
+    within = scope(web, apt)._replace(policy=within.policy)
+    assert answer(*https(f"0 {CDN}."), qtype="HTTPS", within=within).targets == (parse_name(CDN),)
+
+
+def test_compose_https_alias_is_told_as_it_is() -> None:
+    told = answer(*https(f"0 {CDN}."), qtype="HTTPS")
+    (record,) = told.records
+    assert record.rdata == b"\0\0" + parse_name(CDN)
+    assert (told.targets, told.ede) == ((parse_name(CDN),), None)
+    assert not any(addresses for _, addresses in told.by_rule)
+
+
+# ---------------------------------------------------------------- targets
+
+
+def test_compose_chain_leads_to_each_of_its_names() -> None:
+    told = answer(f"{DEB} 300 IN CNAME {CDN}.", f"{CDN} 9 IN CNAME {EDGE}.", f"{EDGE} 40 IN A {FOUR}")
+    assert told.targets == (parse_name(CDN), parse_name(EDGE))
+    told = answer(f"{DEB} 300 IN CNAME {CDN}.", authority=(SOA,), rcode="NXDOMAIN")
+    assert told.targets == (parse_name(CDN),)
+    assert answer(f"{DEB} 300 IN CNAME {CDN}.", qtype="CNAME").targets == (parse_name(CDN),)
+
+
+def test_compose_plain_addresses_and_off_chain_records_lead_nowhere() -> None:
+    told = answer(f"{DEB} 40 IN A {FOUR}", f"evil.example.com 40 IN CNAME {CDN}.")
+    assert told.targets == ()
+
+
+def test_compose_srv_leads_to_the_targets_of_best_priority() -> None:
+    lines = " | ".join(f"{number} 0 80 t{number}.{CDN}." for number in range(100, 0, -1))
+    told = answer(f"{DEB} 40 IN SRV {lines}", qtype="SRV")
+    assert told.targets == tuple(parse_name(f"t{number}.{CDN}") for number in range(1, 65))
+    assert len(told.records) == 100
 
 
 def test_compose_https_hints_over_the_cap_are_not_told() -> None:

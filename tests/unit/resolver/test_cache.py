@@ -8,7 +8,7 @@ from dynallow.resolver.cache import AnswerCache
 from dynallow.wire.response import Record
 
 DEB = parse_name("deb.example.org")
-KEY = (DEB, 1, 0)
+KEY = (DEB, 1, 0, ())
 
 
 def answer(
@@ -23,7 +23,7 @@ def test_fresh_until_its_end_and_not_after() -> None:
     cache.put(KEY, answer(100.0))
     assert cache.fresh(KEY, 99.9) is not None
     assert cache.fresh(KEY, 100.0) is None
-    assert cache.fresh((DEB, 28, 0), 0.0) is None
+    assert cache.fresh((DEB, 28, 0, ()), 0.0) is None
 
 
 def test_stale_for_as_long_as_the_setting_says_after_the_datas_end() -> None:
@@ -49,8 +49,8 @@ def test_stale_not_past_the_end_of_its_rules() -> None:
 def test_put_over_the_size_evicts_the_oldest() -> None:
     cache = AnswerCache(2, 0.0)
     for number in (1, 2, 1, 3):
-        cache.put((DEB, number, 0), answer())
-    assert [cache.fresh((DEB, number, 0), 0.0) is not None for number in (1, 2, 3)] == [True, False, True]
+        cache.put((DEB, number, 0, ()), answer())
+    assert [cache.fresh((DEB, number, 0, ()), 0.0) is not None for number in (1, 2, 3)] == [True, False, True]
     assert (len(cache), cache.evicted) == (2, 1)
 
 

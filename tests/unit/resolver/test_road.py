@@ -213,8 +213,8 @@ def test_walk_udp_reply_is_kept_hot_and_tcp_is_not() -> None:
         assert (message.answer[0].ttl, addresses(message)) == (290, {ONE, TWO})
         host.road.forget()
         assert host.road.hot.find([question()[2:]], host.now) == [None]
-        assert host.road.cache.fresh((parse_name(DEB), 1, 0), host.now) is None
-        assert host.road.cache.stale((parse_name(DEB), 1, 0), host.now) is None
+        assert host.road.cache.fresh((parse_name(DEB), 1, 0, ()), host.now) is None
+        assert host.road.cache.stale((parse_name(DEB), 1, 0, ()), host.now) is None
 
     on_host(work)
 
