@@ -199,6 +199,8 @@ def test_unbound_behind_the_agent_tells_unsigned_bogus_altered_and_denied_apart(
         ("www.example.com", "A"),  # README: nor what it denies
     ):
         assert internet.ask(name, qtype, BEHIND).rcode() == dns.rcode.SERVFAIL, name
+    # README: what the validator is told to take without proof is denied as if nobody stood between.
+    assert internet.ask("www.insecure.example", "A", BEHIND).rcode() == dns.rcode.NXDOMAIN
 
 
 def test_systemd_resolved_behind_the_agent_finds_approved_names_secure(
