@@ -14,7 +14,7 @@ side_by_side := --dist=loadfile --no-loadscope-reorder -n $(shell count=$$(($$(n
 export PYTHONDONTWRITEBYTECODE := 1
 
 # Each is a command of its own: .venv/bin/python -m tests.bench.peers --help
-benches := peers latency mixed scale footprint steps wire_steps million_names
+benches := peers latency mixed tcp scale footprint steps wire_steps million_names
 
 .PHONY: help try test lint types bench clean venv lab
 .DEFAULT_GOAL := help

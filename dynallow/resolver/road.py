@@ -111,8 +111,7 @@ class Road:
     """Looks whether the sets are still what they were; calls `forget` if not."""
     generation: int = 0
     tcp_connections: int = 0
-    tcp_held: int = 0
-    """Bytes that wait for TCP clients who do not read, or have not sent the rest of a long question."""
+    tcp_held: int = 0  # bytes, replies not read and halves of questions: see `TcpLimits`
     _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
 
@@ -135,22 +134,12 @@ class Road:
     ) -> list[int]:
         """Put what `meet` would say again in those of `slots` where it is known; returns the others.
 
-        Of UDP questions; they and the replies are less their ids.
+        Of UDP questions, TCP has `again`; they and the replies are less their ids.
         """
         others, filtered = self.denials.fill(questions, replies, slots, now)
         self.counts.filtered += filtered
         self.counts.denied += len(slots) - len(others) - filtered
         return others
-
-    def again(self, question: bytes, now: float) -> bytes | None:
-        """What would be said again to a TCP question, if it is known; both are less their ids."""
-        reply = self.hot_tcp.find(question, now)
-        if reply is not None:
-            self.counts.hot += 1
-            return reply
-        replies: list[bytes | None] = [None]  # a denial is never cut, so that UDP's will do
-        self.repeat((question,), replies, [0], now)
-        return replies[0]
 
     def meet(self, packet: bytes, udp: bool = True) -> Asked | bytes | None:
         """What needs no waiting: the reply to the malformed, unserved or denied; else what to answer."""

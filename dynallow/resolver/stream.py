@@ -20,6 +20,7 @@ from ipaddress import ip_address
 from math import inf
 from typing import Protocol, cast
 
+from dynallow.resolver.again import again
 from dynallow.resolver.options import HopOptions, may_have_options
 from dynallow.resolver.road import Asked, Road
 
@@ -171,7 +172,7 @@ class Stream(asyncio.BufferedProtocol):
         if self._half:
             self._weigh()
         road = self._clients.road
-        if (told := road.again(packet[_ID:], now)) is not None:
+        if (told := again(road, packet[_ID:], now)) is not None:
             self._write(packet[:_ID] + told)  # without options: whose question has some is not kept
             self._settle()
             return
@@ -293,6 +294,7 @@ class Stream(asyncio.BufferedProtocol):
         """Nothing more comes from here; what waits to be written may still be read."""
         self._closing = True
         self._received.clear()
+        self._weigh()
         self._clients.rests(self, True)
         self._transport.close()
         self._wait_until(self._loop.time() + self._limits.write_s)

@@ -26,6 +26,7 @@ from tests.bench import (
     profile,
     scale,
     steps,
+    tcp,
     worst_input,
 )
 from tests.bench.figures import Figure, Sample
@@ -129,6 +130,14 @@ def test_scale_short_run_ledger_and_set_hold_every_lease() -> None:
         assert found.keys() == {*told, "agent, resident", "agent, peak meanwhile"}
         assert all(value > 0 for value in found.values()), found
         assert found["agent, peak meanwhile"] >= found["agent, resident"]
+
+
+def test_tcp_short_run_every_question_is_answered_whole() -> None:
+    require_lab()
+    result = tcp.main(["--rounds", "1", "--questions", "50"])
+    assert len({figure.subject for figure in result.figures}) == 5
+    assert all(1 < figure.value < 100_000 for figure in result.figures)
+    assert not result.remarks
 
 
 def test_footprint_short_run_every_figure_is_there() -> None:

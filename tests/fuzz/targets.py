@@ -33,6 +33,7 @@ from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import PolicyBuilder
 from dynallow.policy.rules import Rule
 from dynallow.policy.verdict import Outcome, Verdict
+from dynallow.resolver.again import again
 from dynallow.resolver.answer import Scope, compose, grants, proven
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
@@ -95,7 +96,7 @@ def question(packet: bytes) -> None:
             reply.rcode() == 0 and not reply.authority and not reply.flags & 0x0200
         ):
             raise BrokenError(f"a denial that is none: {reply}")
-        if road.again(packet[2:], _NOW) not in (None, met[2:]):  # over TCP whatever way it was asked first
+        if again(road, packet[2:], _NOW) not in (None, met[2:]):  # over TCP whatever way it was asked first
             raise BrokenError(f"another denial the second time: {reply}")
         return
     _check_allowed(met)
@@ -113,10 +114,10 @@ def question(packet: bytes) -> None:
         reply = _checked(end.value, packet, udp)
         if not reply.flags & 0x0200 and sum(map(len, reply.answer)) != len(records):
             raise BrokenError(f"{len(records)} records became {reply}") from None
-        again, other = road.hot.find([packet[2:]], _NOW)[0], road.again(packet[2:], _NOW)
+        same, other = road.hot.find([packet[2:]], _NOW)[0], again(road, packet[2:], _NOW)
         if not udp:
-            again, other = other, again
-        if other is not None or again not in (None, end.value[2:]):
+            same, other = other, same
+        if other is not None or same not in (None, end.value[2:]):
             raise BrokenError(
                 f"another reply the second time, or over the other transport: {reply}"
             ) from None

@@ -79,7 +79,7 @@ def test_question_target_finds_a_cut_reply_given_over_tcp(monkeypatch: pytest.Mo
     def careless(road: Road, question: bytes, now: float) -> bytes | None:
         return road.hot.find([question], now)[0]
 
-    monkeypatch.setattr(Road, "again", careless)
+    monkeypatch.setattr(targets, "again", careless)
     with pytest.raises(BrokenError, match="over the other transport"):
         _run("question", 500, seed=4)
 

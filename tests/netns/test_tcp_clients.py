@@ -6,6 +6,7 @@ and each test looks at one fate. UDP clients must not notice any of it.
 
 from __future__ import annotations
 
+import re
 import resource
 import select
 import socket
@@ -13,7 +14,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 
 import pytest
@@ -262,6 +263,33 @@ def test_crowd_that_asks_is_answered(agent: Agent, client: Client) -> None:
         for sock in crowd:
             sock.settimeout(4)
             assert [*read(read_frame(sock)).addresses] == ["192.0.2.1"]
+
+
+def test_halves_of_long_questions_are_bounded_together_and_others_do_not_notice(
+    agent: Agent, client: Client
+) -> None:
+    """Of 700 clients that say 64 KiB come, and send nearly all of it: 44 MB. DESIGN's 32 MiB are kept."""
+    before, cut = agent.rss_bytes(), _counted(agent, 'questions_total{outcome="tcp_cut"}')
+    half = b"\xff\xff" + bytes(64_000)
+    with _many_descriptors(), _crowd(client, 700) as crowd:
+        for sock in crowd:
+            sock.settimeout(0.2)
+            with suppress(ConnectionError, TimeoutError):
+                sock.sendall(half)
+        wait_until(
+            lambda: _counted(agent, 'questions_total{outcome="tcp_cut"}') - cut >= 100, "some to be cut"
+        )
+        assert 24 << 20 < _counted(agent, "tcp_held_bytes") <= 32 << 20
+        assert agent.rss_bytes() - before < 64 << 20  # what they take, and what grows must be copied to
+        assert client.ask("good.example.org").rcode == "NOERROR"
+        assert client.ask("good.example.org", tcp=True).rcode == "NOERROR"
+    wait_until(lambda: _counted(agent, "tcp_held_bytes") == 0, "all of it given back")
+
+
+def _counted(agent: Agent, metric: str) -> float:
+    found = re.search(rf"^dynallow_{re.escape(metric)} (\S+)$", agent.get("/metrics")[1], re.MULTILINE)
+    assert found is not None, metric
+    return float(found[1])
 
 
 @contextmanager

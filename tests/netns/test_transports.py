@@ -5,6 +5,7 @@ Needs the lab, unbound (a real server of all three) and other users than root.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -147,32 +148,55 @@ def test_100_questions_at_once_over_tls_use_one_connection(net: Net) -> None:
     assert upstreams_of(agent)[0]["failed"] == 0
 
 
-def test_upstreams_with_faults_are_passed_over_counted_and_named(net: Net) -> None:
+EXPIRED, WRONG_NAME = "certificate: certificate has expired", "certificate: Hostname mismatch"
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "error", "places"),
+    [
+        ("expired", "429", EXPIRED, ("10.10.0.14", "10.10.0.15")),
+        ("wrong name", "500", WRONG_NAME, ("10.10.0.16", "10.10.0.17")),
+    ],
+    ids=["expired-429", "wrong-name-500"],
+)
+def test_upstreams_with_faults_are_passed_over_counted_and_named(
+    net: Net, fault: str, status: str, error: str, places: tuple[str, str]
+) -> None:
     """The last one answers all; every name gets its lease."""
     certificates = net.certificates
+    shown = certificates.expired() if fault == "expired" else certificates.wrong_name()
     net.serve(
-        Streamed("10.10.0.14", 853, shown=certificates.expired()),
-        Streamed("10.10.0.14", HTTPS_PORT, act="429", shown=certificates.good, http=True),
-        Streamed("10.10.0.15", 853, shown=certificates.good),
+        Streamed(places[0], 853, shown=shown),
+        Streamed(places[0], HTTPS_PORT, act=status, shown=certificates.good, http=True),
+        Streamed(places[1], 853, shown=certificates.good),
     )
     first, second, third = (
-        "tls://10.10.0.14#dns.example.org",
-        f"https://dns.example.org:{HTTPS_PORT}/dns-query#10.10.0.14",
-        "tls://10.10.0.15#dns.example.org",
+        f"tls://{places[0]}#dns.example.org",
+        f"https://dns.example.org:{HTTPS_PORT}/dns-query#{places[0]}",
+        f"tls://{places[1]}#dns.example.org",
     )
     agent = net.agent(settings(first, second, third))
-    for number in range(1000, 1030):
+    start = 1000 if fault == "expired" else 1100
+    for number in range(start, start + 30):
         assert net.lab.host.addresses(f"n{number}.example.org") == [fresh_address(number)]
-    expired, limited, good = upstreams_of(agent)
-    assert expired["last_error"] == "certificate: certificate has expired"
-    assert limited["last_error"] == "HTTP status 429"
-    assert expired["failed"] >= 1
+    refused, limited, good = upstreams_of(agent)
+    assert refused["last_error"].startswith(error)
+    assert limited["last_error"] == f"HTTP status {status}"
+    assert refused["failed"] >= 1
     assert limited["failed"] >= 1
     assert (good["upstream"], good["failed"], good["healthy"]) == (third, 0, True)
-    shown = agent.cli("status").stdout
-    assert f"{first} FAILING" in shown
-    assert "certificate: certificate has expired" in shown
-    assert fresh_address(1000) in net.lab.host.set_elements("web_v4")
+    shown_by_cli = agent.cli("status").stdout
+    for way, said in ((first, error), (second, f"HTTP status {status}")):
+        assert f"{way} FAILING" in shown_by_cli
+        assert said in shown_by_cli
+    counted = agent.get("/metrics")[1]
+    for way in (first, second):
+        failed = re.search(
+            rf'^dynallow_upstream_failed_total{{server="{re.escape(way)}"}} (\S+)', counted, re.M
+        )
+        assert failed is not None
+        assert float(failed[1]) >= 1
+    assert fresh_address(start) in net.lab.host.set_elements("web_v4")
 
 
 def test_half_open_connection_is_noticed_and_opened_again_when_the_way_is_back(net: Net) -> None:

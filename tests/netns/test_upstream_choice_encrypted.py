@@ -1,0 +1,169 @@
+"""Upstreams over TLS and HTTPS that die and come back, as `test_upstream_choice.py` has it for datagrams.
+
+A server dies in two ways: its process is gone and the kernel says so on every connection, or it
+is stopped and its connections stay open without a word.
+"""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import pytest
+
+from tests.lab import Lab
+from tests.lab.agent import Agent
+from tests.lab.certificates import Certificates
+from tests.lab.needs import require_lab
+from tests.lab.scenarios import fresh_address
+from tests.lab.streamed import Streamed, StreamedServers
+from tests.lab.unbound import HTTPS_PORT
+from tests.lab.waiting import in_time
+from tests.netns.asking import Client, ede_of
+
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
+
+TLS = "tls://10.10.0.14#dns.example.org"
+HTTPS = f"https://dns.example.org:{HTTPS_PORT}/dns-query#10.10.0.15"
+SETTINGS = """
+mode = "enforce"
+[resolver]
+upstreams = ["%s", "%s"]
+[[rule]]
+name = "fresh"
+names = [".example.org"]
+"""
+WAITS_S = 0.35  # longer than any answer of a server that is there
+_numbers = itertools.count(1)
+_clock = time.monotonic
+
+
+class Bed:
+    """A server of each kind in a process of its own, and the agent that asks them."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        certificates = Certificates(lab.authority)
+        self._listens = {
+            TLS: Streamed("10.10.0.14", 853, shown=certificates.good),
+            HTTPS: Streamed("10.10.0.15", HTTPS_PORT, shown=certificates.good, http=True),
+        }
+        self.servers = {way: self._start(way) for way in self._listens}
+        trust = {"SSL_CERT_FILE": str(certificates.trusted)}
+        self._agent = lab.agent(SETTINGS % (TLS, HTTPS), env=trust)
+        self.client = Client(lab.host)
+
+    def _start(self, way: str) -> StreamedServers:
+        server = StreamedServers(self._lab.internet, [self._listens[way]])
+        self._lab.cleanup(server.stop)
+        server.wait_ready()
+        return server
+
+    def agent(self, first: str, second: str) -> Agent:
+        """The agent with these upstreams, its opinions of them forgotten."""
+        ran = self._agent.reload(SETTINGS % (first, second))
+        assert ran.returncode == 0, ran
+        return self._agent
+
+    def upstreams(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._agent.cli_json("status")["upstreams"]
+        return found
+
+    def ask(self) -> float:
+        """Fails unless a fresh name is answered rightly; how long that took, in seconds."""
+        number, began = next(_numbers), _clock()
+        told = self.client.ask(f"n{number}.example.org")
+        assert list(told.addresses) == [fresh_address(number)], told
+        return _clock() - began
+
+    def ask_until(self, met: Callable[[], bool], within_s: float) -> list[float]:
+        """One after the other until it is met; fails when it is not in time."""
+        began, took = _clock(), [self.ask()]
+        while not met():
+            assert _clock() - began < within_s, took
+            took.append(self.ask())
+        return took
+
+    def ask_for(self, seconds: float) -> list[float]:
+        ends = _clock() + seconds
+        return self.ask_until(lambda: _clock() >= ends, seconds + 5)
+
+    def end(self, way: str, how: str) -> Callable[[], None]:
+        """What is returned brings it back."""
+        server = self.servers[way]
+        if how == "stopped":
+            server.process.send_signal(signal.SIGSTOP)
+            return lambda: server.process.send_signal(signal.SIGCONT)
+        server.stop()
+
+        def start() -> None:
+            self.servers[way] = self._start(way)
+
+        return start
+
+
+@pytest.fixture(scope="module")
+def bed() -> Iterator[Bed]:
+    require_lab()
+    with Lab() as lab:
+        bed = Bed(lab)
+        with closing(bed.client):
+            yield bed
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "how"),
+    [
+        pytest.param(TLS, HTTPS, "stopped", id="tls-stopped"),
+        pytest.param(HTTPS, TLS, "gone", id="https-gone"),
+        pytest.param(TLS, HTTPS, "gone", id="tls-gone", marks=pytest.mark.slow),
+        pytest.param(HTTPS, TLS, "stopped", id="https-stopped", marks=pytest.mark.slow),
+    ],
+)
+def test_one_of_two_dies_none_waits_a_second_and_after_the_first_none_at_all(
+    bed: Bed, first: str, second: str, how: str
+) -> None:
+    bed.agent(first, second)
+    assert bed.ask_for(0.3)
+    assert [(each["upstream"], each["healthy"]) for each in bed.upstreams()] == [
+        (first, True),
+        (second, True),
+    ]
+    revive = bed.end(first, how)
+    took = bed.ask_for(1.5)
+    in_time(max(took), 1.0, "an answer")
+    in_time(max(took[1:]), WAITS_S, "an answer when it was known to be dead")
+    dead, other = bed.upstreams()
+    assert (dead["healthy"], other["healthy"]) == (False, True)
+    assert dead["failed"] >= 1
+    assert dead["last_error"]
+    assert other["failed"] == 0
+
+    revive()
+    back, answered = _clock(), dead["asked"]
+    took = bed.ask_until(lambda: bed.upstreams()[0]["asked"] > answered, 2.0)
+    in_time(_clock() - back, 2.0, "to be asked again")
+    in_time(max(took), WAITS_S, "an answer while it came back")
+
+
+def test_both_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: Bed) -> None:
+    bed.agent(TLS, HTTPS)
+    bed.ask()
+    revive = [bed.end(way, "stopped") for way in (TLS, HTTPS)]
+    try:
+        began = _clock()
+        told = bed.client.ask("n999999.example.org")
+        in_time(_clock() - began, 4.0, "an error")
+        assert told.rcode == "SERVFAIL"
+        assert {code for code, _ in ede_of(told)} & {22, 23}
+        assert not any(each["healthy"] for each in bed.upstreams())
+    finally:
+        for each in revive:
+            each()
+    back = _clock()
+    bed.ask()
+    in_time(_clock() - back, 2.0, "an answer again")
