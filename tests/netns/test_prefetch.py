@@ -15,10 +15,11 @@ import pytest
 from tests.lab import Lab, ScriptedServer, dnsbytes
 from tests.lab.agent import Agent
 from tests.lab.scenarios import fresh_address, slow
+from tests.lab.waiting import in_time
 from tests.netns.asking import V4, V6, Client
 from tests.netns.kernelsets import KernelSets
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 TTL_S, DELAY_S = 5, 0.4
 NOT_WAITED_S = DELAY_S / 2
@@ -74,7 +75,7 @@ def test_busy_name_never_waits_again_and_its_lease_never_lapses(
             told = client.ask(busy, qtype, server=V6 if asked % 2 else V4, tcp=asked % 3 == 0)
             took = time.monotonic() - before
             left = sets.left_s("all", address)
-            assert took < NOT_WAITED_S, f"waited after {before - began:.2f} s"
+            in_time(took, NOT_WAITED_S, f"an answer after {before - began:.2f} s")
             assert list(told.addresses) == [address]
             assert left is not None, f"lapsed after {before - began:.2f} s"
             assert told.longest_ttl <= left + time.monotonic() - before

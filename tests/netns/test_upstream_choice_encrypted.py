@@ -22,9 +22,10 @@ from tests.lab.needs import require_lab
 from tests.lab.scenarios import fresh_address
 from tests.lab.streamed import Streamed, StreamedServers
 from tests.lab.unbound import HTTPS_PORT
+from tests.lab.waiting import in_time
 from tests.netns.asking import Client, ede_of
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 TLS = "tls://10.10.0.14#dns.example.org"
 HTTPS = f"https://dns.example.org:{HTTPS_PORT}/dns-query#10.10.0.15"
@@ -134,8 +135,8 @@ def test_one_of_two_dies_none_waits_a_second_and_after_the_first_none_at_all(
     ]
     revive = bed.end(first, how)
     took = bed.ask_for(1.5)
-    assert max(took) < 1.0
-    assert max(took[1:]) < WAITS_S
+    in_time(max(took), 1.0, "an answer")
+    in_time(max(took[1:]), WAITS_S, "an answer when it was known to be dead")
     dead, other = bed.upstreams()
     assert (dead["healthy"], other["healthy"]) == (False, True)
     assert dead["failed"] >= 1
@@ -145,8 +146,8 @@ def test_one_of_two_dies_none_waits_a_second_and_after_the_first_none_at_all(
     revive()
     back, answered = _clock(), dead["asked"]
     took = bed.ask_until(lambda: bed.upstreams()[0]["asked"] > answered, 2.0)
-    assert _clock() - back < 2.0
-    assert max(took) < WAITS_S
+    in_time(_clock() - back, 2.0, "to be asked again")
+    in_time(max(took), WAITS_S, "an answer while it came back")
 
 
 def test_both_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: Bed) -> None:
@@ -156,7 +157,7 @@ def test_both_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: 
     try:
         began = _clock()
         told = bed.client.ask("n999999.example.org")
-        assert _clock() - began < 4.0
+        in_time(_clock() - began, 4.0, "an error")
         assert told.rcode == "SERVFAIL"
         assert {code for code, _ in ede_of(told)} & {22, 23}
         assert not any(each["healthy"] for each in bed.upstreams())
@@ -165,4 +166,4 @@ def test_both_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: 
             each()
     back = _clock()
     bed.ask()
-    assert _clock() - back < 2.0
+    in_time(_clock() - back, 2.0, "an answer again")
