@@ -112,12 +112,22 @@ def _check_proof(packet: bytes, rtype: int, start: int, end: int) -> None:
         if pos + 1 >= end or packet[pos] or pos + 1 - name > NAME_MAX:
             raise WireError("signature or proof of absence without a plain name")
         pos += 1
+    if rtype != n.RRSIG:
+        _check_types(packet, pos, end)
+
+
+def _check_types(packet: bytes, pos: int, end: int) -> None:
+    """Check a type bitmap: windows ascend, and none ends in a zero octet (RFC 4034 section 4.1.2)."""
     last = -1
-    while rtype != n.RRSIG and pos + 2 < end and packet[pos] > last and 0 < packet[pos + 1] <= _WINDOW_MAX:
+    while pos + 2 < end and packet[pos] > last and 0 < packet[pos + 1] <= _WINDOW_MAX:
         last = packet[pos]
         pos += 2 + packet[pos + 1]
-    if pos != end and rtype != n.RRSIG:
-        raise WireError("types in a proof of absence do not fill their record")
+        if not packet[pos - 1]:
+            break
+    else:
+        if pos == end:
+            return
+    raise WireError("types in a proof of absence do not fill their record, or a window ends in zero")
 
 
 def _skip_strings(packet: bytes, pos: int, end: int, count: int | None) -> int:

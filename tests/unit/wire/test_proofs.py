@@ -55,6 +55,7 @@ def test_response_signature_without_a_plain_signer_is_refused(rdata: bytes) -> N
         NEXT + BITMAP[:-1],
         NEXT + BITMAP + b"\0",
         NEXT + b"\0\0",  # an empty window
+        NEXT + b"\0\2\x40\0",  # a trailing zero octet
         NEXT + b"\0\x21" + bytes(33),
         NEXT + BITMAP + BITMAP,  # windows ascend
     ],
