@@ -19,8 +19,8 @@ import pytest
 from tests.lab import Lab, ScriptedServer, dnsbytes, wait_until
 from tests.lab.agent import Agent
 from tests.lab.hostile import EVIL_PREFIXES, GOOD, LIES, NOTHING, honest_address, hostile, pointing_at
-from tests.lab.waiting import in_time
-from tests.netns.asking import REPLY_WITHIN_S, Client, Told
+from tests.lab.waiting import TooSlowError, in_time
+from tests.netns.asking import REPLY_WITHIN_S, Client, Told, ede_of
 from tests.netns.kernelsets import KernelSets
 from tests.netns.special import SPECIAL
 
@@ -107,6 +107,8 @@ def test_lie_of_an_upstream_grants_only_what_was_validly_told(
     assert (
         sets.members("hostile").keys() - before == replies[0].addresses.keys() | replies[1].addresses.keys()
     )
+    if lie.startswith("addresses-") or LIES[lie].told == GOOD:
+        _must_be_heard(*replies)
     for told, rtype in zip(replies, (dnsbytes.A, dnsbytes.AAAA), strict=True):
         assert told.rcode in ("NOERROR", "SERVFAIL")
         if lie.startswith("addresses-"):  # the cap is the name's, for both families together
@@ -209,8 +211,9 @@ def test_many_lies_at_once_leave_only_what_was_told(client: Client, sets: Kernel
     honest = {honest_address(name, dnsbytes.A) for name in names if LIES[_lie_of(name)].told == GOOD}
     # Some run out of time: the server plays all of them in one thread.
     assert told <= honest
-    assert len(told) > len(honest) / 2
     assert sets.members("hostile").keys() - before == told
+    if len(told) <= len(honest) / 2:
+        raise TooSlowError(f"{len(told)} of {len(honest)} were answered in time")
 
 
 def test_silent_upstream_with_default_timeouts_gives_servfail_within_4_s(
@@ -240,6 +243,7 @@ def _ask_and_compare(client: Client, sets: KernelSets, name: str, rtype: int, ru
     """The reply, after the sets were found to have grown by exactly its addresses."""
     before = sets.members(rule)
     told = client.ask(name, rtype)
+    _must_be_heard(told)
     assert told.rcode in ("NOERROR", "SERVFAIL")
     assert sets.members(rule).keys() - before.keys() == told.addresses.keys() - before.keys()
     assert told.addresses.keys() <= sets.members(rule).keys()
@@ -252,4 +256,13 @@ def _lie_of(name: str) -> str:
 
 def _honest_name_resolves(client: Client) -> None:
     name = f"honest-{next(_numbers)}.hostile.example.org"
-    assert list(client.ask(name).addresses) == [honest_address(name, dnsbytes.A)]
+    told = client.ask(name)
+    _must_be_heard(told)
+    assert list(told.addresses) == [honest_address(name, dnsbytes.A)]
+
+
+def _must_be_heard(*replies: Told) -> None:
+    """The lab's server has answered within the agent's short patience; else nothing is shown."""
+    for told in replies:
+        if any("no answer in " in text for _, text in ede_of(told)):
+            raise TooSlowError(f"the lab's server: {ede_of(told)}")

@@ -109,10 +109,10 @@ def garbage_then_right(query: Query) -> Reaction:
 
 @tells(GOOD)
 def flood_then_right(query: Query) -> Reaction:
-    """500 guesses at the id, and then the server's own answer."""
+    """200 guesses at the id, and then the server's own answer."""
     flood = [
-        Send(d.reply(query, [evil(query)], message_id=(query.id + 1 + n) & 0xFFFF), delay_s=n / 12_500)
-        for n in range(500)
+        Send(d.reply(query, [evil(query)], message_id=(query.id + 1 + n) & 0xFFFF), delay_s=n / 5_000)
+        for n in range(200)
     ]
     return over_tcp(query, [*flood, Send(good(query), delay_s=0.05)], EMPTY)
 
