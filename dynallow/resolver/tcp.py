@@ -106,26 +106,26 @@ class TcpClients:
 
     def _serve(self) -> None:
         """A turn: those in line as long as there is time, then those behind, one of them in any case."""
-        road, clock = self.road, asyncio.get_running_loop().time
+        clock = asyncio.get_running_loop().time
         line, behind = self._line, self._behind
         # What stands in the lines was read before this look, see `UdpListener`: none of it is answered
         # as if a change of the table that came before it had not been.
-        road.alert()
-        now, ends = road.clock(), clock() + self._limits.turn_s
+        self.road.alert()
+        ends = clock() + self._limits.turn_s
         try:
             while line:
-                self._answer(line.popleft(), now)
+                self._answer(line.popleft())
                 if clock() >= ends:
                     break
             while behind:
-                self._answer(behind.popleft(), now)
+                self._answer(behind.popleft())
                 if clock() >= ends:
                     break
         finally:
             self._serve_soon()
 
-    def _answer(self, stream: Stream, now: float) -> None:
-        stream.take(now)
+    def _answer(self, stream: Stream) -> None:
+        stream.take(self.road.clock())  # each with its own: a TTL is told to the second, and others take time
         if stream.wants_turn():
             self._behind.append(stream)
 

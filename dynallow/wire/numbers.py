@@ -29,6 +29,7 @@ NSEC3: Final = 50
 SVCB: Final = 64
 HTTPS: Final = 65
 SPF: Final = 99
+TSIG: Final = 250
 
 CLASS_IN: Final = 1
 

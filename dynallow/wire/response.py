@@ -202,8 +202,8 @@ def _read_records(
             room -= _NAME_COST
         elif rtype == n.AAAA and length == 16:
             rdata = packet[start:pos]
-        elif rtype == n.OPT:
-            raise WireError("OPT record outside the additional section")
+        elif rtype == n.OPT or rtype == n.TSIG:  # RFC 6891 section 6.1.1, RFC 8945 section 5.1
+            raise WireError("OPT or TSIG record outside the additional section")
         else:
             rdata = read_rdata(packet, rtype, start, pos, known)
             room -= _NAME_COST + (length >> 3)

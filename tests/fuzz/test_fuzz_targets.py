@@ -45,6 +45,19 @@ def _run(target: str, count: int, seed: int) -> None:
             raise BrokenError(f"{target} seed {seed} case {number}: {data.hex()}: {error!r}") from error
 
 
+@pytest.mark.parametrize(
+    "found",
+    [
+        # A TSIG record in the answer section, between a chain and its address.
+        "108100040000c00c000500010000012c00110363646e076578616d706c65036e657400c02d000500"
+        "01000000c8000704656c6765c02dc04a00faff010000003c00043ffffdfec04a000100010007003c0004c008fe02",
+    ],
+    ids=["TSIG in the answer"],
+)
+def test_answer_that_the_fuzzer_found_holds_the_invariant(found: str) -> None:
+    targets.answer(bytes.fromhex(found))
+
+
 _INSIDE = b"\xc0\x0c\0\1\0\1\0\0\0\x3c\0\4\x0a\0\0\1"  # A 10.0.0.1
 
 

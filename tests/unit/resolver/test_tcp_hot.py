@@ -112,6 +112,22 @@ def test_tcp_question_again_is_hot_with_its_own_id_and_a_lower_ttl() -> None:
     with_listener(work)
 
 
+def test_tcp_questions_of_one_turn_are_told_what_is_left_when_each_is_answered() -> None:
+    """What stands before it in the turn may be a fresh question, and take its time."""
+
+    async def work(host: Host, there: Listening) -> None:
+        client = await there.client()
+        client.ask(DEB)
+        await client.reply()
+        times = itertools.count(host.now, 2.0)
+        host.road.clock = lambda: next(times)
+        client.ask(DEB, DEB, DEB)
+        told = [(await client.reply()).answer[0].ttl for _ in range(3)]
+        assert told[0] > told[1] > told[2]
+
+    with_listener(work, replace(PATIENT, turn_s=1.0))
+
+
 def test_tcp_reply_is_never_udps_cut_one_and_udps_never_tcps_long_one() -> None:
     """The very same question, without EDNS, so that UDP has room for 512 bytes."""
 

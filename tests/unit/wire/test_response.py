@@ -271,6 +271,16 @@ def test_response_opt_out_of_place_or_shape_sinks_the_message(sections: bytes) -
     assert_malformed(sections)
 
 
+@pytest.mark.parametrize("rclass", [1, 255])
+def test_response_tsig_out_of_place_sinks_the_message(rclass: int) -> None:
+    """It stands last in the additional section or nowhere (RFC 8945 section 5.1)."""
+    address, tsig = rr(AT_QUESTION, A, ONE), rr(DEB, 250, bytes(17), rclass=rclass)
+    assert read(reply(address, additional=(tsig,))).answer
+    for sections in (reply(tsig, address), reply(address, tsig), reply(address, authority=(tsig,))):
+        with pytest.raises(WireError):
+            read(sections)
+
+
 # Names
 
 
