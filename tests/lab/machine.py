@@ -43,7 +43,8 @@ LD_LIBRARY_PATH={prefix}/lib exec {prefix}/bin/{python} -IS /opt/dynallow/progra
 # MemoryDenyWriteExecute= of later systemds is this call too (PR_SET_MDWE, Linux 6.3); 252 has a filter alone.
 _MAIN = """
 import ctypes, sys
-ctypes.CDLL(None).prctl(65, 1, 0, 0, 0)
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):
+    print("no PR_SET_MDWE", file=sys.stderr)
 sys.path[:0] = ["/opt/dynallow/tree", "/opt/dynallow/libraries"]
 sys.dont_write_bytecode = True
 from dynallow.cli.main import main
@@ -112,7 +113,7 @@ class Machine:
         *,
         files: Mapping[str, str],
         enabled: Sequence[str] = ("dynallow.service",),
-        within_s: float = 60.0,
+        within_s: float = 120.0,
     ) -> None:
         self.host = host
         number = f"machine-{next(_numbers)}"

@@ -117,7 +117,7 @@ server:
     trust-anchor: "{anchor}"
     trust-anchor-signaling: no
     root-key-sentinel: no
-    local-zone: "org." nodefault
+    domain-insecure: "insecure.example."
 {more}remote-control:
     control-enable: no
 {kind}-zone:

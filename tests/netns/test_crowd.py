@@ -28,6 +28,7 @@ import pytest
 from tests.lab import Lab, wait_until
 from tests.lab.agent import Agent
 from tests.lab.namespace import Namespace
+from tests.lab.waiting import in_time
 from tests.netns.asking import Client, packet, read_frame
 from tests.netns.crowd_process import HOT, LARGE, frame
 from tests.netns.manyfold import manyfold
@@ -145,7 +146,7 @@ class Round(NamedTuple):
     ("count", "ports", "pace", "seconds", "rounds", "noise_s"),
     [
         pytest.param(300, 3_000, 2_000, 1.5, 1, 0.05, id="short"),
-        pytest.param(1_000, 100_000, 4_000, 12.0, 5, 0.0005, id="full", marks=pytest.mark.slow),
+        pytest.param(1_000, 100_000, 4_000, 12.0, 5, 0.002, id="full", marks=pytest.mark.slow),
     ],
 )
 def test_crowd_costs_the_others_little_and_the_agent_neither_memory_nor_descriptors(
@@ -169,7 +170,7 @@ def test_crowd_costs_the_others_little_and_the_agent_neither_memory_nor_descript
             print("p99 in ms alone, beside:", *(f"{each * 1e3:.1f}" for part in found[-1] for each in part))
         print(f"{memory >> 20} MiB, {during} descriptors, {cut} cut")
         for ratios in zip(*(one.ratios(noise_s) for one in found), strict=True):
-            assert statistics.median(ratios) <= 2, found
+            in_time(statistics.median(ratios), 2, f"p99 beside the crowd, in times that of {found}")
         assert memory < MEMORY_BYTES
         assert during <= before + 1024 + 64
         assert agent.process.poll() is None, agent.log

@@ -19,7 +19,7 @@ from tests.lab.waiting import in_time
 from tests.netns.asking import V4, V6, Client
 from tests.netns.kernelsets import KernelSets
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 TTL_S, DELAY_S = 5, 0.4
 NOT_WAITED_S = DELAY_S / 2

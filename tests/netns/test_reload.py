@@ -276,3 +276,18 @@ def test_ruleset_that_the_kernel_refuses_leaves_everything(lab: Lab) -> None:
     assert lab.host.ask("new-one.example.org").rcode() == 3
     assert agent.reload(AFTER).returncode == 0
     assert not reaches(lab.host, "old-one")
+
+
+def test_how_long_denials_may_be_remembered_is_told_anew_at_once(served: Lab, agent: Agent) -> None:
+    def ttl_s() -> set[int]:
+        replies = [served.host.ask(name) for name in ("a.example.net", "a.example.net", "org")]
+        return {reply.authority[0].ttl for reply in replies}
+
+    assert ttl_s() == {10}
+    for told, seconds in (("1h", 3600), ("0s", 0), ("7s", 7)):
+        agent.reload(HEAD + f'denied-ttl = "{told}"\n' + rule("kept"))
+        assert ttl_s() == {seconds}
+    broken = agent.reload(HEAD + 'denied-ttl = "2h"\n' + rule("kept"))
+    assert broken.returncode == EXIT_SETTINGS
+    assert "resolver.denied-ttl: expected whole seconds from 0s to 1h" in broken.stderr
+    assert ttl_s() == {7}

@@ -26,7 +26,7 @@ from tests.lab.unbound import HTTPS_PORT
 from tests.lab.waiting import in_time
 from tests.netns.asking import Client, ede_of
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 TLS = "tls://10.10.0.14#dns.example.org"
 HTTPS = f"https://dns.example.org:{HTTPS_PORT}/dns-query#10.10.0.15"

@@ -293,7 +293,7 @@ class Datagrams:
                 self.counts.malformed += 1
                 return None
             else:
-                if not waiting.mixed:
+                if not waiting.to.guard.mixes and not waiting.mixed:
                     return response
                 waiting.miscased = True
                 self.counts.miscased += 1

@@ -57,6 +57,12 @@ def in_other_case(packet: bytes) -> bytes:
     return packet[:12] + packet[12:end].swapcase() + packet[end:]
 
 
+def in_lower_case(packet: bytes) -> bytes:
+    """A response to the same question in lower case."""
+    end = packet.index(0, 12)
+    return packet[:12] + packet[12:end].lower() + packet[end:]
+
+
 def silent(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
     """Says nothing."""
     return []

@@ -20,7 +20,7 @@ from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.resolver.upstream.server import Server
 from dynallow.units import parse_endpoint
 from dynallow.wire.response import Response
-from tests.unit.resolver.nameserver import Handler, Nameserver, answer, in_other_case
+from tests.unit.resolver.nameserver import Handler, Nameserver, answer, in_lower_case, in_other_case
 from tests.unit.resolver.responses import records
 
 DEB = parse_name("deb.example.org")
@@ -111,10 +111,17 @@ def test_case_that_only_datagrams_lack_is_a_forgers_for_all_anybody_can_say() ->
 
 
 def test_case_of_a_server_without_tcp_is_given_up_after_three_questions() -> None:
-    asked = ask(lambda query, tcp: [] if tcp else [in_other_case(right(query))], times=6)
+    asked = ask(lambda query, tcp: [] if tcp else [in_lower_case(right(query))], times=6)
     assert asked.right == 6
     assert asked.exchange.counts.tcp == 3
     assert not asked.guard.mixes
+
+
+def test_case_of_a_server_without_tcp_that_is_not_even_lower_case_is_never_believed() -> None:
+    """Asked in lower case it could as well answer so; a forger who has guessed once would be believed."""
+    asked = ask(lambda query, tcp: [] if tcp else [in_other_case(answer(query, records(EVIL)))], times=2)
+    assert asked.right == 0
+    assert asked.guard.mixes
 
 
 def test_forged_answer_in_another_case_is_dropped_and_case_goes_on_to_count() -> None:

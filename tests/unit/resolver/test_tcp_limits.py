@@ -9,6 +9,7 @@ import socket
 import struct
 from dataclasses import replace
 from ipaddress import ip_address
+from pathlib import Path
 
 import dns.message
 import dns.rcode
@@ -201,3 +202,16 @@ def test_open_tcp_on_the_loopback_address_is_kept_to_its_device_and_on_others_no
         with open_tcp(Endpoint(ip_address(address), 0)) as sock:
             kept = sock.getsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, 16)
             assert kept.rstrip(b"\0") == device
+
+
+def test_listener_that_has_started_keeps_its_backlog() -> None:
+    """asyncio sets it to as many as it is to accept in one go, and who waits beyond that is turned away."""
+
+    most = int(Path("/proc/sys/net/core/somaxconn").read_text())
+
+    async def work(host: Host, there: Listening) -> None:
+        told = there.listener._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 40)
+        (backlog,) = struct.unpack_from("=I", told, 28)  # tcpi_sacked: of a listening socket its backlog
+        assert backlog == min(512, most)
+
+    with_listener(work)
