@@ -55,7 +55,6 @@ def client(shared_lab: Lab, agent: Agent) -> Iterator[Client]:
         yield client
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("lives", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_busy_name_never_waits_again_and_its_lease_never_lapses(
     shared_lab: Lab, server: ScriptedServer, client: Client, lives: int
