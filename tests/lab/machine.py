@@ -87,12 +87,17 @@ _numbers = count(1)
 
 
 def require_machine() -> None:
-    """Skip where no systemd can be booted: as an ordinary user, or without cgroups to write to."""
+    """Skip where no systemd can be booted: as an ordinary user, or without a systemd.
+
+    Cgroups are whoever runs this machine's to give: without them the test is expected to fail, in CI too.
+    """
     require("systemctl", "systemd-sysusers", "systemd-tmpfiles", "unshare", "pivot_root")
     if not has_users() or os.getuid() != 0:
         pytest.skip("systemd as PID 1 needs root and all user ids")
-    if not (_PID_1.exists() and _hierarchies()):
-        pytest.skip("no systemd, or no cgroups of its kind that may be written to")
+    if not _PID_1.exists():
+        pytest.skip("no systemd")
+    if not _hierarchies():
+        pytest.xfail("no cgroups that may be written to, and systemd boots nowhere else")
 
 
 def _hierarchies() -> list[Path]:

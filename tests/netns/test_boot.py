@@ -31,7 +31,6 @@ OBSERVE = SETTINGS.replace("enforce", "observe")
 BROKEN = '\n[[rule]]\nname = "Web"\nnames = ["*.com"]\n'
 NO_TOML = "\n[resolver\n"
 EXIT_SETTINGS = 3
-HOST_ADDRESS = "192.0.2.200"
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2).recv(1)"
 LISTEN = """
 import socket, sys

@@ -158,6 +158,7 @@ def test_beats_stop_while_the_kernel_refuses(lab: Lab, agent: Agent, manager: Ma
     assert lab.host.addresses("www.example.org") == ["192.0.2.10"]
 
 
+@pytest.mark.slow
 def test_beats_stop_while_the_process_stands_still(agent: Agent, manager: Manager) -> None:
     manager.wait_for("WATCHDOG")
     agent.process.send_signal(signal.SIGSTOP)
@@ -168,6 +169,7 @@ def test_beats_stop_while_the_process_stands_still(agent: Agent, manager: Manage
     beats_again(manager)
 
 
+@pytest.mark.slow
 def test_agent_that_nobody_watches_does_not_beat(lab: Lab, manager: Manager) -> None:
     del manager.environment["WATCHDOG_USEC"]
     agent = lab.agent(SETTINGS, env=manager.environment)

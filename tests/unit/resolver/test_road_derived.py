@@ -106,9 +106,11 @@ def test_walk_derived_name_is_not_kept_hot_but_cached() -> None:
     async def work(host: Host, server: Nameserver) -> None:
         await host.ask()
         for _ in range(3):
-            assert addresses(await host.ask(EDGE)) == {ONE}
+            for udp in (True, False):
+                assert addresses(await host.ask(EDGE, udp=udp)) == {ONE}
         assert len(server.asked) == 2
         assert host.road.hot.find([question(EDGE)[2:]], host.now) == [None]
+        assert host.road.hot_tcp.find(question(EDGE)[2:], host.now) is None
 
     on_host(work, recursor(*CHAIN))
 
