@@ -63,7 +63,7 @@ def test_busy_name_never_waits_again_and_its_lease_never_lapses(
     number = next(_numbers)
     busy, seldom = f"n{number}.example.org", f"n{next(_numbers)}.example.org"
     kinds = ((dnsbytes.A, fresh_address(number)), (dnsbytes.AAAA, fresh_address(number, 6)))
-    told_s, asked = set[int](), 0
+    told_s, asked, longest_s = set[int](), 0, 0.0
     for name, qtype in ((busy, dnsbytes.A), (busy, dnsbytes.AAAA), (seldom, dnsbytes.A)):
         assert client.ask(name, qtype).longest_ttl in (TTL_S, TTL_S - 1)
     began = time.monotonic()
@@ -75,12 +75,13 @@ def test_busy_name_never_waits_again_and_its_lease_never_lapses(
             told = client.ask(busy, qtype, server=V6 if asked % 2 else V4, tcp=asked % 3 == 0)
             took = time.monotonic() - before
             left = sets.left_s("all", address)
-            in_time(took, NOT_WAITED_S, f"an answer after {before - began:.2f} s")
+            longest_s = max(longest_s, took)
             assert list(told.addresses) == [address]
             assert left is not None, f"lapsed after {before - began:.2f} s"
             assert told.longest_ttl <= left + time.monotonic() - before
             told_s.add(told.longest_ttl)
             time.sleep(0.01)  # the pace of the questions, no wait for anything
+    in_time(longest_s, NOT_WAITED_S, "an answer")
     assert asked > 100 * lives
     assert max(told_s) >= TTL_S - 1  # it was young again
     assert [server.queries(busy, kind) for kind in ("A", "AAAA")] == [1 + lives, 1 + lives]

@@ -173,15 +173,16 @@ def test_all_dead_what_was_answered_before_is_told_from_expired_data_within_4_s(
     bed.second.process.send_signal(signal.SIGSTOP)
     revive = bed.silence()
     try:
-        ends = _clock() + 10
+        ends, longest_s = _clock() + _PATIENCE_S, 0.0
         while True:  # the first may still be of the second that it had left
             began = _clock()
-            told = bed.client.ask(name)
-            in_time(_clock() - began, 4.0, "expired data")
+            told = bed.client.ask(name, within_s=_PATIENCE_S)
+            longest_s = max(longest_s, _clock() - began)
             assert list(told.addresses) == addresses
             if told.longest_ttl > 1:
                 break
             assert _clock() < ends, told
+        in_time(longest_s, 4.0)
         assert STALE_TTL_S - 1 <= told.longest_ttl <= STALE_TTL_S
     finally:
         bed.second.process.send_signal(signal.SIGCONT)

@@ -7,6 +7,7 @@ is stopped and its connections stay open without a word.
 from __future__ import annotations
 
 import itertools
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -40,6 +41,7 @@ names = [".example.org"]
 WAITS_S = 0.35  # longer than any answer of a server that is there
 _numbers = itertools.count(1)
 _clock = time.monotonic
+_PATIENCE_S = 30.0
 
 
 class Bed:
@@ -70,27 +72,28 @@ class Bed:
         return self._agent
 
     def upstreams(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._agent.cli_json("status")["upstreams"]
+        # Not by the command: what a process takes to start would count as the agent's.
+        found: list[dict[str, Any]] = json.loads(self._agent.get(timeout=_PATIENCE_S)[1])["upstreams"]
         return found
 
     def ask(self) -> float:
         """Fails unless a fresh name is answered rightly; how long that took, in seconds."""
         number, began = next(_numbers), _clock()
-        told = self.client.ask(f"n{number}.example.org")
+        told = self.client.ask(f"n{number}.example.org", within_s=_PATIENCE_S)
         assert list(told.addresses) == [fresh_address(number)], told
         return _clock() - began
 
-    def ask_until(self, met: Callable[[], bool], within_s: float) -> list[float]:
-        """One after the other until it is met; fails when it is not in time."""
+    def ask_until(self, met: Callable[[], bool]) -> list[float]:
+        """One after the other until it is met."""
         began, took = _clock(), [self.ask()]
         while not met():
-            assert _clock() - began < within_s, took
+            assert _clock() - began < _PATIENCE_S, took
             took.append(self.ask())
         return took
 
     def ask_for(self, seconds: float) -> list[float]:
         ends = _clock() + seconds
-        return self.ask_until(lambda: _clock() >= ends, seconds + 5)
+        return self.ask_until(lambda: _clock() >= ends)
 
     def end(self, way: str, how: str) -> Callable[[], None]:
         """What is returned brings it back."""
@@ -135,8 +138,6 @@ def test_one_of_two_dies_none_waits_a_second_and_after_the_first_none_at_all(
     ]
     revive = bed.end(first, how)
     took = bed.ask_for(1.5)
-    in_time(max(took), 1.0, "an answer")
-    in_time(max(took[1:]), WAITS_S, "an answer when it was known to be dead")
     dead, other = bed.upstreams()
     assert (dead["healthy"], other["healthy"]) == (False, True)
     assert dead["failed"] >= 1
@@ -145,9 +146,12 @@ def test_one_of_two_dies_none_waits_a_second_and_after_the_first_none_at_all(
 
     revive()
     back, answered = _clock(), dead["asked"]
-    took = bed.ask_until(lambda: bed.upstreams()[0]["asked"] > answered, 2.0)
-    in_time(_clock() - back, 2.0, "to be asked again")
-    in_time(max(took), WAITS_S, "an answer while it came back")
+    meanwhile = bed.ask_until(lambda: bed.upstreams()[0]["asked"] > answered)
+    back_s = _clock() - back
+    in_time(max(took), 1.0, "the first question after the death")
+    in_time(max(took[1:]), WAITS_S, "a later question")
+    in_time(back_s, 2.0, "the return")
+    in_time(max(meanwhile), WAITS_S, "a question meanwhile")
 
 
 def test_both_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: Bed) -> None:
@@ -156,8 +160,8 @@ def test_both_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: 
     revive = [bed.end(way, "stopped") for way in (TLS, HTTPS)]
     try:
         began = _clock()
-        told = bed.client.ask("n999999.example.org")
-        in_time(_clock() - began, 4.0, "an error")
+        told = bed.client.ask("n999999.example.org", within_s=_PATIENCE_S)
+        told_s = _clock() - began
         assert told.rcode == "SERVFAIL"
         assert {code for code, _ in ede_of(told)} & {22, 23}
         assert not any(each["healthy"] for each in bed.upstreams())
@@ -166,4 +170,5 @@ def test_both_dead_is_servfail_that_says_so_within_4_s_and_over_within_2_s(bed: 
             each()
     back = _clock()
     bed.ask()
-    in_time(_clock() - back, 2.0, "an answer again")
+    in_time(_clock() - back, 2.0, "the return")
+    in_time(told_s, 4.0, "SERVFAIL")
