@@ -16,7 +16,7 @@ from dynallow.policy.index import Index, RuleSet, union
 from dynallow.policy.names import ROOT, Name, labels, to_text
 from dynallow.policy.patterns import Pattern
 from dynallow.policy.reserved import REVERSE_V4, REVERSE_V6, UNLISTABLE, may_be_derived
-from dynallow.policy.rrtypes import DEFAULT_TYPES, SRV, is_data_type, type_text
+from dynallow.policy.rrtypes import DEFAULT_TYPES, SERVICE_TYPES, is_data_type, type_text
 from dynallow.policy.rules import Network, Rule
 from dynallow.policy.tracing import trace
 from dynallow.policy.verdict import UNLISTED, UNLISTED_ABOVE, UNLISTED_BELOW, Outcome, RuleTrace, Verdict
@@ -54,7 +54,7 @@ class Policy:
         found, bare = self.listed.look_up(name)
         if bare > 0 and not found and self.listed.is_bare(name[bare:]):
             return UNLISTED_BELOW[bare]  # nearly every name that a stranger thinks up
-        if qtype == SRV and (service_of := service_parent(name)):
+        if qtype in SERVICE_TYPES and (service_of := service_parent(name)):
             found = union(found, self.listed.match(service_of))
         if not found:
             above = self.listed.lists_below_unlisted(name) or name[1:2] == b"_"
@@ -110,13 +110,13 @@ class Policy:
 
     def explain(self, name: Name, qtype: int, wall: float) -> tuple[RuleTrace, ...]:
         """What each rule that lists `name` makes of the question, in the rules' order."""
-        service_of = service_parent(name) if qtype == SRV else None
+        service_of = service_parent(name) if qtype in SERVICE_TYPES else None
         names = (name, service_of) if service_of else (name,)
         return trace(self.rules, self.listed, self.excepted, names, qtype, wall)
 
     def _without_excepted(self, name: Name, qtype: int, found: RuleSet) -> RuleSet:
         taken = self.excepted.match(name)
-        if qtype == SRV and (service_of := service_parent(name)):
+        if qtype in SERVICE_TYPES and (service_of := service_parent(name)):
             taken = union(taken, self.excepted.match(service_of))
         return tuple(index for index in found if index not in taken) if taken else found
 
@@ -209,7 +209,7 @@ class PolicyBuilder:
 
 
 def service_parent(name: Name) -> Name | None:
-    """NAME of `_service._proto.NAME` (RFC 2782), or None for any other name."""
+    """NAME of `_service._proto.NAME` (RFC 2782), `_port._scheme.NAME` (RFC 9460); None for any other name."""
     first = name[0]
     if not first or name[1] != _UNDERSCORE:
         return None

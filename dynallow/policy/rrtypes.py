@@ -26,6 +26,8 @@ _GENERIC = re.compile(r"TYPE(\d{1,5})")
 
 KEY_TYPES = frozenset((43, 48))
 """DS and DNSKEY: what a validator asks of every zone above a name (RFC 4035 section 5)."""
+SERVICE_TYPES = frozenset((SRV, SVCB, HTTPS))
+"""Asked for below `_service._proto` (RFC 2782) and `_port._scheme` (RFC 9460 sections 2.3 and 9.1)."""
 DEFAULT_TYPES = frozenset((A, AAAA, CNAME, HTTPS, SVCB, SRV))
 
 

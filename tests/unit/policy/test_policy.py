@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from dynallow.policy import Outcome, Policy, PolicyBuilder, Rule, Verdict, parse_name, parse_pattern
-from dynallow.policy.rrtypes import ANY, SRV, TXT, A
+from dynallow.policy.rrtypes import ANY, HTTPS, SRV, SVCB, TXT, A
 from dynallow.settings.compile import end_of_day
 
 NOON = datetime(2027, 1, 31, 12, tzinfo=UTC).timestamp()
@@ -163,9 +163,12 @@ def test_decide_names_of_expired_rules_do_not_count_as_below() -> None:
     assert not decide(policy, "example.org", wall=MIDNIGHT).names_below
 
 
-def test_decide_service_name_is_under_the_rule_of_its_domain_for_srv_only() -> None:
+def test_decide_service_name_is_under_the_rule_of_its_domain_for_services_alone() -> None:
     policy = Draft().rule("r", "example.org", minus=("x.example.org",)).build()
     assert decide(policy, "_ldap._tcp.example.org", SRV).outcome is Outcome.ALLOWED
+    assert decide(policy, "_8443._https.example.org", HTTPS).outcome is Outcome.ALLOWED
+    assert decide(policy, "_8443._foo.example.org", SVCB).outcome is Outcome.ALLOWED
+    assert decide(policy, "_8443._https.x.example.org", HTTPS).outcome is Outcome.DENIED
     assert decide(policy, "_ldap._tcp.example.org", A).outcome is Outcome.DENIED
     assert decide(policy, "_ldap.example.org", SRV).outcome is Outcome.DENIED
     assert decide(policy, "_ldap._tcp.other.org", SRV).outcome is Outcome.DENIED
