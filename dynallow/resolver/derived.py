@@ -139,7 +139,7 @@ class Derived:
                     if until >= held.until:
                         known[target] = lead
                         known.move_to_end(target)
-                elif rule.index not in policy.listed.match(target) and self._put(rule, target, lead):
+                elif policy.leaves(rule, target) and self._put(rule, target, lead):
                     fresh.append(target)
         return fresh
 
@@ -204,7 +204,7 @@ class Derived:
                 continue
             self._leads[name] = OrderedDict()
             for target, lead in known.items():
-                if policy.lists(rule, lead.root):
+                if policy.lists(rule, lead.root) and policy.leaves(rule, target):
                     self._put(rule, target, lead)
 
     def sweep(self, now: float) -> Iterator[None]:

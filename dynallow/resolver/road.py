@@ -27,7 +27,6 @@ from dynallow.errors import (
     UpstreamError,
     WireError,
 )
-from dynallow.lease.grant import lifetime
 from dynallow.policy.names import Name
 from dynallow.policy.reserved import reserved, why_absent
 from dynallow.policy.rrtypes import KEY_TYPES
@@ -298,7 +297,7 @@ class Road:
     def _lead(self, name: Name, verdict: Verdict, answer: Answer) -> None:
         """Let the names be asked for that an answer, about to be told, leads to."""
         terms, now = self.terms, self.clock()
-        until = now + lifetime(answer.ttl_s, terms.limits)
+        until = answer.leased_until(now, terms.limits)
         for target in self.derived.note(terms.policy, verdict, name, answer.targets, now, until):
             self.denials.uncover(target)
 
