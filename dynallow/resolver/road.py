@@ -33,7 +33,7 @@ from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, proven, without
-from dynallow.resolver.cache import AnswerCache, Key
+from dynallow.resolver.cache import AnswerCache, Key, without_cd
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
 from dynallow.resolver.derived import Derived, rooted
@@ -208,7 +208,7 @@ class Road:
         now = self.clock()
         answer = self.cache.fresh(key, now)
         if answer is None and key[2] & n.CD:  # what was good enough for the others does for him too
-            key = key[0], key[1], key[2] & ~n.CD, key[3]
+            key = without_cd(key)
             answer = self.cache.fresh(key, now)
         if answer is not None:
             self.counts.cached += 1
@@ -296,15 +296,15 @@ class Road:
 
     def _lead(self, name: Name, verdict: Verdict, answer: Answer) -> None:
         """Let the names be asked for that an answer, about to be told, leads to."""
-        terms, now = self.terms, self.clock()
-        until = answer.leased_until(now, terms.limits)
-        for target in self.derived.note(terms.policy, verdict, name, answer.targets, now, until):
+        policy, now = self.terms.policy, self.clock()
+        until = answer.leased_until(now, self.terms.limits)
+        for target in self.derived.note(policy, verdict, name, answer.targets, now, until):
             self.denials.uncover(target)
 
     def _stale(self, key: Key) -> Answer | None:
         """The expired answer, for want of a fresh one."""
         now = self.clock()
-        expired = self.cache.stale(key, now)
+        expired = self.cache.stale(key, now) or self.cache.stale(without_cd(key), now)
         if expired is None or expired.ends > now:  # nothing, or a renewal: it is still good
             return None
         self.counts.stale += 1
