@@ -158,11 +158,11 @@ class Road:
         question = asked.question
         for _ in range(_ROUNDS):
             generation = self.generation
-            leads = asked.verdict.leads
-            under = tuple([rule.index for rule in asked.verdict.rules]) if leads else ()
+            verdict = asked.verdict
+            under = tuple([rule.index for rule in verdict.rules]) if verdict.leads else ()
             key = (question.name, question.qtype, self.terms.how(question), under)
             try:
-                answer = self._kept(key, asked.verdict) or await self._obtain(key, asked.verdict)
+                answer = self._kept(key, verdict) or await self._obtain(key, verdict)
             except DecideAgainError:
                 pass
             except (KernelError, UpstreamError, OverloadError) as error:
@@ -288,8 +288,7 @@ class Road:
             answer = compose(response, key[0], key[1], scope, now=now, left_s=left_s)
         except WireError as error:
             raise UpstreamError(f"upstream's answer is unusable: {error}", reached=True) from error
-        if answer.scrubbed:
-            self.counts.scrubbed += answer.scrubbed
+        self.counts.scrubbed += answer.scrubbed
         if key[2]:
             answer = proven(answer, response, key[0], key[1], now)
         return answer
@@ -298,8 +297,10 @@ class Road:
         """Let the names be asked for that an answer, about to be told, leads to."""
         policy, now = self.terms.policy, self.clock()
         until = answer.leased_until(now, self.terms.limits)
-        for target in self.derived.note(policy, verdict, name, answer.targets, now, until):
-            self.denials.uncover(target)
+        fresh = self.derived.note(policy, verdict, name, answer.targets, now, until)
+        self.denials.uncover(fresh)
+        for hot in (self.hot, self.hot_tcp) if fresh and self.terms.observe else ():
+            hot.clear()  # they may have passed before, with no lease made
 
     def _stale(self, key: Key) -> Answer | None:
         """The expired answer, for want of a fresh one."""
