@@ -88,10 +88,14 @@ class Policy:
 
     def may_lead(self, target: Name, rules: Sequence[Rule]) -> bool:
         """Whether a client may ask for `target` once an answer under `rules` has named it."""
-        if not may_be_derived(target):
-            return False
         listing = [self.rules[index] for index in self.listed.match(target)]
-        return bool(self._unexcepted(target, rules) or self._unexcepted(target, listing))
+        if listing and self._unexcepted(target, listing):
+            return True
+        return may_be_derived(target) and bool(self._unexcepted(target, rules))
+
+    def leaves(self, rule: Rule, name: Name) -> bool:
+        """Whether `rule` neither lists nor excepts the name, so that its answers may lead there."""
+        return rule.index not in self.listed.match(name) and bool(self._unexcepted(name, (rule,)))
 
     def lists(self, rule: Rule, name: Name) -> bool:
         """Whether `rule` lists the name and does not except it."""

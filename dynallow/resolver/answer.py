@@ -13,7 +13,7 @@ from itertools import chain as joined
 from typing import Final, NamedTuple
 
 from dynallow.errors import WireError
-from dynallow.lease.grant import Grant, Limits, told_ttl
+from dynallow.lease.grant import Grant, Limits, lifetime, told_ttl
 from dynallow.policy.names import Name
 from dynallow.policy.policy import Policy
 from dynallow.policy.rules import Rule
@@ -81,6 +81,11 @@ class Answer(NamedTuple):
     def left(self, now: float) -> int:
         """The TTL to tell at `now`: whole seconds, rounded down."""
         return max(int(self.ends - now), 0)
+
+    def leased_until(self, now: float, limits: Limits) -> float:
+        """Until when a lease lives that is made for it at `now`."""
+        until = now + lifetime(self.ttl_s, limits)
+        return until if self.rules_end is None or until < self.rules_end else self.rules_end
 
     def told(self, do: bool, ad: bool) -> tuple[tuple[Record, ...], tuple[Record, ...], bool]:
         """For a client that sets these: the answer and authority sections, and AD (RFC 6840 section 5.8)."""

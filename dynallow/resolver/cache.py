@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from dynallow.resolver.answer import Answer
+from dynallow.wire import numbers as n
 
 Key = tuple[bytes, int, int, tuple[int, ...]]
 """Name, type, the bits of DO and CD with which it is asked upstream, and of a derived name its rules.
@@ -17,6 +18,11 @@ Key = tuple[bytes, int, int, tuple[int, ...]]
 What was asked for with CD may be bogus: nobody gets it who did not ask so (RFC 4035 section 3.2.2). The
 rules of a derived name change while it is in use; those of others do only when all this is forgotten.
 """
+
+
+def without_cd(key: Key) -> Key:
+    """The same, asked for without CD: what is told to all may be told to him as well."""
+    return key[0], key[1], key[2] & ~n.CD, key[3]
 
 
 class AnswerCache:

@@ -14,7 +14,7 @@ empties it in the same step. Time is an argument (monotonic seconds).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from dynallow.policy.names import ROOT, Name, to_text
@@ -172,14 +172,14 @@ class Denials:
         self._parts += ending not in table
         table[ending] = kin
 
-    def uncover(self, name: Name) -> None:
-        """Forget everything if a denial may stand ready for `name`, or for what it lies below."""
-        pos = 0
-        while name[pos]:
-            if name[pos:] in self._tops or name[pos:] in self._asked:
-                self.clear()
-                return
-            pos += name[pos] + 1
+    def uncover(self, names: Iterable[Name]) -> None:
+        """Forget everything if a denial may stand ready for one of these, or for what it lies below."""
+        tops, asked = self._tops, self._asked
+        for name in names:
+            while name[0] and (tops or asked):
+                if name in tops or name in asked:
+                    self.clear()
+                name = name[name[0] + 1 :]
 
     def clear(self) -> None:
         """Forget everything."""

@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dynallow.lease.grant import Grant
-from dynallow.policy.names import Name
+from dynallow.policy.names import ROOT, Name
 from dynallow.policy.policy import Policy, service_parent
 from dynallow.policy.reserved import may_be_derived
 from dynallow.policy.rules import Rule
@@ -32,7 +32,7 @@ NAMES_MAX: Final = 1024
 STEPS_MAX: Final = 11
 LABELS_MAX: Final = 16
 """No honest target has as many; each costs an entry for every ancestor."""
-_SLICE: Final = 200
+_SLICE: Final = 50
 
 
 class Derived:
@@ -139,7 +139,7 @@ class Derived:
                     if until >= held.until:
                         known[target] = lead
                         known.move_to_end(target)
-                elif rule.index not in policy.listed.match(target) and self._put(rule, target, lead):
+                elif policy.leaves(rule, target) and self._put(rule, target, lead):
                     fresh.append(target)
         return fresh
 
@@ -171,22 +171,27 @@ class Derived:
 
     def _stand(self, name: Name) -> None:
         """Count a name that comes to be here among those right below its parent, and so on upwards."""
-        above = self._above
-        stands = name in above
-        while not stands and (parent := _parent(name)):
-            stands = parent in above or parent in self.rules
-            above[parent] = above.get(parent, 0) + 1
-            name = parent
+        above, rules = self._above, self.rules
+        count = above.get(name)
+        while not count and (name := name[name[0] + 1 :]) != ROOT:
+            count = above.get(name)
+            above[name] = count + 1 if count else 1
+            if name in rules:
+                break
 
     def _fall(self, name: Name) -> None:
         """The reverse, for a name that is here no more."""
-        above = self._above
-        while name not in above and name not in self.rules and (parent := _parent(name)):
-            if above[parent] > 1:
-                above[parent] -= 1
+        above, rules = self._above, self.rules
+        if name in above:
+            return
+        while (name := name[name[0] + 1 :]) != ROOT:
+            count = above[name]
+            if count > 1:
+                above[name] = count - 1
                 break
-            del above[parent]
-            name = parent
+            del above[name]
+            if name in rules:
+                break
 
     # ------------------------------------------------------------ ended
 
@@ -204,7 +209,7 @@ class Derived:
                 continue
             self._leads[name] = OrderedDict()
             for target, lead in known.items():
-                if policy.lists(rule, lead.root):
+                if policy.lists(rule, lead.root) and policy.leaves(rule, target):
                     self._put(rule, target, lead)
 
     def sweep(self, now: float) -> Iterator[None]:
@@ -235,12 +240,6 @@ def _listed(policy: Policy, rule: Rule, name: Name) -> Name:
     """The name that `rule` lists, which may be the domain whose service `name` is (RFC 2782)."""
     parent = service_parent(name)
     return parent if parent is not None and not policy.lists(rule, name) else name
-
-
-def _parent(name: Name) -> Name | None:
-    """None above a single label."""
-    start = name[0] + 1
-    return name[start:] if name[start] else None
 
 
 def _labels(name: Name) -> int:

@@ -27,14 +27,13 @@ from dynallow.errors import (
     UpstreamError,
     WireError,
 )
-from dynallow.lease.grant import lifetime
 from dynallow.policy.names import Name
 from dynallow.policy.reserved import reserved, why_absent
 from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, proven, without
-from dynallow.resolver.cache import AnswerCache, Key
+from dynallow.resolver.cache import AnswerCache, Key, without_cd
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
 from dynallow.resolver.derived import Derived, rooted
@@ -159,11 +158,11 @@ class Road:
         question = asked.question
         for _ in range(_ROUNDS):
             generation = self.generation
-            leads = asked.verdict.leads
-            under = tuple([rule.index for rule in asked.verdict.rules]) if leads else ()
+            verdict = asked.verdict
+            under = tuple([rule.index for rule in verdict.rules]) if verdict.leads else ()
             key = (question.name, question.qtype, self.terms.how(question), under)
             try:
-                answer = self._kept(key, asked.verdict) or await self._obtain(key, asked.verdict)
+                answer = self._kept(key, verdict) or await self._obtain(key, verdict)
             except DecideAgainError:
                 pass
             except (KernelError, UpstreamError, OverloadError) as error:
@@ -209,7 +208,7 @@ class Road:
         now = self.clock()
         answer = self.cache.fresh(key, now)
         if answer is None and key[2] & n.CD:  # what was good enough for the others does for him too
-            key = key[0], key[1], key[2] & ~n.CD, key[3]
+            key = without_cd(key)
             answer = self.cache.fresh(key, now)
         if answer is not None:
             self.counts.cached += 1
@@ -289,23 +288,24 @@ class Road:
             answer = compose(response, key[0], key[1], scope, now=now, left_s=left_s)
         except WireError as error:
             raise UpstreamError(f"upstream's answer is unusable: {error}", reached=True) from error
-        if answer.scrubbed:
-            self.counts.scrubbed += answer.scrubbed
+        self.counts.scrubbed += answer.scrubbed
         if key[2]:
             answer = proven(answer, response, key[0], key[1], now)
         return answer
 
     def _lead(self, name: Name, verdict: Verdict, answer: Answer) -> None:
         """Let the names be asked for that an answer, about to be told, leads to."""
-        terms, now = self.terms, self.clock()
-        until = now + lifetime(answer.ttl_s, terms.limits)
-        for target in self.derived.note(terms.policy, verdict, name, answer.targets, now, until):
-            self.denials.uncover(target)
+        policy, now = self.terms.policy, self.clock()
+        until = answer.leased_until(now, self.terms.limits)
+        fresh = self.derived.note(policy, verdict, name, answer.targets, now, until)
+        self.denials.uncover(fresh)
+        for hot in (self.hot, self.hot_tcp) if fresh and self.terms.observe else ():
+            hot.clear()  # they may have passed before, with no lease made
 
     def _stale(self, key: Key) -> Answer | None:
         """The expired answer, for want of a fresh one."""
         now = self.clock()
-        expired = self.cache.stale(key, now)
+        expired = self.cache.stale(key, now) or self.cache.stale(without_cd(key), now)
         if expired is None or expired.ends > now:  # nothing, or a renewal: it is still good
             return None
         self.counts.stale += 1

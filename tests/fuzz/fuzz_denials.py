@@ -152,7 +152,7 @@ def lead(rng: random.Random, policy: Policy, roads: tuple[Road, ...]) -> None:
     until = rng.choice((4.0, 6.0))  # it is 5.0 all the time
     for each in roads:
         for name in each.derived.note(policy, verdict, b"\x04root\x03org\0", (target,), 5.0, until):
-            each.denials.uncover(name)
+            each.denials.uncover([name])
 
 
 def run(cases: int, seed: int) -> Tally:

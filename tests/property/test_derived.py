@@ -46,6 +46,10 @@ class Model:
     held: dict[str, list[tuple[Name, Name, int, int]]] = field(default_factory=lambda: {"a": [], "b": []})
     """By rule, the one named longest ago first: target, root, end, steps."""
 
+    def excepts(self, name: Name) -> bool:
+        """Whether rule a, then the only one, takes the name away."""
+        return self.which.endswith("-") and name == parse_name("x.one.example.net")
+
     def allowing(self, name: Name) -> dict[str, tuple[Name, int]]:
         """By rule: root and steps of a name that may be asked for."""
         listed = {
@@ -53,7 +57,7 @@ class Model:
         }
         if listed:
             return listed
-        if self.which.endswith("-") and name == parse_name("x.one.example.net"):
+        if self.excepts(name):
             return {}
         return {
             rule: (root, steps)
@@ -68,6 +72,8 @@ class Model:
                 held = next((one for one in self.held[rule] if one[0] == target), None)
                 if steps >= STEPS_MAX or target == parse_name(f"{rule}.root.example"):
                     continue
+                if self.excepts(target):
+                    continue
                 if held is not None and held[2] > self.now + ttl:
                     continue
                 self.held[rule] = [one for one in self.held[rule] if one[0] != target]
@@ -79,6 +85,7 @@ class Model:
         for rule in "ab":
             if rule not in which:
                 self.held[rule] = []
+            self.held[rule] = [one for one in self.held[rule] if not self.excepts(one[0])]
 
     def sweep(self) -> None:
         for rule, held in self.held.items():

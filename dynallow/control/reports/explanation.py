@@ -74,7 +74,8 @@ def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int
     verdict = decide(qtype)
     leads = list(zip(verdict.rules, verdict.leads, strict=True)) if verdict.leads else []
     rules = [_traced(trace) for trace in policy.explain(name, qtype, wall)]
-    rules += [_traced(RuleTrace(rule, None, None, "allows")) for rule, _ in leads]
+    allows = verdict.outcome is Outcome.ALLOWED
+    rules += [_traced(RuleTrace(rule, None, None, "allows" if allows else "filtered")) for rule, _ in leads]
     earners = dict.fromkeys([name, *(lead.root for _, lead in leads)])
     leases = [lease for earner in earners for lease in agent.ledger.of(earner, now)]
     others = {other for _, address, _ in leases for other in agent.ledger.names_of(address, now)} - {name}

@@ -121,6 +121,18 @@ def test_decide_exception_of_the_rule_wins_and_is_nobody_elses(excepts: str) -> 
     assert [rule.name for rule in table.ask(EDGE).rules] == ["r1"]
 
 
+def test_note_what_the_rule_excepts_takes_no_place_nor_does_a_reload_leave_it_one() -> None:
+    """Else its ancestors would be told of, and its zone's keys be asked for."""
+    excepting = rules("mirror.example", excepts=".cdn.example")
+    table = Table(excepting)
+    assert table.name(MIRROR, EDGE) == []
+    assert not table.derived.is_at_or_above(EDGE)
+    table = Table()
+    table.name(MIRROR, EDGE)
+    table.derived.follow(excepting)
+    assert not table.derived.is_at_or_above(EDGE)
+
+
 def test_decide_rule_that_expires_takes_its_derived_names_along() -> None:
     table = Table(rules("mirror.example", expires_at=5001.0))
     table.name(MIRROR, EDGE)
@@ -280,7 +292,7 @@ def test_follow_keeps_what_the_same_rule_still_lists_the_root_of() -> None:
     table = Table(rules("mirror.example", "other.example"))
     table.name(MIRROR, EDGE)
     table.name(parse_name("other.example"), OTHER)
-    table.policy = rules("*.example")
+    table.policy = rules("m*.example")
     table.derived.follow(table.policy)
     assert (table.derived.count("r0"), table.derived.count("r1")) == (1, 0)
     table.policy = rules("new.example", "mirror.example")

@@ -177,6 +177,20 @@ def test_walk_observed_allowed_name_derives_and_leases() -> None:
     on_host(work, recursor(*CHAIN), observe=True)
 
 
+def test_walk_observed_name_that_passed_before_it_is_derived_is_leased_from_then_on() -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        for udp in (True, False):
+            assert addresses(await host.ask(EDGE, udp=udp)) == {ONE}
+        assert not host.gate.calls
+        await host.ask()
+        assert host.road.hot.find([question(EDGE)[2:]], host.now) == [None]
+        assert host.road.hot_tcp.find(question(EDGE)[2:], host.now) is None
+        await host.ask(EDGE)
+        assert len(host.gate.calls) == 2
+
+    on_host(work, recursor(*CHAIN), observe=True)
+
+
 # ---------------------------------------------------------------- rules
 
 

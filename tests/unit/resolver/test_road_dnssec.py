@@ -175,6 +175,18 @@ def test_walk_questions_with_and_without_cd_do_not_wait_for_one_answer() -> None
     on_host(work, unchecked)
 
 
+def test_walk_stale_answer_without_cd_does_for_those_who_set_it() -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        on(host)
+        assert addresses(await ask(host, DO)) == {ONE}
+        server.handler = says(rcode="SERVFAIL")
+        host.pass_time(301)
+        reply = await ask(host, DO | CD)
+        assert (addresses(reply), reply.flags & CD, is_vouched_for(reply)) == ({ONE}, CD, False)
+
+    on_host(work, unchecked)
+
+
 def test_walk_stale_answer_with_cd_reaches_nobody_who_did_not_set_it() -> None:
     async def work(host: Host, server: Nameserver) -> None:
         on(host)

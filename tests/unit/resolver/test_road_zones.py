@@ -123,6 +123,31 @@ def test_walk_keys_above_an_aliases_target_may_be_asked_for_while_the_answer_liv
     on_host(work, handle)
 
 
+def test_walk_keys_of_an_aliases_target_that_the_rule_excepts_or_whose_rule_expired_stay_home() -> None:
+    lines = (f"{DEB} 300 IN CNAME cdn.example.net.", "cdn.example.net 300 IN A 192.0.2.1")
+
+    def web(expires_at: float | None, *excepts: str) -> Policy:
+        builder = PolicyBuilder()
+        rule = builder.add_rule("web", expires_at=expires_at)
+        builder.add_pattern(rule, parse_pattern(DEB))
+        for pattern in excepts:
+            builder.add_exception(rule, parse_pattern(pattern))
+        return builder.build()
+
+    async def work(host: Host, server: Nameserver) -> None:
+        on(host)
+        assert addresses(await ask(host)) == {ONE}
+        host.pass_time(100)
+        for _ in host.road.derived.sweep(host.now):
+            pass
+        for name in ("cdn.example.net", "example.net", "net"):
+            await ask(host, DO, name, "DS")
+        assert len(server.asked) == 1
+
+    on_host(work, says(*lines), web(None, ".example.net"))
+    on_host(work, says(*lines), web(5100.0))
+
+
 def test_walk_without_the_setting_keys_above_an_aliases_target_are_denied() -> None:
     async def work(host: Host, server: Nameserver) -> None:
         assert addresses(await ask(host)) == {ONE}

@@ -1,0 +1,38 @@
+"""What `explain` says of derived names: the same as the road does."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dynallow.control.reports.explanation import explain
+from dynallow.lease.grant import Limits
+from dynallow.lease.ledger import Ledger
+from dynallow.policy.names import parse_name
+from dynallow.policy.patterns import parse_pattern
+from dynallow.policy.policy import PolicyBuilder
+from dynallow.policy.rrtypes import parse_type
+from dynallow.resolver.derived import Derived
+
+MIRROR, EDGE = parse_name("mirror.example"), parse_name("edge.cdn.example")
+
+
+@pytest.mark.parametrize(("types", "outcome"), [("A SRV", "allows"), ("SRV", "filtered")])
+def test_explain_derived_name_rule_says_the_same_as_the_verdict(types: str, outcome: str) -> None:
+    builder = PolicyBuilder()
+    rule = builder.add_rule("web", types=frozenset(map(parse_type, types.split())))
+    builder.add_pattern(rule, parse_pattern("mirror.example"))
+    policy, derived = builder.build(), Derived()
+    derived.note(policy, policy.decide(MIRROR, parse_type("SRV"), 0.0), MIRROR, (EDGE,), 0.0, 100.0)
+    agent: Any = SimpleNamespace(
+        road=SimpleNamespace(wall=lambda: 0.0, clock=lambda: 0.0, derived=derived),
+        loaded=SimpleNamespace(policy=policy),
+        settings=SimpleNamespace(resolver=SimpleNamespace(search_suffixes=())),
+        ledger=Ledger(Limits(), ["web"]),
+    )
+    report = explain(agent, "edge.cdn.example", None, None)
+    assert [one["outcome"] for one in report["rules"]] == [outcome]
+    assert report["verdict"] == {"allows": "allowed"}.get(outcome, outcome)
+    assert [lead["root"] for lead in report["derived"]] == ["mirror.example"]
