@@ -27,6 +27,7 @@ _LONG_ID = 12
 _LIMIT_S = 240.0  # a quarter of a minute at most on a machine that has nothing else to do
 _IN_CI = os.environ.get("CI", "").lower() in ("true", "1")
 _too_slow = pytest.StashKey[str]()
+_wrong = pytest.StashKey[bool]()
 _CALM = (HealthCheck.too_slow, HealthCheck.function_scoped_fixture)
 
 # No deadline: on a busy machine it finds slow neighbours, not slow code.
@@ -41,12 +42,15 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool:
-    """As pytest's own; but what was too slow is tried again, with new fixtures, and a warning says so."""
+    """As pytest's own; but what was too slow is tried again, with new fixtures, and a warning says so.
+
+    Not where anything else was wrong as well, in the test or at its end: that may never come again.
+    """
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
     for _ in range(_TRIES):
-        item.stash[_too_slow] = ""
+        item.stash[_too_slow], item.stash[_wrong] = "", False
         reports = runtestprotocol(item, log=False, nextitem=nextitem)
-        if not item.stash[_too_slow]:
+        if not item.stash[_too_slow] or item.stash[_wrong]:
             break
         item.warn(pytest.PytestWarning(f"too slow: {item.stash[_too_slow]}"))
         item.session._setupstate.teardown_exact(None)  # a module's figures are measured anew as well
@@ -96,8 +100,11 @@ def pytest_runtest_makereport(
     With a failure comes what the labs' servers and agents have logged: it may never come again.
     """
     report = yield
-    if call.excinfo is not None and call.excinfo.errisinstance(TooSlowError):
-        item.stash[_too_slow] = str(call.excinfo.value)
+    if report.failed and call.excinfo is not None:
+        if _is_too_slow(call.excinfo.value):
+            item.stash[_too_slow] = str(call.excinfo.value)
+        else:
+            item.stash[_wrong] = True
     if report.failed:
         for built in open_labs:
             report.sections += traces(built.directory)
@@ -105,6 +112,11 @@ def pytest_runtest_makereport(
         report.outcome = "failed"
         report.longrepr = f"skipped under CI=true: {report.longrepr}"
     return report
+
+
+def _is_too_slow(error: BaseException) -> bool:
+    """Whether it is that alone, and not the end of what had failed already."""
+    return isinstance(error, TooSlowError) and (error.__context__ is None or _is_too_slow(error.__context__))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -25,7 +26,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     """Load it. Raises SettingsError when the settings were needed and are broken, and KernelError."""
-    from dynallow.errors import SettingsError
+    from dynallow.errors import KernelError, SettingsError
     from dynallow.firewall import boot, kept
     from dynallow.resolver.upstream.choose import choose
     from dynallow.settings import files_of, load
@@ -47,6 +48,13 @@ def execute(args: Namespace) -> int:
         else:
             error.hint = "nothing was loaded: neither these settings nor a kept ruleset name mode enforce"
         raise
-    boot.load_settings(settings, choose(settings).ways())
+    try:
+        boot.load_settings(settings, choose(settings).ways())
+    except KernelError as error:
+        if settings.mode == "enforce":
+            with suppress(KernelError):  # else it takes nothing, and the first error says why
+                boot.load_closed()
+                error.hint = "closed: nothing leaves this host until the kernel takes what the settings give"
+        raise
     print(f"the settings' ruleset is in force, mode {settings.mode}")
     return 0

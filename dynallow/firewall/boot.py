@@ -3,7 +3,8 @@
     a table that hooks the output    left alone: it has leases, and an agent perhaps
     else the last good ruleset
     else what the settings give      first boot, or a kernel that takes the old text no more
-    else closed, if it is known that it shall be, and nothing if not
+    else closed, if it is known that it shall be, and nothing if not (also where settings are
+         sound, and the kernel does not take what they give)
 
 Knows kernel, kept text and settings; must not know systemd. Invariant 9: nothing here takes a restriction
 away. That it shall be closed is known when the settings' files, faulty as they are, or the kept ruleset name

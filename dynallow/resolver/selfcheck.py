@@ -41,7 +41,9 @@ async def answering(endpoints: Iterable[Endpoint], counts: Counts) -> None:
 
 
 def _answered(counts: Counts) -> int:
-    return counts.hot + counts.cached + counts.fresh + counts.joined + counts.denied
+    """Whatever they were told: a flood of what is no question, too, is read and seen to."""
+    given = counts.hot + counts.cached + counts.fresh + counts.joined + counts.local
+    return given + counts.denied + counts.filtered + counts.refused + counts.malformed + counts.overload
 
 
 async def _answers(endpoint: Endpoint) -> bool:

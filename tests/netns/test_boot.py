@@ -243,6 +243,36 @@ def test_kept_ruleset_that_the_kernel_does_not_take_still_says_that_it_was_close
     assert leaks(lab) == []
 
 
+@pytest.mark.parametrize("text", ["", "# all of it is gone\n", "create table inet dynallow\n"])
+def test_kept_ruleset_that_says_nothing_is_none(lab: Lab, state: Path, settings: Path, text: str) -> None:
+    """`nft` takes it, and nothing would be blocked."""
+    (state / "ruleset.nft").write_text(text)
+    settings.write_text(SETTINGS)
+    assert boot(lab, state, settings).returncode == 0
+    assert "policy drop" in chains(lab)
+
+
+def test_settings_that_the_kernel_does_not_take_close_the_host(
+    lab: Lab, state: Path, settings: Path, tmp_path: Path
+) -> None:
+    """They are sound, so the user means to enforce them; some `nft` (or kernel) does not know a word."""
+    settings.write_text(SETTINGS)
+    nft = tmp_path / "nft"
+    real = lab.host.run(["sh", "-c", "command -v nft"]).stdout.strip()
+    nft.write_text(f"""#!/bin/sh
+text=$(cat)
+case "$text" in *web_v4*) echo "Error: no such word" >&2; exit 1;; esac
+printf '%s\\n' "$text" | exec {real} "$@"
+""")
+    nft.chmod(0o755)
+    argv = [lab.host.python_path, "-m", "dynallow", "firewall", "--config", str(settings)]
+    done = lab.host.run(argv, check=False, env={"PATH": f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin"})
+    assert done.returncode == 6
+    assert "no such word" in done.stderr
+    assert "closed" in done.stderr
+    assert "policy drop" in chains(lab)
+
+
 def test_rest_of_a_table_is_made_whole(lab: Lab, state: Path, settings: Path) -> None:
     """Somebody flushed the chains, or took them away: nothing is blocked, so it is not in force."""
     agent = start_agent(lab, state)

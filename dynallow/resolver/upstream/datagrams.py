@@ -311,7 +311,7 @@ class Datagrams:
                 waiting.cookieless = True
                 self.counts.cookieless += 1
             return False
-        if not guard.settled:
+        if not guard.settled or guard.silent_since != math.inf:
             guard.settle(waiting.cookie, response.rcode, waiting.deadline)
         if waiting.mixed and not response.questionless:
             guard.kept_case()

@@ -80,6 +80,7 @@ class Exchange:
                         again, waiting = True, self._again(waiting)
                         continue
                     if response.rcode == n.FORMERR:
+                        server.guard.silent(waiting.cookie, deadline)
                         return response
                 # Half of what is left: whoever made us go there must not have ended the wait with it.
                 now = asyncio.get_running_loop().time()
@@ -94,7 +95,10 @@ class Exchange:
                 else:
                     self._datagrams.wait_on(waiting)
         except TimeoutError:
-            server.guard.silent(waiting.cookie)
+            if waiting.cookieless and server.guard.expects:
+                server.guard.lacked(deadline)
+            else:
+                server.guard.silent(waiting.cookie, deadline)
             raise
         finally:
             self._datagrams.done(waiting)
@@ -152,6 +156,8 @@ class Exchange:
             guard.judge(response.cookie, sent, waiting.deadline)
         elif waiting.cookieless and sent and guard.expects and response.rcode in (n.NOERROR, n.NXDOMAIN):
             guard.gives_no_cookies(waiting.deadline)
+        elif response.rcode == n.FORMERR:
+            guard.silent(sent, waiting.deadline)
 
     def _stream(self, server: Target) -> socket.socket:
         sock = socket.socket(server.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)

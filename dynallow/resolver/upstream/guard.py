@@ -29,6 +29,8 @@ _NEW_COOKIE_S: Final = 3600.0
 section 3); and RFC 7873 section 7.1 asks for a new one after at most 26 hours."""
 _AGAIN_S: Final = 3600.0
 """After this a check is tried again that the server did not stand."""
+_SILENCE_S: Final = 10.0
+"""So long no question with a cookie was answered: then it is unknown again how the server takes to them."""
 _STRIKES: Final = 3
 _ROUNDS: Final = 2
 _NO_COOKIE: Final = cookie_opt(b"")
@@ -48,10 +50,12 @@ class Guard:
         "cookie",
         "due",
         "expects",
+        "lacks",
         "mixes",
         "name",
         "opt",
         "settled",
+        "silent_since",
         "strikes",
         "watches",
     )
@@ -76,6 +80,10 @@ class Guard:
         self._client_until = self._case_from = self._cookies_from = self._expects_from = -math.inf
         self.strikes = 0
         """How often in a row its case made one doubt it (`struck`)."""
+        self.lacks = 0
+        """How often in a row nothing came but answers without a cookie (`lacked`)."""
+        self.silent_since = math.inf
+        """Since when, by the deadlines, questions with a cookie are answered by nothing."""
         self._rounds = 0
 
     def renew(self, now: float) -> None:
@@ -105,6 +113,7 @@ class Guard:
             return False
         if len(given) != CLIENT_COOKIE and sent == self.cookie:
             self.opt = cookie_opt(given)
+            self.lacks = 0
             if not self.expects and now >= self._expects_from:
                 self.expects = self.watches = True
         return True
@@ -116,7 +125,7 @@ class Guard:
         if rcode == n.FORMERR:
             return
         if sent:
-            self.settled = True
+            self.settled, self.silent_since = True, math.inf
             self._rest()
         elif not self.cookie:
             self._rounds += 1
@@ -131,10 +140,21 @@ class Guard:
                 "upstream %s: answers no question with a DNS cookie: asked without for an hour", self.name
             )
 
-    def silent(self, sent: bytes) -> None:
-        """Nothing came. As long as no question with a cookie was answered, that may be why."""
-        if sent and not self.settled:
+    def silent(self, sent: bytes, now: float) -> None:
+        """Nothing came, or FORMERR. As long as no question with a cookie was answered, that may be why.
+
+        So may it be when none was for some time: another server may have come to that address, or
+        something between that takes no options. Then all begins anew, but for what is expected.
+        """
+        if not sent:
+            return
+        if self.settled and now - self.silent_since < _SILENCE_S:
+            self.silent_since = min(self.silent_since, now)
+        else:
+            if self.settled:
+                self.settled, self.silent_since, self._rounds = False, math.inf, 0
             self._send(b"")
+        self._rest()
 
     def may_ask_again(self, rcode: int, sent: bytes) -> bool:
         """Whether an error may be about the cookie, so that the question is worth asking once more."""
@@ -168,9 +188,15 @@ class Guard:
             self.strikes = 0
             self._rest()
 
+    def lacked(self, now: float) -> None:
+        """Nothing but answers without a cookie, and no TCP: enough when it is always so, as for `struck`."""
+        self.lacks += 1
+        if self.lacks >= _STRIKES:
+            self.gives_no_cookies(now)
+
     def gives_no_cookies(self, now: float) -> None:
         """Over TCP, too, it answered without. The way back for servers of which only some give cookies."""
-        self.expects, self._expects_from = False, now + _AGAIN_S
+        self.expects, self._expects_from, self.lacks = False, now + _AGAIN_S, 0
         self._send(self.cookie)
         self._rest()
         log.info(
@@ -180,7 +206,7 @@ class Guard:
     # ------------------------------------------------------------
 
     def _rest(self) -> None:
-        self.watches = self.expects or not self.settled or self.strikes > 0
+        self.watches = self.expects or not self.settled or self.strikes > 0 or self.silent_since != math.inf
 
     def _send(self, cookie: bytes) -> None:
         self.cookie = cookie

@@ -33,8 +33,33 @@ def test_wrong():
     tries.append("wrong")
     assert False
 
+@pytest.fixture
+def ending_late():
+    yield
+    in_time(2.0, 1.0)
+
+def test_wrong_and_its_end_late(ending_late):
+    tries.append("late")
+    assert tries.count("late") > 1
+
+@pytest.fixture
+def ending_wrong():
+    yield
+    assert tries.count("ending") > 1
+
+def test_late_and_its_end_wrong(ending_wrong):
+    tries.append("ending")
+    in_time(2.0, 1.0)
+
+def test_wrong_and_late_after_it():
+    tries.append("after")
+    try:
+        assert tries.count("after") > 1
+    finally:
+        in_time(2.0, 1.0)
+
 def test_tries():
-    assert tries == ["measured"] * 2 + ["slow"] * 3 + ["wrong"]
+    assert tries == ["measured"] * 2 + ["slow"] * 3 + ["wrong", "late", "ending", "after"]
 """
 
 
@@ -67,6 +92,9 @@ def test_too_slow_test_is_tried_three_times_and_no_other(tmp_path: Path) -> None
         "test_slow_at_first": "PASSED",
         "test_always_slow": "FAILED",
         "test_wrong": "FAILED",
+        "test_wrong_and_its_end_late": "FAILED",
+        "test_late_and_its_end_wrong": "FAILED",
+        "test_wrong_and_late_after_it": "FAILED",
         "test_tries": "PASSED",
     }, ran.stdout
     assert "PytestWarning: too slow: it took 2.000 s, of at most 1.5" in ran.stdout

@@ -111,7 +111,7 @@ def test_formerr_of_a_server_that_has_answered_cookies_is_about_something_else(k
 def test_silence_is_about_the_cookie_when_twice_only_questions_without_were_answered(guard: Guard) -> None:
     for _ in range(2):
         assert guard.cookie
-        guard.silent(guard.cookie)
+        guard.silent(guard.cookie, NOW)
         assert not guard.cookie
         guard.settle(b"", n.NOERROR, NOW)
     assert guard.settled
@@ -119,13 +119,51 @@ def test_silence_is_about_the_cookie_when_twice_only_questions_without_were_answ
 
 
 def test_silence_of_an_outage_ends_with_cookies(guard: Guard) -> None:
-    guard.silent(guard.cookie)
+    guard.silent(guard.cookie, NOW)
     for _ in range(10):  # all of them were under way when it came back
         guard.settle(b"", n.NOERROR, NOW)
     assert guard.cookie
     guard.settle(guard.cookie, n.NOERROR, NOW)
-    guard.silent(guard.cookie)
+    guard.silent(guard.cookie, NOW)
     assert guard.cookie, "it is known to answer them"
+
+
+def test_silence_that_lasts_asks_again_how_the_server_takes_to_cookies(known: Guard) -> None:
+    """Another server may have come to its address; but what is expected of those that answer stays."""
+    for moment in (0, 9):
+        known.silent(known.cookie, NOW + moment)
+        assert known.cookie
+    known.silent(known.cookie, NOW + 10)
+    assert not known.cookie
+    known.settle(b"", n.NOERROR, NOW + 11)
+    assert known.cookie, "once more"
+    assert not known.judge(b"", known.cookie, NOW + 11)
+    known.silent(known.cookie, NOW + 12)
+    known.settle(b"", n.NOERROR, NOW + 13)
+    assert known.settled
+    assert not known.cookie
+
+
+def test_silence_ends_with_an_answer_to_a_question_with_a_cookie(guard: Guard) -> None:
+    guard.settle(guard.cookie, n.NOERROR, NOW)
+    assert not guard.watches
+    guard.silent(guard.cookie, NOW)
+    assert guard.watches
+    guard.settle(guard.cookie, n.NOERROR, NOW + 5)
+    assert not guard.watches
+    guard.silent(guard.cookie, NOW + 10)
+    assert guard.cookie
+
+
+def test_cookies_without_tcp_are_given_up_when_they_lack_three_times_in_a_row(known: Guard) -> None:
+    for _ in range(2):
+        known.lacked(NOW)
+        known.lacked(NOW)
+        assert known.judge(known.cookie + SERVER, known.cookie, NOW)
+        assert known.expects
+    for _ in range(3):
+        known.lacked(NOW)
+    assert not known.expects
 
 
 def test_case_is_given_up_for_an_hour(guard: Guard) -> None:

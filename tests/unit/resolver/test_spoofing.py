@@ -14,6 +14,7 @@ import pytest
 
 from dynallow.errors import UpstreamError
 from dynallow.policy.names import parse_name
+from dynallow.resolver.upstream import guard
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.guard import Guard
 from dynallow.resolver.upstream.pool import Upstreams
@@ -214,6 +215,35 @@ def test_server_that_gives_no_cookies_any_more_costs_one_question_over_tcp() -> 
     assert asked.right == 6
     assert (asked.exchange.counts.cookieless, asked.exchange.counts.tcp) == (1, 1)
     assert not asked.guard.expects
+
+
+def test_server_that_gives_no_cookies_any_more_and_has_no_tcp_costs_one_question() -> None:
+    def change(number: int, server: Nameserver) -> None:
+        server.handler = giving if number < 2 else lambda query, tcp: [] if tcp else [right(query)]
+
+    asked = ask(giving, times=6, between=change)
+    assert asked.right == 5
+    assert not asked.guard.expects
+
+
+@pytest.mark.parametrize("gave", [False, True])
+@pytest.mark.parametrize("rcode", [None, "FORMERR"])
+def test_server_that_takes_no_options_any_more_is_asked_without_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, gave: bool, rcode: str | None
+) -> None:
+    monkeypatch.setattr(guard, "_SILENCE_S", 0.0)  # the second silence is one that lasts
+
+    def other(query: dns.message.Message, tcp: bool) -> Iterable[bytes]:
+        if not cookie_of(query):
+            return [right(query)]
+        return [] if rcode is None else [answer(query, [], rcode=rcode)]
+
+    def change(number: int, server: Nameserver) -> None:
+        server.handler = other if number >= 2 else giving if gave else lambda query, tcp: [right(query)]
+
+    asked = ask(giving, times=6, between=change)
+    assert asked.right == 6
+    assert [len(cookie_of(query)) for query in asked.server.asked][-2:] == [0, 0]
 
 
 def test_servers_at_one_address_of_which_every_other_gives_cookies_are_all_believed() -> None:
