@@ -53,7 +53,11 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if not item.stash[_too_slow] or item.stash[_wrong]:
             break
         item.warn(pytest.PytestWarning(f"too slow: {item.stash[_too_slow]}"))
-        item.session._setupstate.teardown_exact(None)  # a module's figures are measured anew as well
+        # A module's figures are measured anew as well.
+        end = pytest.CallInfo.from_call(lambda: item.session._setupstate.teardown_exact(None), "teardown")
+        if end.excinfo is not None:
+            reports.append(item.ihook.pytest_runtest_makereport(item=item, call=end))
+            break
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)

@@ -6,6 +6,10 @@ import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dynallow.settings import Settings
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -26,15 +30,20 @@ def arguments(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     """Load it. Raises SettingsError when the settings were needed and are broken, and KernelError."""
-    from dynallow.errors import KernelError, SettingsError
+    from dynallow.errors import SettingsError
     from dynallow.firewall import boot, kept
-    from dynallow.resolver.upstream.choose import choose
     from dynallow.settings import files_of, load
 
     if boot.in_force():
         print("table inet dynallow is in force; left as it is")
         return 0
-    last = boot.load_last(args.kept or kept.place())
+    path = args.kept or kept.place()
+    if boot.observes(path):
+        with suppress(SettingsError):
+            settings = load(args.config).settings
+            if settings.mode == "enforce":
+                return _take(settings)
+    last = boot.load_last(path)
     if last.loaded:
         print("the last good ruleset is in force")
         return 0
@@ -48,6 +57,15 @@ def execute(args: Namespace) -> int:
         else:
             error.hint = "nothing was loaded: neither these settings nor a kept ruleset name mode enforce"
         raise
+    return _take(settings)
+
+
+def _take(settings: Settings) -> int:
+    """What they give; closed, if they say so, where the kernel does not take that. Raises KernelError."""
+    from dynallow.errors import KernelError
+    from dynallow.firewall import boot
+    from dynallow.resolver.upstream.choose import choose
+
     try:
         boot.load_settings(settings, choose(settings).ways())
     except KernelError as error:

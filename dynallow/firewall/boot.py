@@ -1,7 +1,7 @@
 """What is in force from power-on until the agent is there.
 
     a table that hooks the output    left alone: it has leases, and an agent perhaps
-    else the last good ruleset
+    else the last good ruleset       but where it observes, and sound settings name "enforce": they
     else what the settings give      first boot, or a kernel that takes the old text no more
     else closed, if it is known that it shall be, and nothing if not (also where settings are
          sound, and the kernel does not take what they give)
@@ -45,6 +45,12 @@ class Last(NamedTuple):
 def in_force() -> bool:
     """Whether a chain of ours decides of what leaves. Raises KernelError."""
     return read_policy(OUTPUT) in _BASE
+
+
+def observes(path: Path | None) -> bool:
+    """Whether a ruleset was kept that restricts nothing."""
+    text = kept.read(path) if path is not None else None
+    return text is not None and not kept.is_enforcing(text)
 
 
 def load_last(path: Path | None) -> Last:

@@ -204,6 +204,8 @@ class Stream(asyncio.BufferedProtocol):
         self._write(reply)
 
     def _write(self, reply: bytes) -> None:
+        if self._transport.is_closing():  # gone, and we hear of it in a moment: asyncio would log each write
+            return
         self._idle_since = self._loop.time()
         self._transport.write(struct.pack(">H", len(reply)) + reply)
         if self._blocked_since is not None:

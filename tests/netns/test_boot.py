@@ -243,6 +243,20 @@ def test_kept_ruleset_that_the_kernel_does_not_take_still_says_that_it_was_close
     assert leaks(lab) == []
 
 
+@pytest.mark.parametrize(("text", "closed"), [(SETTINGS, True), (OBSERVE, False), (SETTINGS + BROKEN, False)])
+def test_kept_ruleset_of_observe_gives_way_to_sound_settings_of_enforce(
+    lab: Lab, state: Path, settings: Path, text: str, closed: bool
+) -> None:
+    """As README has it: observe, `dynallow mode enforce`, the settings after it; and then the power fails."""
+    agent = start_agent(lab, state, OBSERVE)
+    assert agent.cli("mode", "enforce").returncode == 0
+    power_off(lab, agent)
+    settings.write_text(text)
+    assert boot(lab, state, settings).returncode == 0
+    assert ("policy drop" in chains(lab)) == closed
+    assert "priority filter; policy" in chains(lab)
+
+
 @pytest.mark.parametrize("text", ["", "# all of it is gone\n", "create table inet dynallow\n"])
 def test_kept_ruleset_that_says_nothing_is_none(lab: Lab, state: Path, settings: Path, text: str) -> None:
     """`nft` takes it, and nothing would be blocked."""

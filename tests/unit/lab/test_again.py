@@ -62,9 +62,25 @@ def test_tries():
     assert tries == ["measured"] * 2 + ["slow"] * 3 + ["wrong", "late", "ending", "after"]
 """
 
+ENDING_WRONG = """
+import pytest
+from tests.lab.waiting import in_time
 
-def test_too_slow_test_is_tried_three_times_and_no_other(tmp_path: Path) -> None:
-    (tmp_path / "test_it.py").write_text(TESTS)
+@pytest.fixture(scope="module")
+def shared():
+    yield
+    assert False, "only at the end of the module"
+
+def test_late(shared):
+    in_time(2.0, 1.0)
+
+def test_after(): pass
+"""
+
+
+def run(tmp_path: Path, tests: str) -> str:
+    """What pytest says of them under our rules."""
+    (tmp_path / "test_it.py").write_text(tests)
     command = [
         sys.executable,
         "-m",
@@ -75,17 +91,28 @@ def test_too_slow_test_is_tried_three_times_and_no_other(tmp_path: Path) -> None
         "-rA",
         str(tmp_path / "test_it.py"),
     ]
-    ran = subprocess.run(
+    return subprocess.run(
         [*command, "--rootdir", str(tmp_path), "-c", "/dev/null"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
-    )
+    ).stdout
+
+
+def test_end_of_a_module_that_goes_wrong_before_another_try_is_told_and_the_rest_runs(tmp_path: Path) -> None:
+    ran = run(tmp_path, ENDING_WRONG)
+    assert "only at the end of the module" in ran
+    assert "1 failed, 1 passed" in ran
+    assert "1 error" in ran
+
+
+def test_too_slow_test_is_tried_three_times_and_no_other(tmp_path: Path) -> None:
+    ran = run(tmp_path, TESTS)
     found = {
         line.split("::")[1].split(" ")[0]: line.split(" ")[0]
-        for line in ran.stdout.splitlines()
+        for line in ran.splitlines()
         if line.startswith(("PASSED", "FAILED"))
     }
     assert found == {
@@ -96,8 +123,8 @@ def test_too_slow_test_is_tried_three_times_and_no_other(tmp_path: Path) -> None
         "test_late_and_its_end_wrong": "FAILED",
         "test_wrong_and_late_after_it": "FAILED",
         "test_tries": "PASSED",
-    }, ran.stdout
-    assert "PytestWarning: too slow: it took 2.000 s, of at most 1.5" in ran.stdout
+    }, ran
+    assert "PytestWarning: too slow: it took 2.000 s, of at most 1.5" in ran
 
 
 def test_in_time_at_the_limit_passes_and_beyond_it_raises() -> None:

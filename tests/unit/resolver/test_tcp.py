@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from dataclasses import replace
 
 import dns.message
@@ -13,6 +15,7 @@ from tests.unit.resolver.host import DEB, ONE, Host, addresses, question, until
 from tests.unit.resolver.tcp_clients import (
     ALL,
     DENIED,
+    LOOPBACK,
     PATIENT,
     Listening,
     frame,
@@ -149,3 +152,24 @@ def test_tcp_question_that_breaks_the_road_ends_its_own_connection_alone() -> No
         host.tasks.failed = 0
 
     with_listener(work)
+
+
+def test_tcp_client_that_is_gone_before_its_replies_leaves_no_line_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """asyncio says of each write, from the fifth on, that it is in vain: a stranger could fill the log."""
+
+    async def work(host: Host, there: Listening) -> None:
+        client = await there.client()
+        client.ask(DEB)
+        await client.reply()
+        for _ in range(5):
+            with socket.create_connection((str(LOOPBACK), there.port)) as gone:
+                await until(lambda: there.connections == 2)
+                gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                gone.sendall(frame(question(DEB, id=0)) * 100)
+            await until(lambda: there.connections == 1)
+        assert host.road.counts.hot > 5
+
+    with_listener(work)
+    assert [record.message for record in caplog.records if record.name == "asyncio"] == []
