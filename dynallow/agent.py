@@ -169,7 +169,7 @@ class Agent:
             self.tasks.start(Watchdog(self.manager, self.manager.watchdog_s, checks, self._summary).run())
 
     async def _prove(self) -> None:
-        self.table.leaser.prove()
+        self.table.prove()
 
     def _summary(self) -> str:
         """For `systemctl status`."""

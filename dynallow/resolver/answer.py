@@ -42,7 +42,7 @@ _RENEWS_FROM_S: Final = 5
 _ODD_MAX: Final = 256
 _SERVICES_MAX: Final = 16
 _SERVICE_BYTES_MAX: Final = 4096
-TARGETS_MAX: Final = 64
+TARGETS_MAX: Final = 32
 """Of no more SRV targets than these may a client ask: those with the best priorities."""
 _SRV_TARGET: Final = 6  # where it begins: behind priority, weight and port (RFC 2782)
 _new = tuple.__new__  # what Record(...) calls in the end, at half the price
@@ -160,8 +160,12 @@ def _targets(links: tuple[Record, ...], final: tuple[Record, ...], qtype: int) -
         best = sorted([record[3] for record in final])[:TARGETS_MAX]
         found += [rdata[_SRV_TARGET:] for rdata in best]
     elif qtype in _HINT_TYPES:
-        others = [(svcb.target(record[3]), record[0]) for record in final[:_SERVICES_MAX]]
-        found += [target for target, owner in others if target not in (_ROOT, owner)]
+        for owner, _rtype, _ttl, rdata in final[:_SERVICES_MAX]:
+            target = svcb.target(rdata)
+            if target not in (_ROOT, owner):
+                found.append(target)
+            elif owner[1:2] == b"_":  # "_8443._https.NAME" itself, which NAME's rule opens for services alone
+                found.append(owner)
     return tuple(dict.fromkeys(found)) if len(found) > len(links) else tuple(found)
 
 

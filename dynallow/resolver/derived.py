@@ -227,13 +227,16 @@ class Derived:
                 yield
 
 
-def rooted(grants: list[Grant], verdict: Verdict) -> list[Grant]:
-    """The grants of a derived name, as earned by the listed names that led to it.
+def rooted(grants: list[Grant], verdict: Verdict, policy: Policy) -> list[Grant]:
+    """The grants of a derived name, or of a domain's service, as earned by the listed names behind them.
 
     So leases tell why they are there, and a reload or a restart judges them, as those of listed names.
     """
-    roots = {rule.name: lead.root for rule, lead in zip(verdict.rules, verdict.leads, strict=True)}
-    return [grant._replace(name=roots[grant.rule]) for grant in grants]
+    if verdict.leads:
+        roots = {rule.name: lead.root for rule, lead in zip(verdict.rules, verdict.leads, strict=True)}
+        return [grant._replace(name=roots[grant.rule]) for grant in grants]
+    rules = {rule.name: rule for rule in verdict.rules}
+    return [grant._replace(name=_listed(policy, rules[grant.rule], grant.name)) for grant in grants]
 
 
 def _listed(policy: Policy, rule: Rule, name: Name) -> Name:

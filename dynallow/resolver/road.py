@@ -259,8 +259,8 @@ class Road:
             self._must_be(generation)  # no lease may be made by rules that are gone
             wanted = grants(answer, key[0], self.clock())
             if wanted:
-                if verdict.leads:
-                    wanted = rooted(wanted, verdict)
+                if verdict.leads or key[0][1:2] == b"_":
+                    wanted = rooted(wanted, verdict, self.terms.policy)
                 refused = await self.leaser.ensure(wanted)
                 self._must_be(generation)
                 if refused:

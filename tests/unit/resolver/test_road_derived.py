@@ -257,6 +257,23 @@ def test_walk_rule_taken_away_takes_its_derived_names_and_another_keeps_them() -
 # ---------------------------------------------------------------- SRV, HTTPS
 
 
+def test_walk_https_of_another_port_is_the_domains_and_so_are_its_leases() -> None:
+    """RFC 9460 section 9.1; a target of "." is the service's own name (section 2.5.2)."""
+    service = f"_8443._https.{DEB}"
+    lines = (f"{service} 300 IN HTTPS 1 . port=8443 ipv4hint=192.0.2.1", f"{service} 300 IN A 192.0.2.1")
+
+    async def work(host: Host, server: Nameserver) -> None:
+        host.change(policy(web=DEB))
+        assert denied(await host.ask(service))
+        reply = await host.ask(service, "HTTPS")
+        assert "ipv4hint" in reply.answer[0].to_text()
+        assert addresses(await host.ask(service)) == {ONE}
+        assert denied(await host.ask(f"_9443._https.{DEB}"))
+        assert {grant.name for call in host.gate.calls for grant in call} == {parse_name(DEB)}
+
+    on_host(work, recursor(*lines))
+
+
 def test_walk_target_of_a_service_is_answered_and_leased_as_the_domains() -> None:
     async def work(host: Host, server: Nameserver) -> None:
         assert denied(await host.ask(EDGE))
