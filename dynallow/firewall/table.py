@@ -133,7 +133,7 @@ class Table:
         async for attempt in tenacity.AsyncRetrying(
             # Whatever it was: while this does not end well, the host may be open.
             retry=tenacity.retry_if_exception_type(Exception),
-            wait=tenacity.wait_random_exponential(multiplier=0.05, max=5.0),
+            wait=tenacity.wait_random_exponential(multiplier=_HEAL_EVERY_S, max=_HEAL_EVERY_MAX_S),
             before_sleep=lambda state: log.error("loading the table again failed: %s", _why(state)),
         ):
             with attempt:

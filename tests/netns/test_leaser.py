@@ -15,8 +15,11 @@ from dynallow.errors import DecideAgainError, KernelError, SetFullError, TableMi
 from dynallow.firewall.elements import Batch, Element
 from dynallow.firewall.leaser import Leaser
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.table import Table
 from dynallow.lease.grant import Limits
-from dynallow.policy.names import parse_name
+from dynallow.lease.ledger import Ledger
+from dynallow.policy.names import parse_name, to_text
+from dynallow.tasks import Tasks
 from tests.netns.kernel import bare_network, flush, members, nft
 from tests.netns.leases import (
     CDN,
@@ -284,6 +287,26 @@ def test_ensure_set_whose_table_is_growing_is_tried_again_and_nothing_healed(ele
     assert leaser.counts.refused == 1
     assert set(members("web_v4")) == {ONE}
     assert not healed
+
+
+def test_prove_passes_for_a_table_that_is_fought_for_as_long_as_it_is_got_back() -> None:
+    """The watchdog must not end who does that: the host would be open until another had started."""
+
+    async def fought_for() -> list[bool]:
+        table = Table(Ledger(Limits(), ["web"]), to_text, Tasks(), lambda: None)
+        table.leaser.suspend()
+        well = []
+        for heals in (1, 1, 3, 3):  # as each round of the watchdog finds them
+            table.heals = heals
+            try:
+                table.prove()
+                well.append(True)
+            except KernelError:
+                well.append(False)
+        table.close()
+        return well
+
+    assert run(fought_for) == [True, False, True, False]
 
 
 def test_ensure_answers_at_once_do_not_overshoot_the_rules_budget(elements: ElementSocket) -> None:

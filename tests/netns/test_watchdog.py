@@ -158,21 +158,6 @@ def test_beats_stop_while_the_kernel_refuses(lab: Lab, agent: Agent, manager: Ma
     assert lab.host.addresses("www.example.org") == ["192.0.2.10"]
 
 
-def test_beats_go_on_while_somebody_takes_the_table_away_again_and_again(
-    lab: Lab, agent: Agent, manager: Manager
-) -> None:
-    """Who fights for it must not be ended for that: the host would be open until another had started."""
-    manager.wait_for("WATCHDOG")
-    fighter = lab.host.popen(["sh", "-c", "while :; do nft delete table inet dynallow; done"], stderr=-3)
-    try:
-        wait_until(lambda: "dynallow_table_healed_total 3.0" in agent.get("/metrics")[1], "the fight")
-        assert not any(is_silent_for(manager) for _ in range(6))
-    finally:
-        fighter.kill()
-        fighter.wait()
-    beats_again(manager)
-
-
 @pytest.mark.slow
 def test_beats_stop_while_the_process_stands_still(agent: Agent, manager: Manager) -> None:
     manager.wait_for("WATCHDOG")
