@@ -164,12 +164,15 @@ def test_reader_of_this_proof_agrees_with_nft(
     for number, ttl in ((960, 60), (961, 86400), (962, 5)):
         told = client.ask(f"a{number}.t{ttl}.c0.example.org")
         assert told.rcode == "NOERROR", told.message.to_text()
+    before = sets.members("wide")
     by_nft = shared_lab.host.set_elements("wide_v4")
-    ours = sets.members("wide")
     for address in ("198.18.3.192", "198.18.3.193", "198.18.3.194"):
         element: Element = by_nft[address]
-        assert element.expires_s == pytest.approx(ours[address], abs=0.5)
-        assert sets.left_s("wide", address) == pytest.approx(ours[address], abs=0.5)
+        assert element.expires_s is not None
+        after = sets.left_s("wide", address)
+        assert after is not None
+        # However long it took between: nft rounds to milliseconds.
+        assert before[address] + 0.01 >= element.expires_s >= after - 0.01
     assert sets.left_s("wide", "192.0.2.1") is None
 
 

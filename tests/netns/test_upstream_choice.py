@@ -20,7 +20,7 @@ from tests.lab.scenarios import fresh, fresh_address
 from tests.lab.waiting import in_time
 from tests.netns.asking import Client
 
-pytestmark = pytest.mark.netns
+pytestmark = [pytest.mark.netns, pytest.mark.alone]
 
 FIRST, SECOND = "10.10.0.12", "10.10.0.11"
 SETTINGS = """
@@ -113,7 +113,6 @@ def bed(shared_lab: Lab) -> Iterator[Bed]:
     bed.client.close()
 
 
-@pytest.mark.alone
 @pytest.mark.parametrize("way", ["kill", "silence"])
 def test_one_of_two_dies_every_question_is_answered_and_only_the_first_waits(bed: Bed, way: str) -> None:
     bed.agent(FIRST, SECOND)
