@@ -18,8 +18,8 @@ pytestmark = pytest.mark.netns
 
 MIRROR, EDGE, FAR = "mirror.example.org", "edge.cdn.example.org", "far.cdn.example.org"
 SERVICE = f"_http._tcp.{MIRROR}"
-MANY = [f"_s{number}._tcp.{MIRROR}" for number in range(17)]
 CAP, AT_ONCE = 1024, 32
+MANY = [f"_s{number}._tcp.{MIRROR}" for number in range(CAP // AT_ONCE + 1)]
 SETTINGS = """
 mode = "enforce"
 [resolver]
