@@ -125,7 +125,11 @@ class Lab:
         agent = Agent(self.host, settings, user=user, env=env, sockets=sockets, capabilities=capabilities)
         self._stack.callback(agent.kill)
         if wait:
-            agent.wait_ready()
+            try:
+                agent.wait_ready()
+            except BaseException:
+                agent.kill()  # or the next test finds another agent on its host
+                raise
         if resolv_conf:
             self.host.resolv_conf(*agent.listens_on)
         return agent

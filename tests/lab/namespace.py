@@ -188,7 +188,7 @@ class Namespace:
         server: str = "127.0.0.1",
         *,
         tcp: bool = False,
-        timeout: float = 5.0,
+        timeout: float = 15.0,
     ) -> dns.message.Message:
         """One DNS question by dnspython, from inside, without a process; raises dns.exception.Timeout."""
         question = dns.message.make_query(name, rtype, use_edns=0, payload=1232)

@@ -56,7 +56,7 @@ class Manager:
         """The values of a field, in order."""
         return [message.fields[key] for message in self.hear() if key in message.fields]
 
-    def wait_for(self, key: str, value: str | None = None, within_s: float = 15.0) -> None:
+    def wait_for(self, key: str, value: str | None = None, within_s: float = 60.0) -> None:
         """Return once a message has that field (with that value)."""
         wait_until(
             lambda: [found for found in self.all_of(key) if value in (None, found)],

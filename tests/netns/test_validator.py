@@ -98,8 +98,8 @@ class Internet(NamedTuple):
         query.flags |= flags & (AD | CD)
         with self.lab.host.entered():
             if tcp:
-                return dns.query.tcp(query, server, timeout=8)
-            return dns.query.udp_with_fallback(query, server, timeout=8)[0]
+                return dns.query.tcp(query, server, timeout=30)
+            return dns.query.udp_with_fallback(query, server, timeout=30)[0]
 
     def validator(self) -> Validator:
         """unbound on the host, which forwards to the agent."""
@@ -245,7 +245,7 @@ def test_delv_behind_the_agent_validates_to_the_root(internet: Internet, agent: 
 def test_keys_that_fit_no_datagram_are_truncated_and_whole_over_tcp(internet: Internet, agent: Agent) -> None:
     with internet.lab.host.entered():
         query = dns.message.make_query("org.", "DNSKEY", use_edns=0, payload=4096, want_dnssec=True)
-        cut = dns.query.udp(query, "127.0.0.1", timeout=8)
+        cut = dns.query.udp(query, "127.0.0.1", timeout=30)
     assert (bool(cut.flags & dns.flags.TC), cut.answer) == (True, [])
     whole = internet.ask("org.", "DNSKEY", flags=DO, tcp=True)
     assert len(whole.to_wire()) > 1232
