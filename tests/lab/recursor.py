@@ -6,13 +6,10 @@ denies nothing: what it answers is what any resolver would have told the client.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 
-import dns.exception
-
 from tests.lab.namespace import Namespace
-from tests.lab.waiting import LabError, wait_until
+from tests.lab.unbound import UnboundProcess
 
 _CONFIG = """\
 server:
@@ -37,7 +34,7 @@ remote-control:
 """
 
 
-class Unbound:
+class Unbound(UnboundProcess):
     """unbound on port 53 of `address` in `place`; `zones` name the server of each zone.
 
     A `recursive` one asks them as authorities and follows what they leave
@@ -47,34 +44,8 @@ class Unbound:
     def __init__(
         self, place: Namespace, address: str, zones: Mapping[str, str], *, recursive: bool = False
     ) -> None:
-        self.place, self.address = place, address
-        self._log = place.directory / f"unbound-{address}.log"
-        config = place.directory / f"unbound-{address}.conf"
         kind = "stub" if recursive else "forward"
-        config.write_text(
-            _CONFIG.format(address=address)
-            + "".join(
-                f'{kind}-zone:\n    name: "{zone}"\n    {kind}-addr: {server}\n'
-                for zone, server in zones.items()
-            )
+        known = "".join(
+            f'{kind}-zone:\n    name: "{zone}"\n    {kind}-addr: {server}\n' for zone, server in zones.items()
         )
-        with self._log.open("w") as log:
-            self.process = place.popen(
-                ["unbound", "-d", "-c", str(config)], stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def wait_ready(self, name: str) -> None:
-        """Return once it answers for `name`."""
-        wait_until(lambda: self._answers(name), "unbound answering")
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-
-    def _answers(self, name: str) -> bool:
-        if self.process.poll() is not None:
-            raise LabError(f"unbound ended: {self._log.read_text()}")
-        try:
-            return bool(self.place.ask(name, "SOA", self.address, timeout=0.2).answer)
-        except (dns.exception.DNSException, OSError):
-            return False
+        super().__init__(place, address, "unbound", _CONFIG.format(address=address) + known)

@@ -7,18 +7,14 @@ validate all of it, but for what is made to be wrong.
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Literal
-
-import dns.exception
 
 from tests.lab.certificates import Certificate
 from tests.lab.knot import KnotServer
 from tests.lab.namespace import Namespace
 from tests.lab.topology import NAME_SERVER
-from tests.lab.waiting import LabError, wait_until
+from tests.lab.unbound import UnboundProcess, spare_from_echo
 from tests.lab.zone import Zone
 
 How = Literal["nsec", "nsec3", "many keys", "bogus", "unsigned"]
@@ -126,7 +122,7 @@ server:
 """
 
 
-class Validator:
+class Validator(UnboundProcess):
     """unbound that validates: behind `server`, or as a recursor in front of it that also speaks TLS."""
 
     def __init__(
@@ -139,40 +135,14 @@ class Validator:
         shown: Certificate | None = None,
         recursive: bool = False,
     ) -> None:
-        self.place, self.address = place, address
-        self.log: Path = place.directory / f"validator-{address}.log"
-        config = place.directory / f"validator-{address}.conf"
         more = ""
         if shown is not None:
             more = (
                 f'    interface: {address}@853\n    tls-service-pem: "{shown.chain}"\n'
                 f'    tls-service-key: "{shown.key}"\n'
             )
-            place.run(
-                ["nft", "insert", "rule", "inet", "lab", "pre", "ip", "daddr", address, "accept"], check=False
-            )
+            spare_from_echo(place, address)
         first = anchor.splitlines()[0]
         kind = "stub" if recursive else "forward"
-        config.write_text(
-            _VALIDATOR.format(address=address, anchor=first, more=more, kind=kind, server=server)
-        )
-        with self.log.open("w") as log:
-            self.process = place.popen(
-                ["unbound", "-d", "-c", str(config)], stdout=log, stderr=subprocess.STDOUT
-            )
-
-    def wait_ready(self, name: str) -> None:
-        """Return once it answers for `name`."""
-        wait_until(lambda: self._answers(name), "the validator answering")
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-
-    def _answers(self, name: str) -> bool:
-        if self.process.poll() is not None:
-            raise LabError(f"unbound ended: {self.log.read_text()}")
-        try:
-            return bool(self.place.ask(name, "A", self.address, timeout=0.5).answer)
-        except (dns.exception.DNSException, OSError):
-            return False
+        config = _VALIDATOR.format(address=address, anchor=first, more=more, kind=kind, server=server)
+        super().__init__(place, address, "validator", config)

@@ -18,7 +18,47 @@ from tests.lab.waiting import LabError, wait_until
 HTTPS_PORT = 8443  # 443 is the web server's
 
 
-class UnboundServer:
+class UnboundProcess:
+    """`unbound -d` in `place` with a configuration; `address` is one that it answers at."""
+
+    def __init__(self, place: Namespace, address: str, name: str, config: str) -> None:
+        self.place, self.address = place, address
+        directory = place.directory / f"{name}-{address}"
+        directory.mkdir(exist_ok=True)
+        self.log = directory / "log"
+        file = directory / "unbound.conf"
+        file.write_text(config)
+        with self.log.open("w") as log:
+            self.process = place.popen(
+                ["unbound", "-d", "-c", str(file)], stdout=log, stderr=subprocess.STDOUT
+            )
+
+    def wait_ready(self, name: str) -> None:
+        """Return once it answers for `name`, which has an address or a SOA."""
+        wait_until(lambda: self._answers(name), f"unbound at {self.address}")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+
+    def _answers(self, name: str) -> bool:
+        if self.process.poll() is not None:
+            raise LabError(f"unbound ended: {self.log.read_text()}")
+        try:
+            kinds = ("SOA", "A")
+            return any(self.place.ask(name, kind, self.address, timeout=0.5).answer for kind in kinds)
+        except (OSError, dns.exception.DNSException):  # nobody listens yet
+            return False
+
+
+def spare_from_echo(place: Namespace, address: str) -> None:
+    """The web servers' ruleset turns other ports to their echo; not for this address."""
+    family = "ip6" if ":" in address else "ip"
+    rule = ["insert", "rule", "inet", "lab", "pre", family, "daddr", address, "accept"]
+    place.run(["nft", *rule], check=False)
+
+
+class UnboundServer(UnboundProcess):
     """unbound in `place` on `addresses`: 53 (UDP and TCP), 853 (TLS) and 8443 (HTTPS, /dns-query)."""
 
     def __init__(
@@ -30,10 +70,6 @@ class UnboundServer:
         shown: Certificate,
     ) -> None:
         self.addresses = tuple(addresses)
-        self._place = place
-        directory = place.directory / f"unbound-{addresses[0]}"
-        directory.mkdir()
-        config = directory / "unbound.conf"
         listen = [f"{address}@{port}" for address in addresses for port in (53, 853, HTTPS_PORT)]
         lines = [
             "server:",
@@ -46,39 +82,11 @@ class UnboundServer:
             '  chroot: ""\n  username: ""\n  pidfile: ""\n  logfile: ""\n  use-syslog: no',
             '  do-daemonize: no\n  module-config: "iterator"\n  num-threads: 1',
             "  do-not-query-localhost: no\n  incoming-num-tcp: 100\n  outgoing-range: 512",
-            f'  directory: "{directory}"',
+            f'  directory: "{place.directory}"',
             '  local-zone: "." typetransparent\n  local-data: ". 300 IN NS ns1.example.org."',
             *(f'stub-zone:\n  name: "{zone}"\n  stub-addr: {behind}\n  stub-prime: no' for zone in zones),
             "remote-control:\n  control-enable: no",
         ]
-        config.write_text("\n".join(lines) + "\n")
-        # The web servers' ruleset turns other ports to their echo; not here.
         for address in addresses:
-            family = "ip6" if ":" in address else "ip"
-            place.run(
-                ["nft", "insert", "rule", "inet", "lab", "pre", family, "daddr", address, "accept"],
-                check=False,
-            )
-        self._log = (directory / "log").open("w+")
-        self.process = place.popen(
-            ["unbound", "-d", "-c", str(config)], stdout=self._log, stderr=subprocess.STDOUT
-        )
-        self._zone = zones[0]
-
-    def wait_ready(self) -> None:
-        """Return once it answers for its first zone."""
-        wait_until(self._answers, "unbound")
-
-    def stop(self) -> None:
-        self.process.kill()
-        self.process.wait(10)
-        self._log.close()
-
-    def _answers(self) -> bool:
-        if self.process.poll() is not None:
-            self._log.seek(0)
-            raise LabError(f"unbound ended: {self._log.read()}")
-        try:
-            return bool(self._place.ask(self._zone, "SOA", self.addresses[0], timeout=0.5).answer)
-        except (OSError, dns.exception.DNSException):  # nobody listens yet
-            return False
+            spare_from_echo(place, address)
+        super().__init__(place, addresses[0], "unbound", "\n".join(lines) + "\n")

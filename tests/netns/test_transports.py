@@ -59,7 +59,7 @@ class Net:
         lab.serve(zone)
         unbound = UnboundServer(lab.internet, RESOLVER, ["example.org"], "10.10.0.10", self.certificates.good)
         lab.cleanup(unbound.stop)
-        unbound.wait_ready()
+        unbound.wait_ready("example.org")
         self._agent: Agent | None = None
 
     def agent(self, text: str, user: int | None = None) -> Agent:
