@@ -21,20 +21,23 @@ from pathlib import Path
 
 
 def processes(root: int) -> list[int]:
-    """`root` and all that descends from it and still has its parents."""
+    """`root` and all that descends from it, still has its parents, and was not stopped by somebody else."""
     children: dict[int, list[int]] = {}
+    stopped = set[int]()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             # The name in brackets may contain brackets and blanks: proc(5).
-            parent = int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
-        except (OSError, IndexError):  # ended meanwhile
+            state, parent = stat.read_text(errors="replace").rpartition(")")[2].split()[:2]
+        except (OSError, ValueError):  # ended meanwhile
             continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
+        children.setdefault(int(parent), []).append(int(stat.parent.name))
+        if state == "T":
+            stopped.add(int(stat.parent.name))
     found, left = [], [root]
     while left:
         found.append(left.pop())
         left += children.get(found[-1], [])
-    return found
+    return [pid for pid in found if pid not in stopped]
 
 
 def _signal(targets: Iterable[int], number: signal.Signals) -> None:
@@ -55,7 +58,7 @@ def run(
         while child.poll() is None:
             time.sleep(draw.uniform(*every))
             targets = processes(child.pid)
-            if one:
+            if one and targets:
                 targets = [draw.choice(targets)]
             try:
                 _signal(targets, signal.SIGSTOP)
