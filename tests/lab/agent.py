@@ -126,7 +126,7 @@ class Agent:
     def kill(self) -> None:
         """kill -9."""
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def start(self, *, wait: bool = True) -> None:
         """Start again with the same settings file, after `stop` or `kill`."""
@@ -179,7 +179,7 @@ class Agent:
         except json.JSONDecodeError:
             raise AssertionError(f"no JSON from {words}: {result}") from None
 
-    def get(self, path: str = "/v1/status", timeout: float = 30.0) -> tuple[int, str]:
+    def get(self, path: str = "/v1/status", timeout: float = 60.0) -> tuple[int, str]:
         """Status code and body of a GET on the control socket."""
         connection = UnixConnection(str(self.socket), timeout)
         try:

@@ -203,8 +203,8 @@ def test_repeated_tampering_is_backed_off_and_ends_whole(served: Lab, agent: Age
     print(f"{times} flushes in {elapsed_s:.1f} s: {healed} rebuilt, {used_s:.2f} s of CPU")
     assert 2 <= healed <= 4 * elapsed_s
     assert used_s < elapsed_s / 2
-    wait_until(lambda: shape(served) == before, "the table as it was", 10)
-    wait_until(lambda: addresses(served) == leases, "every lease", 10)
+    wait_until(lambda: shape(served) == before, "the table as it was")
+    wait_until(lambda: addresses(served) == leases, "every lease")
     assert agent.log.count("\n") < 100
 
 
@@ -226,7 +226,7 @@ def test_tampering_at_the_moment_of_rebuilding_is_not_missed(served: Lab, agent:
     finally:
         process.kill()
         process.communicate()
-    wait_until(lambda: addresses(served) == leases, "every lease", 10)
+    wait_until(lambda: addresses(served) == leases, "every lease")
     assert shape(served) == before
 
 
@@ -239,7 +239,7 @@ def ask_hot(server: tuple[str, int] = ("127.0.0.1", 53), timeout: float = 1.0) -
 
 def _connects(address: str) -> bool:
     with socket.socket() as sock:
-        sock.settimeout(1.0)
+        sock.settimeout(20.0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         try:
             sock.connect((address, 443))
