@@ -71,7 +71,7 @@ class Agent:
         inherited: Inherited,
         manager: Notifier,
         *,
-        force_replace: bool = False,
+        without: frozenset[str] = frozenset(),
     ) -> None:
         self.loaded = loaded
         self.settings = loaded.settings
@@ -84,7 +84,7 @@ class Agent:
         """Inherited sockets that no setting names."""
         self.kept = Kept()
         self.tasks = Tasks(attendant.attend)
-        self._force_replace = force_replace
+        self._without = without
         self._stop = asyncio.Event()
         self._applying = asyncio.Lock()
         self._hung_up = False
@@ -144,7 +144,7 @@ class Agent:
         self._listeners = open_listeners(listen, self.road, self._attendant, self._inherited)
         self._unserved = self._inherited.close()
         ruleset = self._ruleset(self.settings, self.chosen)
-        left_over = self.table.start(ruleset, force_replace=self._force_replace)
+        left_over = self.table.start(ruleset, self._without)
         adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)
         self._revoke(self._unjustified, left_over)  # the settings may have changed while no agent ran
         for listener in self._listeners:
@@ -369,7 +369,7 @@ def _name_of(comment: str) -> bytes:
         return b""
 
 
-def run(config: Path | None, *, force_replace: bool = False) -> int:
+def run(config: Path | None, *, without: frozenset[str] = frozenset()) -> int:
     """`dynallow run`: returns the exit code. Errors of the start are the CLI's to print."""
     inherited, manager = inherit(), Notifier()
     if manager.watchdog_s:
@@ -380,15 +380,15 @@ def run(config: Path | None, *, force_replace: bool = False) -> int:
     try:
         attendant = Attendant()
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
-            runner.run(_main(loaded, attendant, inherited, manager, force_replace))
+            runner.run(_main(loaded, attendant, inherited, manager, without))
     except OSError as error:
         raise DynallowError(f"cannot start: {error}", "`dynallow doctor` looks for the reason") from error
     return 0
 
 
 async def _main(
-    loaded: cfg.Loaded, attendant: Attendant, inherited: Inherited, manager: Notifier, force_replace: bool
+    loaded: cfg.Loaded, attendant: Attendant, inherited: Inherited, manager: Notifier, without: frozenset[str]
 ) -> None:
     # First of all: a second agent must go away before it has touched anything.
     with lock_table():
-        await Agent(loaded, attendant, inherited, manager, force_replace=force_replace).run()
+        await Agent(loaded, attendant, inherited, manager, without=without).run()
