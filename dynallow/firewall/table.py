@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import tenacity
 
-from dynallow.firewall import load, probe
+from dynallow.firewall import load
 from dynallow.firewall.leaser import Leaser
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.probe import Features, features
 from dynallow.firewall.ruleset import Ruleset
 from dynallow.firewall.watch import Watch
 from dynallow.lease.ledger import Ledger
@@ -54,17 +55,20 @@ class Table:
         self._heal_every_s = _HEAL_EVERY_S
         self._last_heal = 0.0
         self._healed = 0  # how often, when that was looked at last
+        self.features = Features()
         self.leaser = Leaser(ledger, self._elements, describe, in_place=False)
         self.leaser.on_missing = self._changed
 
-    def start(self, ruleset: Ruleset, *, force_replace: bool) -> list[bytes]:
+    def start(self, ruleset: Ruleset, without: Collection[str] = ()) -> list[bytes]:
         """Load, then find out what the kernel can do. Raises KernelError.
 
+        `without` names features (`probe`) to do without, as on a kernel that lacks them.
         Returns the addresses of sets that went because their rules are gone.
         """
         left_over = load.left_over(ruleset, self._elements)
         self.load(ruleset)
-        self.leaser.in_place = not force_replace and probe.in_place_refresh(self._elements)
+        self.features = features(self._elements, False, without)
+        self.leaser.in_place = self.features.in_place
         self._watch.start()
         return left_over
 
