@@ -36,7 +36,7 @@ class Side:
         with place.entered():
             self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.connect(("127.0.0.1", 53))
-        self._udp.settimeout(30)
+        self._udp.settimeout(15)
         self._ident = 0
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Side:
         with self._place.entered():
             sock = socket.socket()
         with sock:
-            sock.settimeout(30)
+            sock.settimeout(15)
             sock.connect(("127.0.0.1", 53))
             sock.sendall(struct.pack("!H", len(data)) + data)
             return read_frame(sock)
