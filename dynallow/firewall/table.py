@@ -1,8 +1,9 @@
 """The table as the agent keeps it: loaded, leased from, watched, healed.
 
-Joins the parts of this room: `load` (chains and rules), `Leaser` (elements), both through one socket,
-which owns the table where the kernel knows such a thing, and `Watch` (others' hands, where it does not). Whatever happens here, the chain that is in force
-stays in force until the next one has replaced it (invariant 9).
+Joins the parts of this room: `load` (chains and rules) and `Leaser` (elements), both through one socket,
+which owns the table where the kernel knows such a thing, and `Watch` (others' hands, where it does not).
+Whatever happens here, the chain that is in force stays in force until the next one has replaced it
+(invariant 9).
 """
 
 from __future__ import annotations
