@@ -177,7 +177,7 @@ def main() -> int:
             return -1
         return int(real_send(*arguments))
 
-    calls.sendmmsg = sendmmsg
+    setattr(calls, "sendmmsg", sendmmsg)  # noqa: B010 - final for everybody else
     from dynallow.cli.main import main as dynallow
 
     return dynallow(words)

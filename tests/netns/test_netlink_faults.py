@@ -5,6 +5,7 @@ Needs a namespace; the socket of `faulty_process.py` stands between, in this ver
 
 from __future__ import annotations
 
+import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
 @pytest.fixture
 def elements(bare: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[ElementSocket]:
-    monkeypatch.setattr(netlink.socket, "socket", faulty_process.FaultySocket)
+    monkeypatch.setattr(socket, "socket", faulty_process.FaultySocket)
     monkeypatch.setattr(faulty_process, "plan", faulty_process.Plan())
     yield from fresh_elements()
 

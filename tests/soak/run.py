@@ -1,0 +1,262 @@
+"""One soak: load, faults, looks, and what came of it.
+
+    client (invariants 1, 2) ── the agent ── upstream
+    watch  (3; memory, descriptors)   ▲
+    forbidden traffic and sniffer (4) │ a fault every few seconds, drawn by the seed
+
+In the second half the process is not ended any more: what grows is seen then. What a fault takes away by
+somebody's will (`flush`, a reload, another's hand on the table) is no violation while it is done.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from tests.lab.faulty import FaultyAgent, faulty_agent
+from tests.lab.lab import Lab
+from tests.lab.sniffer import Sniffer
+from tests.netns import traffic
+from tests.netns.asking import Client
+from tests.soak.faults import FAULTS, Bed
+from tests.soak.names import EXTRA, SETTINGS
+from tests.soak.upstream import upstream
+from tests.soak.watch import Sample, Watch, sample_of, slope_kib_per_minute
+
+_PAUSE_S = (1.0, 4.0)
+_RECOVERED_WITHIN_S = 60.0  # for machines whose processors others have taken; the report says how long it was
+_AROUND_S = 0.3  # what somebody took away is missing from before he says so until after it is back
+_CAPTURE_S = 20.0
+_SETTLED_WITHIN_S = 30.0
+
+
+class Struck(NamedTuple):
+    """One fault: what, from when to when, and when a new name was answered again (monotonic seconds)."""
+
+    kind: str
+    begun: float
+    over: float
+    works: float | None
+
+
+@dataclass
+class Report:
+    """What was seen; `violations` is what must be empty."""
+
+    seed: int
+    took_s: float = 0.0
+    struck: list[Struck] = field(default_factory=list)
+    injected: Counter[str] = field(default_factory=Counter)
+    client: dict[str, Any] = field(default_factory=dict)
+    samples: list[Sample] = field(default_factory=list)
+    before: Sample | None = None
+    after: Sample | None = None
+    leases_looked_at: int = 0
+    forbidden_tries: int = 0
+    forbidden_out: int = 0
+    forbidden_while_taken: int = 0
+    excused: int = 0
+    tracebacks: list[str] = field(default_factory=list)
+    log: str = ""
+    violations: list[str] = field(default_factory=list)
+
+    def text(self, warm_up_s: float) -> str:
+        """For people."""
+        kinds = Counter(one.kind for one in self.struck)
+        slowest: dict[str, float] = {}
+        for one in self.struck:
+            took = (one.works or float("inf")) - one.over
+            slowest[one.kind] = max(slowest.get(one.kind, 0.0), took)
+        asked = self.client.get("asked", 0)
+        lines = [
+            f"seed {self.seed}, {self.took_s:.0f} s, {asked} questions, "
+            f"{asked / max(self.took_s, 1):.0f} a second",
+            f"{len(self.struck)} faults; of each kind, and the longest until a new name was answered again: "
+            + ", ".join(f"{kind} {count} ({slowest[kind]:.2f} s)" for kind, count in sorted(kinds.items())),
+            f"injected between agent and kernel: {dict(self.injected)}",
+            f"outcomes: {self.client.get('outcomes')}",
+            f"slowest answer {self.client.get('slowest_s', 0):.2f} s, "
+            f"longest silence {self.client.get('longest_silence_s', 0):.2f} s",
+            f"looked at {self.client.get('looked')} addresses after their answers, "
+            f"at {self.leases_looked_at} leases",
+            f"forbidden: {self.forbidden_tries} rounds, {self.forbidden_out} packets out, "
+            f"{self.forbidden_while_taken} more while the table was taken away by another",
+            f"excused by a flush, a reload or another's hand: {self.excused}",
+            f"memory {slope_kib_per_minute(self.samples, warm_up_s):+.1f} KiB a minute "
+            f"after {warm_up_s:.0f} s, "
+            f"at most {max((s.rss for s in self.samples), default=0) / 2**20:.1f} MiB",
+            f"descriptors {self.before and self.before.descriptors} before, "
+            f"{self.after and self.after.descriptors} after, "
+            f"at most {max((s.descriptors for s in self.samples), default=0)}",
+            f"unhandled exceptions {len(self.tracebacks)}; {self.log.count(chr(10))} lines of log",
+            f"violations {len(self.violations)}",
+            *self.violations[:20],
+            *self.tracebacks[:5],
+        ]
+        return "\n".join(lines)
+
+
+def soak(lab: Lab, *, seconds: float, rate: float, seed: int, every_kind: bool = False) -> Report:
+    """Run it on a fresh lab. `every_kind`: each kind of fault once before those at random."""
+    report = Report(seed)
+    dice = random.Random(seed)
+    server = lab.scripted(upstream)
+    agent = faulty_agent(lab, SETTINGS + EXTRA)
+    bed = Bed(lab, agent, server, dice)
+    probe = Client(lab.host)
+    assert _works(probe, -1), agent.log
+    report.before = sample_of(agent.process.pid)
+    watch = Watch(lab, agent)
+    capture = Capture(lab)
+    began = time.monotonic()
+    watch.start()
+    with _client(lab, rate, seed, report), traffic.running(lab, "forbidden", traffic.FORBIDDEN) as forbidden:
+        order = dice.sample(sorted(FAULTS), len(FAULTS)) if every_kind else []
+        while (spent := time.monotonic() - began) < seconds or order:
+            time.sleep(dice.uniform(*_PAUSE_S))
+            kind = order.pop() if order else _draw(dice, may_end=spent < seconds / 2)
+            _strike(bed, kind, probe, report)
+            server._tell({"reset": True})  # it counts by name, and there are many
+            capture.turn()
+    report.took_s = time.monotonic() - began
+    watch.stop()
+    packets = capture.stop()
+    report.forbidden_tries = forbidden.tries
+    report.samples, report.leases_looked_at = watch.samples, watch.leases_looked_at
+    report.after = _settled(agent, report)
+    _judge(report, watch, packets)
+    report.log = agent.log
+    report.tracebacks = _tracebacks(report.log)
+    probe.close()
+    if watch.failure:
+        report.violations.append(f"the watch ended: {watch.failure}")
+    return report
+
+
+def _draw(dice: random.Random, *, may_end: bool) -> str:
+    kinds = [kind for kind, fault in FAULTS.items() if may_end or not fault.ends_the_process]
+    (kind,) = dice.choices(kinds, [FAULTS[kind].weight for kind in kinds])
+    return kind
+
+
+def _strike(bed: Bed, kind: str, probe: Client, report: Report) -> None:
+    if FAULTS[kind].ends_the_process:
+        report.injected += bed.agent.struck
+    begun = time.monotonic()
+    FAULTS[kind].strike(bed)
+    over = time.monotonic()
+    works = None
+    while works is None and time.monotonic() < over + _RECOVERED_WITHIN_S:
+        if _works(probe, len(report.struck)):
+            works = time.monotonic()
+    report.struck.append(Struck(kind, begun, over, works))
+
+
+def _works(probe: Client, number: int) -> bool:
+    """Whether a new name is answered."""
+    try:
+        return bool(probe.ask(f"p{10_000_000 + number}.web.example.org", within_s=4.0).addresses)
+    except OSError:
+        return False
+
+
+@contextmanager
+def _client(lab: Lab, rate: float, seed: int, report: Report) -> Iterator[None]:
+    process = lab.host.popen(
+        [lab.host.python_path, "-m", "tests.soak.client_process", str(rate), str(seed)],
+        stdin=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield
+        out, _ = process.communicate(timeout=60)
+        report.client = json.loads(out)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+class Capture:
+    """The wire, a piece at a time: the next one has begun before the last one ends."""
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._out: set[tuple[float, str]] = set()
+        self._sniffer: Sniffer = lab.sniffer()
+        self._since = time.monotonic()
+
+    def turn(self) -> None:
+        if time.monotonic() - self._since > _CAPTURE_S:
+            last, self._sniffer = self._sniffer, self._lab.sniffer()
+            self._take(last)
+            self._since = time.monotonic()
+
+    def stop(self) -> list[float]:
+        """When a packet left that must not, in monotonic seconds."""
+        self._take(self._sniffer)
+        ahead = time.time() - time.monotonic()
+        return sorted(at - ahead for at, _ in self._out)
+
+    def _take(self, sniffer: Sniffer) -> None:
+        for packet in sniffer.stop():
+            if packet.from_host and packet.dst in traffic.FORBIDDEN:
+                self._out.add((packet.time, str(packet)))
+        sniffer.path.unlink()
+
+
+def _settled(agent: FaultyAgent, report: Report) -> Sample | None:
+    """The process at rest: as few descriptors as at the beginning, or as it is after a while."""
+    ends = time.monotonic() + _SETTLED_WITHIN_S
+    report.injected += agent.struck
+    while (now := sample_of(agent.process.pid)) is not None and time.monotonic() < ends:
+        if report.before is not None and now.descriptors <= report.before.descriptors:
+            break
+        time.sleep(0.1)
+    return now
+
+
+def _judge(report: Report, watch: Watch, packets: list[float]) -> None:
+    taken = [
+        (one.begun - _AROUND_S, (one.works or one.over) + _AROUND_S)
+        for one in report.struck
+        if FAULTS[one.kind].takes
+    ]
+
+    def is_excused(after: float, before: float) -> bool:
+        return any(begun <= before and after <= over for begun, over in taken)
+
+    for at, kind, text in report.client["suspicions"]:
+        # What is revoked is revoked: its answer may be as old as its TTL.
+        if is_excused(at - 60.0, at):
+            report.excused += 1
+        else:
+            report.violations.append(f"{kind}: {text}")
+    for cut in watch.cuts:
+        if is_excused(cut.after, cut.before):
+            report.excused += 1
+        else:
+            report.violations.append(f"only longer: {cut.text}")
+    for at in packets:
+        tampered = [one for one in report.struck if one.kind == "tampering"]
+        if any(one.begun <= at <= (one.works or one.over) + _AROUND_S for one in tampered):
+            report.forbidden_while_taken += 1
+        else:
+            report.forbidden_out += 1
+    if report.forbidden_out:
+        report.violations.append(f"fail closed: {report.forbidden_out} packets")
+    for one in report.struck:
+        if one.works is None:
+            report.violations.append(f"not well again after {one.kind} in {_RECOVERED_WITHIN_S:.0f} s")
+
+
+def _tracebacks(log: str) -> list[str]:
+    """The last line of each, and what stands before it."""
+    return [part.strip()[-400:] for part in log.split("Traceback (most recent call last)")[1:]]
