@@ -26,7 +26,7 @@ from tests.soak.names import rules_of
 
 _PATIENCE_S = 10.0
 _MOST_AT_ONCE = 300
-_MOST_SEEN = 500
+_MOST_SEEN = 2000
 _HOT_LOOKED_AT = 0.2
 _ROUNDING_S = 0.02  # the kernel counts in jiffies
 _KINDS = ("hot", "fresh", "both", "alias", "target", "extra", "denied")
@@ -62,7 +62,7 @@ class Client:
         self.next_name = 1
         self.recent = [1] * 50
         self.outcomes: Counter[str] = Counter()
-        self.suspicions: list[tuple[float, str, str]] = []
+        self.suspicions: list[tuple[float, float, str, str]] = []
         self.looked = 0
         self.slowest_s = self.longest_silence_s = 0.0
         self.last_answer = time.monotonic()
@@ -180,7 +180,7 @@ class Client:
     def look(self, asked: Asked, told: list[tuple[str, int]]) -> None:
         rules = rules_of(asked.name)
         if not rules:
-            self.suspect("denied", f"{asked.name} was told {told}")
+            self.suspect(asked, "denied", f"{asked.name} was told {told}")
         for rule in rules:
             for address, ttl in told:
                 self.looked += 1
@@ -188,11 +188,13 @@ class Client:
                 certain_s = asked.at + ttl - time.monotonic()
                 if certain_s > (left_s or 0.0) + _ROUNDING_S:
                     kind = "kernel first" if left_s is None else "lifetime"
-                    self.suspect(kind, f"{asked}: {address} in {rule}: {left_s} s left, told {ttl} s")
+                    self.suspect(asked, kind, f"{asked}: {address} in {rule}: {left_s} s left, told {ttl} s")
 
-    def suspect(self, kind: str, text: str) -> None:
+    def suspect(self, asked: Asked, kind: str, text: str) -> None:
+        """Something may have been taken away between the question and this look: the parent knows."""
+        self.outcomes[f"suspicion: {kind}"] += 1
         if len(self.suspicions) < _MOST_SEEN:
-            self.suspicions.append((time.monotonic(), kind, text))
+            self.suspicions.append((asked.at, time.monotonic(), kind, text))
 
     def seen(self) -> dict[str, Any]:
         return {

@@ -21,7 +21,7 @@ from tests.lab.lab import Lab
 from tests.lab.scripted import ScriptedServer
 from tests.soak.names import EXTRA, SETTINGS
 
-_LASTS_S = 1.5
+_LASTS_S = 1.0
 _KERNEL_FAULTS = (
     ("refuse", errno.ENOMEM),
     ("refuse", errno.EBUSY),
