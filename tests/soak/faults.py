@@ -7,7 +7,6 @@ each: it ends with everything as it was, also where it fails half-way.
 from __future__ import annotations
 
 import errno
-import os
 import random
 import resource
 import signal
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.lab import topology
-from tests.lab.faulty import FaultyAgent
+from tests.lab.faulty import FaultyAgent, lowest_free
 from tests.lab.lab import Lab
 from tests.lab.scripted import ScriptedServer
 from tests.soak.names import EXTRA, SETTINGS
@@ -125,9 +124,8 @@ def descriptors(bed: Bed) -> None:
     """No descriptor is to be had: neither for an upstream's socket nor for a client."""
     pid = bed.agent.process.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    taken = len(os.listdir(f"/proc/{pid}/fd"))
     try:
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (taken, before[1]))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free(pid), before[1]))
         time.sleep(_LASTS_S)
     finally:
         resource.prlimit(pid, resource.RLIMIT_NOFILE, before)

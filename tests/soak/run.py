@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import random
 import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -63,6 +64,7 @@ class Report:
     forbidden_out: int = 0
     forbidden_while_taken: int = 0
     forbidden_since: int = 0
+    probes: int = 0
     excused: int = 0
     tracebacks: list[str] = field(default_factory=list)
     log: str = ""
@@ -156,15 +158,18 @@ def _strike(bed: Bed, kind: str, probe: Client, report: Report) -> None:
     over = time.monotonic()
     works = None
     while works is None and time.monotonic() < over + _RECOVERED_WITHIN_S:
-        if _works(probe, len(report.struck)):
+        report.probes += 1
+        if _works(probe, report.probes):
             works = time.monotonic()
     report.struck.append(Struck(kind, begun, over, works))
+    again = "not" if works is None else f"{works - over:.2f} s"
+    print(f"{kind}: {over - begun:.2f} s, a new name answered after it: {again}", file=sys.stderr, flush=True)
 
 
 def _works(probe: Client, number: int) -> bool:
     """Whether a new name is answered."""
     try:
-        return bool(probe.ask(f"p{10_000_000 + number}.web.example.org", within_s=4.0).addresses)
+        return bool(probe.ask(f"p{10_000_000 + number}.web.example.org", within_s=10.0).addresses)
     except OSError:
         return False
 
