@@ -10,6 +10,7 @@ import os
 import re
 import resource
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ expires = %s
 """
 YEAR_S = 366 * 86400.0
 NEVER = "9999-12-31"
-RECOVERED_WITHIN_S = 15.0
+RECOVERED_WITHIN_S = 30.0  # patience; half a second when nobody else wants the processor
 # Somebody else's rule on loopback: replies do not leave the agent's socket.
 MUTE = "table inet other { chain output { type filter hook output priority -10; udp sport 53 drop; }; }"
 
@@ -63,17 +64,17 @@ class Bed:
         self.next_name += 1
         return f"a{self.next_name}.t{ttl}.c0.example.org"
 
-    def check(self, name: str, told: Told) -> Told:
-        """What was told is in the kernel's set, for as long (1, 2)."""
-        got = time.monotonic()
+    def check(self, name: str, told: Told, since: float) -> Told:
+        """What was told is in the kernel's set, for as long (1, 2). The reply was made `since` or later."""
         for address, ttl in told.addresses.items():
-            left_s = self.sets.left_s("web", address)
-            assert left_s is not None or ttl <= time.monotonic() - got, f"{address} of {name} is not there"
-            assert (left_s or 0.0) + time.monotonic() - got >= ttl, f"{name}: {ttl} told, {left_s} left"
+            left_s = self.sets.left_s("web", address) or 0.0
+            certain_s = since + ttl - time.monotonic()
+            assert left_s + 0.02 >= certain_s, f"{address} of {name}: {ttl} s told, {left_s} s left"
         return told
 
     def ask(self, name: str) -> Told:
-        return self.check(name, self.client.ask(name))
+        since = time.monotonic()
+        return self.check(name, self.client.ask(name), since)
 
     def works(self) -> bool:
         """Whether a new name is answered, at the first try, over UDP and TCP."""
@@ -139,7 +140,7 @@ def test_descriptor_limit_is_servfail_for_new_names_alone_counted_and_recovers(b
             wait_until(lambda: "a client cannot be taken" in bed.agent.log, "a word of it")
             assert bed.ask(known).addresses
             resource.prlimit(bed.agent.process.pid, resource.RLIMIT_NOFILE, limit)
-            waiting.settimeout(15.0)
+            waiting.settimeout(60.0)
             assert read(read_frame(waiting)).addresses  # he was in the line, and is answered after it
     bed.recovers()
     assert bed.count("servfail") > before
@@ -257,13 +258,14 @@ def test_process_that_stood_still_tells_nothing_that_has_run_out_meanwhile(bed: 
             if ttl + 2 < stall_s:  # grace, and the kernel's margin
                 assert bed.sets.left_s("web", f"198.18.0.{number[0]}") is None
     finally:
+        resumed = time.monotonic()
         bed.agent.process.send_signal(signal.SIGCONT)
-    sock.settimeout(15.0)
+    sock.settimeout(60.0)  # patience
     answered = 0
     while asked:
         told = read(reply := sock.recv(65535))
         name = asked.pop(int.from_bytes(reply[:2]))
-        answered += bool(bed.check(name, told).addresses)
+        answered += bool(bed.check(name, told, resumed).addresses)
     assert answered > stall_s * 50
     waiting.close()
     bed.recovers()
@@ -275,7 +277,9 @@ def test_process_that_stood_still_tells_nothing_that_has_run_out_meanwhile(bed: 
 class NowhereToLog(Agent):
     """Its log is a disk that is full."""
 
-    def _start(self):  # type: ignore[no-untyped-def]
+    log = ""
+
+    def _start(self) -> subprocess.Popen[str]:
         self._log = Path("/dev/full")
         return super()._start()
 
@@ -284,7 +288,7 @@ def test_log_that_cannot_be_written_stops_nothing(lab: Lab) -> None:
     lab.scripted(lasting)
     agent = NowhereToLog(lab.host, SETTINGS % NEVER, env={"DYNALLOW_LOG": "DEBUG"})
     lab.cleanup(agent.kill)
-    wait_until(agent._is_ready, "the agent")
+    agent.wait_ready()
     lab.host.resolv_conf("127.0.0.1")
     assert lab.host.addresses("a1.t300.c0.example.org") == ["198.18.0.1"]
     lab.host.run(["nft", "flush", "set", "inet", "dynallow", "web_v4"])
