@@ -13,6 +13,7 @@ product knows of it. Knows netlink's framing and no more; must not import dynall
     late              the acknowledgement comes `delay_s` after the reader has given up
     slow              `send` itself takes `delay_s`: the kernel was busy
     closed            the socket is no socket any more
+    ruleset NUMBER    the kernel never sees a transaction on the table itself; it says errno NUMBER
     unanswered        a reply to somebody's question cannot be sent (sendmmsg): errno NUMBER
 """
 
@@ -35,6 +36,7 @@ from typing import Any
 
 _BATCH_BEGIN = 0x10
 _SET_ELEMENTS = {(10 << 8) | 12, (10 << 8) | 14}  # NEWSETELEM, DELSETELEM
+_TABLE = {10 << 8, (10 << 8) | 2}  # NEWTABLE, DELTABLE
 _HEADER = struct.Struct("=IHHII")
 _F_ACK = 0x4
 _CAP_NET_ADMIN = 12
@@ -75,7 +77,14 @@ class FaultySocket(_REAL):
         """What the next reads find, and from when on."""
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        if self.family != socket.AF_NETLINK or not (sequence := _transaction(data)):
+        if self.family != socket.AF_NETLINK:
+            return super().send(data, flags)
+        if plan.kind == "ruleset":
+            if not (number := _of_the_table(data)) or not plan.take():
+                return super().send(data, flags)
+            self.waiting.append((0.0, _acknowledgement(number, plan.number)))
+            return len(data)
+        if not (sequence := _transaction(data)):
             return super().send(data, flags)
         kind = plan.take()
         if kind == "unsent":
@@ -140,6 +149,15 @@ def _transaction(data: Any) -> int:
     if _BATCH_BEGIN not in kinds or not kinds & _SET_ELEMENTS:
         return 0
     return asked if kinds <= _SET_ELEMENTS | {_BATCH_BEGIN, _BATCH_BEGIN + 1} else 0
+
+
+def _of_the_table(data: Any) -> int:
+    """The number of a transaction's first message, if that makes or deletes a table."""
+    message = bytes(data[:40])
+    if len(message) < 40 or _HEADER.unpack_from(message)[1] != _BATCH_BEGIN:
+        return 0
+    _, kind, _, sequence, _ = _HEADER.unpack_from(message, 20)
+    return sequence if kind in _TABLE else 0
 
 
 def _acknowledgement(sequence: int, number: int) -> bytes:
