@@ -28,7 +28,7 @@ def test_ruleset_that_could_not_be_kept_is_kept_once_there_is_room(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         real(descriptor)
 
-    monkeypatch.setattr(kept.os, "fsync", fsync)
+    monkeypatch.setattr(os, "fsync", fsync)
 
     async def scenario() -> None:
         keeper = Kept()
