@@ -41,7 +41,7 @@ REFUSALS = ("EPERM", "ENOMEM", "EBUSY", "ENFILE", "ERESTART", "EINTR")
 UNSENT = ("ENOBUFS", "EMSGSIZE", "ENOMEM")
 ACKNOWLEDGEMENTS = ("lost", "overrun", "stranger", "short", "garbled")
 KEPT = "n1.example.org"
-ANSWERED_WITHIN_S = 8.0  # a second more than the longest wait of a client that asks during a fault
+ANSWERED_WITHIN_S = 30.0  # patience; half a second when nobody else wants the processor
 
 
 @dataclass
@@ -58,13 +58,14 @@ class Bed:
 
     def ask(self, name: str) -> Told:
         """The answer; it is never ahead of the kernel, nor told for longer than the lease (1, 2)."""
+        asked = time.monotonic()
         told = self.client.ask(name)
-        read = time.monotonic()
         for rule in RULES:
             for address, ttl in told.addresses.items():
                 left_s = self.sets.left_s(rule, address)
                 assert left_s is not None, f"{address} of {name} was told and is not in {rule}"
-                assert left_s + time.monotonic() - read >= ttl, f"{address}: {ttl} told, {left_s} left"
+                certain_s = asked + ttl - time.monotonic()  # the reply was made after its question
+                assert left_s + 0.02 >= certain_s, f"{address}: {ttl} s told, {left_s} s left"
         assert told.rcode == "SERVFAIL" or told.addresses, told.message.to_text()
         return told
 
