@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 
 from tests.lab.agent import Agent
 from tests.lab.lab import Lab
@@ -23,6 +24,7 @@ class FaultyAgent(Agent):
         self._control = self.directory / "faults.sock"
         self._control.unlink(missing_ok=True)
         argv = ["-m", "tests.lab.faulty_process", str(self._control), "run", "--config", str(self.config)]
+        argv += self._options
         with self._log.open("a") as log:
             return self.host.popen([self.host.python_path, *argv], stdout=log, stderr=log, env=self._env)
 
@@ -61,9 +63,9 @@ class FaultyAgent(Agent):
         return told
 
 
-def faulty_agent(lab: Lab, settings: str) -> FaultyAgent:
+def faulty_agent(lab: Lab, settings: str, options: Sequence[str] = ()) -> FaultyAgent:
     """It, ready to answer; the host's resolver. It ends with the lab at the latest."""
-    agent = FaultyAgent(lab.host, settings)
+    agent = FaultyAgent(lab.host, settings, options=options)
     lab.cleanup(agent.kill)
     try:
         agent.wait_ready()

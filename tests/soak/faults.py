@@ -37,7 +37,7 @@ _KERNEL_FAULTS = (
     ("slow", 0),
 )
 _TAMPERINGS = (
-    "flush ruleset",
+    "flush table inet dynallow",
     "delete table inet dynallow",
     "flush set inet dynallow web_v4",
     "flush chain inet dynallow output",

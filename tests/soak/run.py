@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from tests.lab.agent import SHARED
 from tests.lab.faulty import FaultyAgent, faulty_agent
 from tests.lab.lab import Lab
 from tests.lab.sniffer import Sniffer
@@ -115,7 +116,8 @@ def soak(lab: Lab, *, seconds: float, rate: float, seed: int, short: bool = Fals
     report = Report(seed)
     dice = random.Random(seed)
     server = lab.scripted(upstream)
-    agent = faulty_agent(lab, SETTINGS + EXTRA)
+    # Others' hands reach the table of every second one; that of the others is its agent's alone.
+    agent = faulty_agent(lab, SETTINGS + EXTRA, SHARED if seed % 2 else ())
     bed = Bed(lab, agent, server, dice)
     probe = Client(lab.host)
     assert _works(probe, -1), agent.log
