@@ -18,8 +18,8 @@ from dynallow.firewall.elements import Element, Member
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.policy.names import parse_name
 from tests.lab import faulty_process
-from tests.netns.kernel import bare_network
-from tests.netns.leases import ONE, TWO, ensure, fresh_elements, grant, left_s, make
+from tests.netns.kernel import bare_network, left_s
+from tests.netns.leases import ONE, TWO, ensure, fresh_elements, grant, make
 from tests.netns.test_elements import added, element
 
 
