@@ -37,7 +37,11 @@ from dynallow.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 30.0
-_LAST_ANSWERS_S = 0.5
+_LAST_ANSWERS_S = 4.0
+"""No question waits longer for its answer (`upstream/pool.py`), and mostly none waits at all."""
+_LAST_WORDS_S = 0.5
+"""For what a client has half sent, or may be about to send on a connection that it has just made."""
+_LOOK_S = 0.005
 
 
 class Agent:
@@ -79,7 +83,8 @@ class Agent:
             self.manager.stopping()
             for listener in self._listeners:
                 listener.rest()  # what comes now waits in the socket, if a service manager holds it
-            await self.inforce.tasks.settle(_LAST_ANSWERS_S)
+            await self._answer_the_last()
+            await self.inforce.checkpoint.save()
         finally:
             for listener in self._listeners:
                 listener.close()
@@ -114,6 +119,16 @@ class Agent:
             checks = (self._prove, partial(answering, listen, inforce.road.counts))
             watchdog = Watchdog(self.manager, self.manager.watchdog_s, checks, inforce.summary)
             inforce.tasks.start(watchdog.run())
+
+    async def _answer_the_last(self) -> None:
+        """Return when every question that was taken is answered; at latest when none can be any more."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (spent_s := loop.time() - began) < _LAST_ANSWERS_S:
+            await asyncio.sleep(_LOOK_S)  # also for connections that were accepted and are not made yet
+            busy = [listener.busy(spent_s < _LAST_WORDS_S) for listener in self._listeners]
+            if not any(busy) and not self.inforce.road.waiting:
+                break
 
     async def _prove(self) -> None:
         self.inforce.table.prove()
