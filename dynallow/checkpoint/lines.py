@@ -1,6 +1,6 @@
 """The checkpoint's text: a line that says what it is, a checksum, and a line for each thing remembered.
 
-    dynallow-checkpoint 1 <boot> <written, ms> <SHA-256 of what follows>
+    dynallow-checkpoint 1 <boot> <written, ms> <SHA-256 of all else>
     name <name>                                        too long for an element's comment
     claim <rule> <name> <address> <until, ms>          a lease's further earner
     derived <rule> <name> <root> <until, ms> <steps>
@@ -99,9 +99,8 @@ def seal(header: Header, lines: Iterable[str]) -> bytes:
             break
         kept.append(line)
     body = "".join(kept).encode("ascii")
-    digest = hashlib.sha256(body).hexdigest()
-    head = f"{_MAGIC} {FORMAT} {header.boot or _NO_BOOT} {_ms(header.written)} {digest}\n"
-    return head.encode("ascii") + body
+    head = f"{_MAGIC} {FORMAT} {header.boot or _NO_BOOT} {_ms(header.written)}"
+    return f"{head} {_digest(head, body)}\n".encode("ascii") + body
 
 
 def unseal(data: bytes) -> tuple[Header, dict[str, list[str]]]:
@@ -112,7 +111,7 @@ def unseal(data: bytes) -> tuple[Header, dict[str, list[str]]]:
         raise ValueError("it is no checkpoint")
     if words[1] != str(FORMAT):
         raise ValueError("another version has written it")
-    if words[4] != hashlib.sha256(body).hexdigest():
+    if words[4] != _digest(" ".join(words[:4]), body):
         raise ValueError("it is damaged")
     found: dict[str, list[str]] = {"name": [], "claim": [], "derived": [], "answer": []}
     for line in body.decode("ascii").splitlines():
@@ -120,6 +119,10 @@ def unseal(data: bytes) -> tuple[Header, dict[str, list[str]]]:
         if kind in found:
             found[kind].append(rest)
     return Header("" if words[2] == _NO_BOOT else words[2], _seconds(words[3])), found
+
+
+def _digest(head: str, body: bytes) -> str:
+    return hashlib.sha256(head.encode("ascii") + b"\n" + body).hexdigest()
 
 
 def read_name_line(line: str) -> Name:
