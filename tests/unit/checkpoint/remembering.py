@@ -98,9 +98,15 @@ class Life:
 
     def told(self, name: str, qtype: str = "A") -> dns.message.Message:
         """The reply to a question."""
-        reply = run(self.road.walk(question(name, qtype), udp=True))
-        assert reply is not None
-        return dns.message.from_wire(reply)
+        return self.told_of([(name, qtype)])[name, qtype]
+
+    def told_of(self, asked: Iterable[tuple[str, str]]) -> dict[tuple[str, str], dns.message.Message]:
+        """The replies to questions for names and types."""
+
+        async def ask() -> dict[tuple[str, str], bytes | None]:
+            return {one: await self.road.walk(question(*one), udp=True) for one in asked}
+
+        return {one: dns.message.from_wire(reply or b"") for one, reply in run(ask()).items()}
 
     def leases(self) -> list[tuple[str, bytes, float, Name]]:
         """What the kernel holds of it, as an agent adopts it."""

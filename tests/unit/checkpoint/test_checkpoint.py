@@ -10,12 +10,13 @@ import dns.rcode
 import pytest
 
 from dynallow.checkpoint.checkpoint import Checkpoint
+from dynallow.checkpoint.lines import Header, Told, seal, write_told
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
-from tests.unit.checkpoint.remembering import Life, run
+from tests.unit.checkpoint.remembering import BOOT, Life, run
 from tests.unit.resolver.host import addresses
-from tests.unit.resolver.responses import SOA, response
+from tests.unit.resolver.responses import SOA, packet, response
 
 DEB, EDGE, MAIL = "deb.example.org", "edge.cdn.example.net", "mail.example.org"
 ONE, TWO = ip_address("192.0.2.1").packed, ip_address("192.0.2.2").packed
@@ -81,6 +82,19 @@ def test_answer_is_told_only_while_the_kernel_holds_its_address_long_enough(
         life.ledger.adopt_revoked(ONE, life.now + 100)
     life.begin(held)
     assert life.told(DEB).rcode() == dns.rcode.SERVFAIL
+
+
+@pytest.mark.parametrize(("left_s", "made", "told"), [(300, -1, True), (298, -1, False), (900, 1, False)])
+def test_answer_of_a_lease_that_ends_before_it_or_of_a_time_to_come_is_not_told(
+    tmp_path: Path, left_s: float, made: float, told: bool
+) -> None:
+    life = Life(tmp_path, policy())
+    message = packet(MAIL, "A", f"{MAIL} 300 IN A 192.0.2.2", id=0)
+    line = write_told(Told(parse_name(MAIL), 1, life.now + made, message))
+    life.checkpoint.path.write_bytes(seal(Header(BOOT, life.now), [line]))
+    life.checkpoint.path.chmod(0o600)
+    life.begin([("web", TWO, life.now + left_s, parse_name(MAIL))])
+    assert bool(addresses(life.told(MAIL))) == told
 
 
 def test_derived_name_lives_no_longer_than_the_lease_of_its_listed_name(before: Life, tmp_path: Path) -> None:
