@@ -132,7 +132,6 @@ def test_kill_and_start_under_load_loses_no_lease_and_opens_nothing(served: Lab,
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
 def test_two_hundred_kills_and_starts_under_load_lose_no_lease_and_open_nothing(
     served: Lab, agent: Agent
 ) -> None:
