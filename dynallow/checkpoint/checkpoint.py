@@ -37,6 +37,7 @@ _SHARE: Final = 200
 _AT_ONCE: Final = 64
 """Answers taken back before the first question is answered; about a millisecond for ten."""
 _A_TURN: Final = 8
+_NEVER: Final = (-1, -1)
 _BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -169,6 +170,7 @@ class Checkpoint:
                 except OSError as error:
                     # What it says is still held against the kernel's sets, from which the revoked is gone.
                     log.error("the checkpoint %s cannot be removed: %s", self.path, error.strerror)
+                self._kept = _NEVER
                 yield
         finally:
             self._withdrawing -= 1
