@@ -37,6 +37,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def execute(args: Namespace) -> int:
     """Plan, show, ask, do."""
+    from dynallow.firewall.sessions import keep_sessions
     from dynallow.setup import record as records
     from dynallow.setup.found import find
     from dynallow.setup.perform import Performer
@@ -68,7 +69,10 @@ def execute(args: Namespace) -> int:
     if not is_agreed(args, "Do this?"):
         print("nothing was done")
         return 1
-    Performer(root, record, lambda line: print(f"  {line}", flush=True)).install(
+    performer = Performer(
+        root, record, lambda line: print(f"  {line}", flush=True), keep_sessions=keep_sessions
+    )
+    performer.install(
         plan, program=wish.program, version=__version__, ruler=ruler, made_state=not found.has_state
     )
     print("done. `dynallow status` shows who is reached; `dynallow uninstall` takes all of it back")

@@ -31,11 +31,9 @@ def must_answer(server: str, upstreams: tuple[str, ...], within_s: float = 15.0)
                 "`journalctl -u dynallow.service` and `dynallow doctor` say why; then install again",
             )
         time.sleep(0.1)
-    while _failed(rcode(server, _SERVERS_OF_THE_ROOT, 2 * _TRY_S)):
-        addresses = [each for each in upstreams if "/" not in each]
-        working = [each for each in addresses if not _failed(rcode(each, _SERVERS_OF_THE_ROOT, _TRY_S))]
-        if not working:
-            return
+    addresses = [each for each in upstreams if "/" not in each]
+    working = [each for each in addresses if not _failed(rcode(each, _SERVERS_OF_THE_ROOT, _TRY_S))]
+    while working and _failed(rcode(server, _SERVERS_OF_THE_ROOT, 2 * _TRY_S)):
         if time.monotonic() > deadline:
             raise SetupError(
                 f"{working[0]} answers, and dynallow at {server} does not: resolv.conf is left as it is",

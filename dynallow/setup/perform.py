@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from dynallow.errors import SetupError
+from dynallow.errors import DynallowError, SetupError
 from dynallow.setup.asking import must_answer
 from dynallow.setup.record import DIRECTORY, Record, forget, save
 from dynallow.setup.steps import (
     Ask,
     Forget,
     GiveBack,
+    KeepSessions,
     MakeUser,
     Place,
     Plan,
@@ -39,12 +40,16 @@ _SERVER = "127.0.0.1"
 
 @dataclass(slots=True)
 class Performer:
-    """Takes steps under `root`. `say` gets a line for each; `moment` is called where a crash would count."""
+    """Takes steps under `root`. `say` gets a line for each; `moment` is called where a crash would count.
+
+    `keep_sessions` is the firewall's, which this room does not know.
+    """
 
     root: Root
     record: Record
     say: Callable[[str], None] = lambda line: None
     moment: Callable[[], None] = lambda: None
+    keep_sessions: Callable[[], int] = lambda: 0
     left: list[str] = field(default_factory=list)
 
     def install(self, plan: Plan, *, program: str, version: str, ruler: str, made_state: bool) -> None:
@@ -112,6 +117,8 @@ class Performer:
                 self._remove_user(step.name)
             case Run():
                 self._run(step.argv, optional=step.optional)
+            case KeepSessions():
+                self._keep()
             case Ask():
                 must_answer(_SERVER, step.upstreams)
             case RemoveTree():
@@ -134,6 +141,13 @@ class Performer:
             if error.errno != errno.ENOTEMPTY or not isinstance(step.thing, Absent):
                 raise
             self.left.append(f"{step.path}: not empty, and left")
+
+    def _keep(self) -> None:
+        """Whoever answers a peer needs none of this; so a kernel that cannot do it is no reason to stop."""
+        try:
+            self.say(f"       ({self.keep_sessions()} that conntrack had not seen)")
+        except DynallowError as error:
+            self.say(f"       ({error.message}; going on)")
 
     def _remove_user(self, name: str) -> None:
         prefix = self._in_root("--prefix")

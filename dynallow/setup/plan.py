@@ -16,7 +16,7 @@ from dynallow.setup import shipped_files as shipped
 from dynallow.setup.found import USER, Found
 from dynallow.setup.record import Record
 from dynallow.setup.rulers import RESOLV_CONF, Takeover, followed, ruler_of, servers_of, takeover
-from dynallow.setup.steps import Ask, MakeUser, Part, Place, Plan, Run, Step
+from dynallow.setup.steps import Ask, KeepSessions, MakeUser, Part, Place, Plan, Run, Step
 from dynallow.setup.things import Absent, Directory, File, Link, Thing, View
 
 UPSTREAMS = f"{shipped.SETTINGS}/conf.d/00-install.toml"
@@ -177,6 +177,8 @@ def _start(work: _Work, wish: Wish, *, restart: bool) -> None:
     missing = [unit for unit in wanted if unit not in work.found.active]
     if restart or missing:
         work.run((wish.program, "check"), "the settings must be sound")
+    if work.found.live and not work.record.complete:
+        work.steps.append(KeepSessions())
     if missing:
         work.run(
             ("systemctl", "start", *missing), "table, sockets, agent; in mode observe nothing is blocked"

@@ -88,6 +88,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True)
+class KeepSessions:
+    """Have the kernel know who is connected to this host, before its packets are judged."""
+
+    def __str__(self) -> str:
+        return "keep   open TCP connections to this host (SSH), whoever speaks first on them from now on"
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """Go on only if the agent answers: of itself, and through an upstream where the upstream answers."""
 
@@ -115,7 +123,7 @@ class Forget:
         return "forget the record of the install"
 
 
-Step = Place | GiveBack | MakeUser | RemoveUser | Run | Ask | RemoveTree | Forget
+Step = Place | GiveBack | MakeUser | RemoveUser | Run | KeepSessions | Ask | RemoveTree | Forget
 
 
 @dataclass(frozen=True, slots=True)
