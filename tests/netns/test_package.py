@@ -51,6 +51,8 @@ def machine(lab: Lab, tmp_path: Path) -> Iterator[Machine]:
     # This machine's systemd looks in two directories alone; the package's units are not there yet.
     for unit in UNITS:
         os.symlink(f"/lib/systemd/system/{unit}", booted.path(f"/run/units/{unit}"))
+    # Of a container's image, if it has one: it forbids packages to start anything.
+    booted.path("/usr/sbin/policy-rc.d").unlink(missing_ok=True)
     for version in ("0.1.0", "0.2.0"):
         package = deb.build(tmp_path, version)
         booted.path(f"/opt/{version}.deb").write_bytes(package.read_bytes())
