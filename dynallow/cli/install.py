@@ -80,13 +80,13 @@ def execute(args: Namespace) -> int:
 
 
 def _program(args: Namespace) -> str:
-    """The program that runs this, by the path that it was called by: a link may be what is meant to stay."""
+    """The program that runs this, whatever link it was called by."""
     named: str | None = args.program
     if named:
         return os.path.abspath(named)
     called = Path(sys.argv[0])
     if called.name == "dynallow" and called.is_file():
-        return os.path.abspath(called)
+        return os.path.realpath(called)
     return str(Path(sys.prefix) / "bin" / "dynallow")
 
 

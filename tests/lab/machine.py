@@ -48,7 +48,7 @@ if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):
 sys.path[:0] = ["/opt/dynallow/tree", "/opt/dynallow/libraries"]
 sys.dont_write_bytecode = True
 from dynallow.cli.main import main
-sys.argv[0] = "dynallow"
+sys.argv[0] = "/opt/dynallow/bin/dynallow"
 sys.exit(main())
 """
 _BOOT = """

@@ -20,7 +20,7 @@ from tests.lab.topology import NAME_SERVER
 from tests.netns.session import Session, doors
 
 PROGRAM = "/opt/dynallow/bin/dynallow"
-INSTALL = (PROGRAM, "install", "--program", PROGRAM)
+INSTALL = (PROGRAM, "install")
 RESOLV_CONF = (
     f"# a site's own\nsearch corp.example\nnameserver {NAME_SERVER[0]}\noptions timeout:2 attempts:2\n"
 )
