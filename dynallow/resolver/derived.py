@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from dynallow.lease.grant import Grant
-from dynallow.policy.names import ROOT, Name
+from dynallow.policy.names import ROOT, Name, labels
 from dynallow.policy.policy import Policy, service_parent
 from dynallow.policy.reserved import may_be_derived
 from dynallow.policy.rules import Rule
@@ -147,7 +147,7 @@ class Derived:
         """Whether the name may be derived."""
         rules = self.rules.get(target)
         if rules is None:
-            if not may_be_derived(target) or _labels(target) > LABELS_MAX:
+            if not may_be_derived(target) or len(labels(target)) > LABELS_MAX:
                 return False
             self._stand(target)
             self.rules[target] = (rule,)
@@ -243,14 +243,6 @@ def _listed(policy: Policy, rule: Rule, name: Name) -> Name:
     """The name that `rule` lists, which may be the domain whose service `name` is (RFC 2782)."""
     parent = service_parent(name)
     return parent if parent is not None and not policy.lists(rule, name) else name
-
-
-def _labels(name: Name) -> int:
-    count = pos = 0
-    while size := name[pos]:
-        pos += size + 1
-        count += 1
-    return count
 
 
 def _index(rule: Rule) -> int:

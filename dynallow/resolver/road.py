@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from dynallow.errors import (
     DecideAgainError,
@@ -33,6 +32,7 @@ from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, proven, without
+from dynallow.resolver.asked import Asked
 from dynallow.resolver.cache import AnswerCache, Key, without_cd
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
@@ -57,35 +57,8 @@ MAX_WAITING = 4096
 MAX_RENEWALS = 512
 """Not so many flights that renewals take the places of those for whom somebody waits."""
 _RENEW_AGAIN_S = 5.0
-_BARE_OPT = 11
 _new = tuple.__new__  # what Scope(...) calls in the end, at half the price
 _EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
-
-
-class Asked(NamedTuple):
-    """A question that may pass, and by which rules."""
-
-    packet: bytes
-    question: Question
-    udp: bool
-    verdict: Verdict
-
-    @property
-    def max_size(self) -> int:
-        """The longest reply that reaches whoever asked."""
-        if not self.udp:
-            return n.MESSAGE_MAX
-        size = self.question.udp_size
-        return size if size < n.UDP_SAFE else n.UDP_SAFE
-
-    @property
-    def may_come_again(self) -> bool:
-        """Whether nothing stands behind the question but a bare OPT.
-
-        Options differ from question to question (cookies), other records are anybody's
-        idea: such a reply would never be found again, under a key of up to 4 KiB.
-        """
-        return len(self.packet) - n.HEADER_SIZE - len(self.question.section) <= _BARE_OPT
 
 
 @dataclass(slots=True)
@@ -180,15 +153,19 @@ class Road:
         unsettled = DecideAgainError("the rules changed again and again while this question waited")
         return self._fail(asked, unsettled)
 
-    def _decide(self, question: Question) -> Verdict:
-        name, qtype, policy, wall = question.name, question.qtype, self.terms.policy, self.wall()
+    def decide(self, name: Name, qtype: int) -> Verdict:
+        """The policy's verdict, and that of the names which answers have led to."""
+        policy, wall = self.terms.policy, self.wall()
         keys = qtype in KEY_TYPES and self.terms.dnssec
         if keys and (policy.is_above(name, wall) or self.derived.is_at_or_above(name)):
-            self.counts.allowed += 1
             return ZONE_KEYS
         verdict = policy.decide(name, qtype, wall)
         if verdict.outcome is DENIED and self.derived.rules:
             verdict = self.derived.decide(policy, verdict, name, qtype, self.clock(), wall)
+        return verdict
+
+    def _decide(self, question: Question) -> Verdict:
+        verdict = self.decide(question.name, question.qtype)
         if verdict.outcome is ALLOWED:
             self.counts.allowed += 1
         elif verdict.outcome is FILTERED:
@@ -299,8 +276,9 @@ class Road:
         until = answer.leased_until(now, self.terms.limits)
         fresh = self.derived.note(policy, verdict, name, answer.targets, now, until)
         self.denials.uncover(fresh)
-        for hot in (self.hot, self.hot_tcp) if fresh and self.terms.observe else ():
-            hot.clear()  # they may have passed before, with no lease made
+        if fresh and self.terms.observe:  # they may have passed before, with no lease made
+            self.hot.clear()
+            self.hot_tcp.clear()
 
     def _stale(self, key: Key) -> Answer | None:
         """The expired answer, for want of a fresh one."""
@@ -383,10 +361,9 @@ class Road:
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
+        code = _EDE_OTHER
         if isinstance(error, UpstreamError):
             code = _EDE_NO_AUTHORITY if error.reached else _EDE_NETWORK
-        else:
-            code = _EDE_OTHER
         return asked.packet[:2] + local.servfail(asked.question, (code, error.message), asked.max_size).body
 
     def forget(self) -> None:

@@ -21,8 +21,9 @@ from math import inf
 from typing import Protocol, cast
 
 from dynallow.resolver.again import again
+from dynallow.resolver.asked import Asked
 from dynallow.resolver.options import HopOptions, may_have_options
-from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.road import Road
 
 _PREFIX = 2
 _ID = 2

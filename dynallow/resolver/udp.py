@@ -17,11 +17,12 @@ import asyncio
 import socket
 from collections import deque
 
+from dynallow.resolver.asked import Asked
 from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.loopback import keep_to_loopback
 from dynallow.resolver.mmsg import BURST, Datagrams
 from dynallow.resolver.options import HopOptions, may_have_options
-from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.road import Road
 from dynallow.units import Endpoint
 
 _RECEIVE_BUFFER = 4 << 20

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from dynallow.errors import WireError
 from dynallow.wire.names import LABEL_MAX, LABELS, NAME_MAX, Name, read_name
-from dynallow.wire.numbers import AD, CD, DO, FORMERR, HEADER_SIZE, NOTIMP, OPCODE, OPT, QR, RD, UDP_PLAIN
+from dynallow.wire.numbers import AD, DO, FORMERR, HEADER_SIZE, NOTIMP, OPCODE, OPT, QR, UDP_PLAIN
 from dynallow.wire.rdata import check_options
 
 _header: Final = struct.Struct(">6H").unpack_from
@@ -56,14 +56,6 @@ class Question(NamedTuple):
     qclass: int
     section: bytes
     edns: Edns | None
-
-    @property
-    def rd(self) -> bool:
-        return self.flags & RD != 0
-
-    @property
-    def cd(self) -> bool:
-        return self.flags & CD != 0
 
     @property
     def ad(self) -> bool:

@@ -19,9 +19,10 @@ from dynallow.lease.grant import Limits
 from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
 from dynallow.policy.verdict import ALLOWED, Verdict
+from dynallow.resolver.asked import Asked
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
-from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.road import Road
 from dynallow.resolver.terms import Terms
 from dynallow.tasks import Tasks
 from tests.fuzz.fuzz_wire import mutate

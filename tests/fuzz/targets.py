@@ -35,9 +35,10 @@ from dynallow.policy.rules import Rule
 from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.resolver.again import again
 from dynallow.resolver.answer import Scope, compose, grants, proven
+from dynallow.resolver.asked import Asked
 from dynallow.resolver.cache import AnswerCache
 from dynallow.resolver.hot import HotReplies
-from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.road import Road
 from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams

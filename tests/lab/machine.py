@@ -222,7 +222,7 @@ class Machine:
             comm = Path(f"/proc/{children[0]}/comm").read_text() if children else ""
             self.pid = int(children[0]) if comm == "systemd\n" else 0
             return False
-        time.sleep(0.1)
+        time.sleep(0.1)  # a pace: each look is a process, on processors that the boot needs
         asked = self.run("systemctl", "is-system-running", check=False)
         return asked.stdout.strip() in ("running", "degraded")
 

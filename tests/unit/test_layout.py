@@ -31,9 +31,10 @@ FLOORS = {
     "resolver": 3,
     "firewall": 3,
     "control": 4,
-    "agent": 5,
-    "cli": 6,
-    "__main__": 7,
+    "inforce": 5,
+    "agent": 6,
+    "cli": 7,
+    "__main__": 8,
 }
 PURE = ("policy", "wire", "lease")
 IMPURE_MODULES = {"asyncio", "socket", "time", "os", "pathlib", "select", "selectors", "threading"} | {

@@ -22,7 +22,7 @@ from dynallow.control.schema import (
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.reserved import LOCALHOST, reserved, why_reserved, why_suffixed, without_suffix
 from dynallow.policy.rules import Rule
-from dynallow.policy.verdict import Lead, Outcome, RuleTrace, Verdict
+from dynallow.policy.verdict import Lead, Outcome, RuleTrace
 from dynallow.resolver.answer import GRANTING_TYPES
 from dynallow.settings import Destination, Loaded, locate
 from dynallow.units import PortRange, format_duration, parse_port
@@ -59,19 +59,10 @@ def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int
         raise BadRequestError(f"expected a name or an address: {error}") from error
     wall, now = agent.road.wall(), agent.road.clock()
     policy = agent.loaded.policy
-    derived = agent.road.derived
-
-    def decide(kind: int) -> Verdict:
-        verdict = policy.decide(name, kind, wall)
-        if verdict.outcome is Outcome.DENIED:
-            return derived.decide(policy, verdict, name, kind, now, wall)
-        return verdict
-
     # The best that any type of address record gives: a rule may allow AAAA alone.
-    qtype = next(
-        (kind for kind in GRANTING_TYPES if decide(kind).outcome is Outcome.ALLOWED), GRANTING_TYPES[0]
-    )
-    verdict = decide(qtype)
+    verdicts = {kind: agent.road.decide(name, kind) for kind in GRANTING_TYPES}
+    allowed = (kind for kind, verdict in verdicts.items() if verdict.outcome is Outcome.ALLOWED)
+    verdict = verdicts[qtype := next(allowed, GRANTING_TYPES[0])]
     leads = list(zip(verdict.rules, verdict.leads, strict=True)) if verdict.leads else []
     rules = [_traced(trace) for trace in policy.explain(name, qtype, wall)]
     allows = verdict.outcome is Outcome.ALLOWED

@@ -105,14 +105,9 @@ class Exchange:
 
     def _again(self, waiting: Waiting, mix: bool = True) -> Waiting:
         """The same question once more, with another id and from another port."""
-        to, name, qtype, deadline, how = (
-            waiting.to,
-            waiting.name,
-            waiting.qtype,
-            waiting.deadline,
-            waiting.how,
+        other = self._datagrams.ask(
+            waiting.to, waiting.name, waiting.qtype, waiting.deadline, waiting.how, mix
         )
-        other = self._datagrams.ask(to, name, qtype, deadline, how, mix)
         self._datagrams.done(waiting)
         return other
 

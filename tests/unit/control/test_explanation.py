@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 
 from dynallow.control.reports.explanation import explain
+from dynallow.control.schema import ExplainReport
 from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger
 from dynallow.policy.names import parse_name
 from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import PolicyBuilder
 from dynallow.policy.rrtypes import parse_type
-from dynallow.resolver.derived import Derived
+from tests.unit.resolver.host import Host, on_host
+from tests.unit.resolver.nameserver import Nameserver
 
 MIRROR, EDGE = parse_name("mirror.example"), parse_name("edge.cdn.example")
 
@@ -24,15 +26,21 @@ def test_explain_derived_name_rule_says_the_same_as_the_verdict(types: str, outc
     builder = PolicyBuilder()
     rule = builder.add_rule("web", types=frozenset(map(parse_type, types.split())))
     builder.add_pattern(rule, parse_pattern("mirror.example"))
-    policy, derived = builder.build(), Derived()
-    derived.note(policy, policy.decide(MIRROR, parse_type("SRV"), 0.0), MIRROR, (EDGE,), 0.0, 100.0)
-    agent: Any = SimpleNamespace(
-        road=SimpleNamespace(wall=lambda: 0.0, clock=lambda: 0.0, derived=derived),
-        loaded=SimpleNamespace(policy=policy),
-        settings=SimpleNamespace(resolver=SimpleNamespace(search_suffixes=())),
-        ledger=Ledger(Limits(), ["web"]),
-    )
-    report = explain(agent, "edge.cdn.example", None, None)
+    policy = builder.build()
+
+    async def work(host: Host, _server: Nameserver) -> ExplainReport:
+        host.change(policy)
+        listed = policy.decide(MIRROR, parse_type("SRV"), host.wall)
+        host.road.derived.note(policy, listed, MIRROR, (EDGE,), host.now, host.now + 100.0)
+        agent: Any = SimpleNamespace(
+            road=host.road,
+            loaded=SimpleNamespace(policy=policy),
+            settings=SimpleNamespace(resolver=SimpleNamespace(search_suffixes=())),
+            ledger=Ledger(Limits(), ["web"]),
+        )
+        return explain(agent, "edge.cdn.example", None, None)
+
+    report = on_host(work)
     assert [one["outcome"] for one in report["rules"]] == [outcome]
     assert report["verdict"] == {"allows": "allowed"}.get(outcome, outcome)
     assert [lead["root"] for lead in report["derived"]] == ["mirror.example"]

@@ -13,8 +13,9 @@ import pytest
 
 from dynallow.resolver import udp
 from dynallow.resolver.answer import Answer
+from dynallow.resolver.asked import Asked
 from dynallow.resolver.mmsg import BURST, DATAGRAM_MAX
-from dynallow.resolver.road import Asked, Road
+from dynallow.resolver.road import Road
 from dynallow.resolver.udp import UdpListener
 from tests.unit.resolver.host import DEB, WEB, Host, addresses, on_host, policy, question, until
 from tests.unit.resolver.nameserver import Nameserver, zone

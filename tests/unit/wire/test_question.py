@@ -6,6 +6,7 @@ import struct
 
 import pytest
 
+from dynallow.wire.numbers import CD, RD
 from dynallow.wire.question import Edns, Question, QuestionError, parse_question
 from tests.unit.wire.messages import AT_QUESTION, DEB, NO_EDNS_OPTIONS, OPT, QUERY, A, asked, header, rr
 
@@ -37,7 +38,7 @@ def opt(options: bytes = b"", *, owner: bytes = b"\0", size: int = 1232, ttl: in
 def test_question_plain_gives_every_field() -> None:
     question = parse_question(query())
     assert question == Question(0xBEEF, QUERY, DEB, A, 1, asked(), None)
-    assert (question.rd, question.cd, question.do, question.udp_size) == (True, False, False, 512)
+    assert (question.flags & (RD | CD), question.do, question.udp_size) == (RD, False, 512)
 
 
 def test_question_mixed_case_lowers_name_and_keeps_section() -> None:
@@ -178,5 +179,5 @@ def test_question_tsig_beside_opt_is_tolerated() -> None:
 
 def test_question_other_class_and_flags_are_left_to_the_resolver() -> None:
     question = parse_question(query(asked(qclass=3), flags=0x0170))
-    assert (question.qclass, question.cd) == (3, True)
+    assert (question.qclass, question.flags & CD) == (3, CD)
     assert struct.unpack(">H", query(flags=0x0170)[2:4]) == (question.flags,)

@@ -8,7 +8,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from dynallow.wire.numbers import CD, DO
+from dynallow.wire.numbers import CD, DO, RD
 from dynallow.wire.query import build_query
 from dynallow.wire.question import parse_question
 from dynallow.wire.render import EDE_TEXT_MAX, Template, patch, render
@@ -223,7 +223,7 @@ def test_patch_reply_without_records_is_unchanged() -> None:
 def test_query_is_what_parse_question_reads() -> None:
     question = parse_question(build_query(0xBEEF, DEB, AAAA, CD | DO))
     assert (question.id, question.name, question.qtype, question.qclass) == (0xBEEF, DEB, AAAA, 1)
-    assert (question.rd, question.cd, question.do, question.udp_size) == (True, True, True, 1232)
+    assert (question.flags & (RD | CD), question.do, question.udp_size) == (RD | CD, True, 1232)
 
 
 def test_query_plain_bytes() -> None:

@@ -1,0 +1,228 @@
+"""What is in force, and how it changes: settings and policy, ruleset, upstreams, leases.
+
+    reload  ─ settings ─ ruleset ─ policy ─ revoke what lost its rule
+    mode    ─ ruleset, the rest as it is
+    flush   ─ revoke
+
+Knows nothing of listeners, signals and the process's life. Kernel first: what the
+kernel refuses is not in force. From the ruleset to the revocation there is no
+`await`, so no question sees old rules with new sets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from dynallow import settings as cfg
+from dynallow.control.backend import BadRequestError, UnknownRuleError
+from dynallow.control.reports import changes, warnings
+from dynallow.control.schema import FlushReport, Mode, ReloadReport
+from dynallow.errors import KernelError
+from dynallow.firewall import conntrack
+from dynallow.firewall.addresses import HostAddresses
+from dynallow.firewall.build import AGENT_MARK, build_ruleset
+from dynallow.firewall.kept import Kept
+from dynallow.firewall.ruleset import Ruleset
+from dynallow.firewall.spared import is_spared
+from dynallow.firewall.table import Table
+from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.policy.names import parse_name, to_text
+from dynallow.policy.verdict import Outcome
+from dynallow.resolver.answer import GRANTING_TYPES
+from dynallow.resolver.attendant import Attendant
+from dynallow.resolver.cache import AnswerCache
+from dynallow.resolver.hot import HotReplies
+from dynallow.resolver.road import Road
+from dynallow.resolver.terms import limits_of, terms_of
+from dynallow.resolver.upstream.choose import Chosen, choose
+from dynallow.resolver.upstream.exchange import Exchange
+from dynallow.resolver.upstream.pool import Upstreams
+from dynallow.tasks import Tasks
+
+log = logging.getLogger(__name__)
+
+
+class InForce:
+    """The rooms, connected, under the settings that hold now. What reports are made from."""
+
+    def __init__(
+        self, loaded: cfg.Loaded, attendant: Attendant, without: frozenset[str] = frozenset()
+    ) -> None:
+        self.loaded = loaded
+        self.settings = loaded.settings
+        self.since = self.mode_since = datetime.now(UTC)
+        self.unserved: list[str] = []
+        """Inherited sockets that no setting names."""
+        self.kept = Kept()
+        self.tasks = Tasks(attendant.attend)
+        self._without = without
+        self.applying = asyncio.Lock()
+        self.chosen = choose(self.settings)
+        self.ledger = Ledger(limits_of(self.settings), [rule.name for rule in self.settings.rules])
+        self.table = Table(self.ledger, to_text, self.tasks, self._forget)
+        self.own = HostAddresses(self.tasks)
+        self.exchange = Exchange(AGENT_MARK, attendant.attend)
+        cache = self.settings.resolver
+        self.road = Road(
+            terms=terms_of(loaded, self.settings),
+            leaser=self.table.leaser,
+            upstreams=self._upstreams(),
+            cache=AnswerCache(cache.cache_size, cache.stale),
+            hot=HotReplies(cache.cache_size),
+            tasks=self.tasks,
+            own=self.own,
+            earned=lambda address, now: (
+                (lease.name, lease.deadline) for _, lease in self.ledger.at(address, now)
+            ),
+            alert=self.table.look,
+        )
+
+    def start(self) -> int:
+        """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
+        ruleset = self._ruleset()
+        left_over = self.table.start(ruleset, self._without)
+        adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)
+        self._revoke(self._unjustified, left_over)  # the settings may have changed while no agent ran
+        self.tasks.start(self.kept.keep(ruleset))
+        return adopted
+
+    async def stop(self) -> None:
+        """Let go of everything; table, sets and elements stay."""
+        await self.tasks.stop()
+        self.road.upstreams.close()
+        self.exchange.close()
+        self.table.close()
+        self.own.close()
+
+    # ------------------------------------------------------------ changes
+
+    async def reload(self) -> ReloadReport:
+        """Read the settings again and bring them into force; all of them, or none with the error."""
+        async with self.applying:
+            before = self.settings
+            loaded = await asyncio.to_thread(cfg.load, self.loaded.files[0])
+            settings = loaded.settings
+            restart = cfg.needs_restart(before, settings)
+            # Sockets that are open stay as they are, and so must the rules that rest on them.
+            resolver = settings.resolver.model_copy(update={"listen": before.resolver.listen})
+            settings = settings.model_copy(update={"resolver": resolver, "control": before.control})
+            self._apply(loaded, settings, choose(settings))
+            await self.kept.keep(self._ruleset())  # not what `mode` may switch to
+            return changes.changes(before, loaded, restart)
+
+    async def set_mode(self, mode: Mode) -> Mode:
+        """Switch; until the next start or reload. Returns the mode that was. Raises KernelError."""
+        async with self.applying:
+            was = self.settings.mode
+            if was != mode:
+                self._apply(self.loaded, self.settings.model_copy(update={"mode": mode}), self.chosen)
+                log.warning("mode %s, was %s; until the next start or reload", mode, was)
+            return was
+
+    async def flush(self, rule: str | None, name: str | None) -> FlushReport:
+        """Revoke the leases of this rule and name, of all where it is None."""
+        if rule is not None and rule not in {known.name for known in self.settings.rules}:
+            raise UnknownRuleError(f'no rule is called "{rule}"', "`dynallow status` lists them")
+        try:
+            wanted = None if name is None else parse_name(name)
+        except ValueError as error:
+            raise BadRequestError(f"name: {error}") from error
+        async with self.applying:
+            named = {
+                (holder, address): lease.name
+                for holder, address, lease in self.ledger.leases(self.road.clock())
+            }
+            revocation = self._revoke(
+                lambda holder, earner: rule in (None, holder) and wanted in (None, earner)
+            )
+        count = await asyncio.to_thread(conntrack.cut, revocation.cut + revocation.spared)
+        return changes.flushed(revocation, named, count)
+
+    def _apply(self, loaded: cfg.Loaded, settings: cfg.Settings, chosen: Chosen) -> None:
+        """Make these settings the ones in force, kernel first.
+
+        Without an `await`, so that no question sees old rules with new sets.
+        Raises KernelError from the first step alone; then nothing has changed.
+        """
+        now = self.road.clock()
+        self.table.load(build_ruleset(settings, chosen.ways(), os.geteuid()))
+        kept = {rule.name for rule in settings.rules}
+        gone = [address for rule, address, _ in self.ledger.leases(now) if rule not in kept]
+        if self.settings.mode != settings.mode:
+            self.mode_since = datetime.now(UTC)
+        self.loaded, self.settings, self.chosen = loaded, settings, chosen
+        self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
+        self.road.change(terms_of(loaded, settings))
+        self.road.upstreams.close()
+        self.road.upstreams = self._upstreams()
+        self.road.cache.size = self.road.hot.size = settings.resolver.cache_size
+        self.road.cache.stale_s = settings.resolver.stale
+        try:
+            revocation = self._revoke(self._unjustified, gone)
+        except KernelError as error:
+            # The new rules are in force; what they no longer justify lapses by itself, only later.
+            log.error("leases could not be revoked, they end with their timeout: %s", error)
+            return
+        if ended := revocation.cut + revocation.spared:
+            self.tasks.start(asyncio.to_thread(conntrack.cut, ended))
+
+    # ------------------------------------------------------------ what follows from the settings
+
+    def _ruleset(self) -> Ruleset:
+        return build_ruleset(self.settings, self.chosen.ways(), os.geteuid())
+
+    def _upstreams(self) -> Upstreams:
+        return self.chosen.pool(self.exchange, self.settings.resolver.timeout)
+
+    def _unjustified(self, rule: str, name: bytes) -> bool:
+        """Whether the policy in force does not give `name` to `rule` any more.
+
+        A name that no comment told (too long, or not ours) is left to its timeout.
+        """
+        if not name:
+            return False
+        wall = self.road.wall()
+        verdicts = (self.loaded.policy.decide(name, qtype, wall) for qtype in GRANTING_TYPES)
+        return not any(
+            verdict.outcome is Outcome.ALLOWED and any(allowing.name == rule for allowing in verdict.rules)
+            for verdict in verdicts
+        )
+
+    def _revoke(
+        self, unjustified: Callable[[str, bytes], bool], gone: list[bytes] | None = None
+    ) -> Revocation:
+        """Take leases away; no cached answer outlives that."""
+        try:
+            return self.table.leaser.revoke(unjustified, gone or [], self._spared)
+        finally:
+            self._forget()
+
+    def _spared(self, packed: bytes) -> bool:
+        return is_spared(packed, self.own, self.chosen.endpoints(), self.settings)
+
+    def _forget(self) -> None:
+        self.road.forget()
+
+    # ------------------------------------------------------------ words
+
+    def summary(self) -> str:
+        """One line, for `systemctl status` and the log."""
+        listening = ", ".join(map(str, self.settings.resolver.listen))
+        return f"mode {self.settings.mode}, {len(self.settings.rules)} rules, listening on {listening}"
+
+    def warnings(self) -> list[str]:
+        """What an administrator should know about the state the agent is in."""
+        servers = bool(self.chosen.servers)
+        return warnings.warnings(self.settings, servers, self.unserved, self.kept.why_not, self.table)
+
+
+def _name_of(comment: str) -> bytes:
+    """The name in an element's comment; empty when it is none (cut, or written by someone else)."""
+    try:
+        return b"" if comment.endswith("...") or not comment else parse_name(comment)
+    except ValueError:
+        return b""
