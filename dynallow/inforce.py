@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -22,12 +23,12 @@ from dynallow.control.backend import BadRequestError, UnknownRuleError
 from dynallow.control.reports import changes, warnings
 from dynallow.control.schema import FlushReport, Mode, ReloadReport
 from dynallow.errors import KernelError
-from dynallow.firewall import conntrack
+from dynallow.expiries import Expiries
 from dynallow.firewall.addresses import HostAddresses
 from dynallow.firewall.build import AGENT_MARK, build_ruleset
 from dynallow.firewall.kept import Kept
+from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.ruleset import Ruleset
-from dynallow.firewall.spared import is_spared
 from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger, Revocation
 from dynallow.policy.names import parse_name, to_text
@@ -65,6 +66,8 @@ class InForce:
         self.ledger = Ledger(limits_of(self.settings), [rule.name for rule in self.settings.rules])
         self.table = Table(self.ledger, to_text, self.tasks, self._forget)
         self.own = HostAddresses(self.tasks)
+        self.revoker = Revoker(self.table, self.ledger, self.own, time.monotonic)
+        self.expiries = Expiries(self._expire)
         self.exchange = Exchange(AGENT_MARK, attendant.attend)
         cache = self.settings.resolver
         self.road = Road(
@@ -86,7 +89,10 @@ class InForce:
         ruleset = self._ruleset()
         left_over = self.table.start(ruleset, self._without)
         adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)
+        self._follow()
         self._revoke(self._unjustified, left_over)  # the settings may have changed while no agent ran
+        self._end(self.revoker.revoked())  # also what an agent that died half-way had begun to revoke
+        self.tasks.start(self.expiries.watch())
         self.tasks.start(self.kept.keep(ruleset))
         return adopted
 
@@ -139,8 +145,8 @@ class InForce:
             revocation = self._revoke(
                 lambda holder, earner: rule in (None, holder) and wanted in (None, earner)
             )
-        count = await asyncio.to_thread(conntrack.cut, revocation.cut + revocation.spared)
-        return changes.flushed(revocation, named, count)
+        cut = await self.revoker.end(revocation.cut)
+        return changes.flushed(revocation, named, cut.flows)
 
     def _apply(self, loaded: cfg.Loaded, settings: cfg.Settings, chosen: Chosen) -> None:
         """Make these settings the ones in force, kernel first.
@@ -152,6 +158,7 @@ class InForce:
         self.table.load(build_ruleset(settings, chosen.ways(), os.geteuid()))
         kept = {rule.name for rule in settings.rules}
         gone = [address for rule, address, _ in self.ledger.leases(now) if rule not in kept]
+        enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
@@ -161,14 +168,14 @@ class InForce:
         self.road.upstreams = self._upstreams()
         self.road.cache.size = self.road.hot.size = settings.resolver.cache_size
         self.road.cache.stale_s = settings.resolver.stale
+        self._follow()
         try:
             revocation = self._revoke(self._unjustified, gone)
         except KernelError as error:
             # The new rules are in force; what they no longer justify lapses by itself, only later.
             log.error("leases could not be revoked, they end with their timeout: %s", error)
             return
-        if ended := revocation.cut + revocation.spared:
-            self.tasks.start(asyncio.to_thread(conntrack.cut, ended))
+        self._end(self.revoker.revoked() if enforces else revocation.cut)
 
     # ------------------------------------------------------------ what follows from the settings
 
@@ -197,12 +204,26 @@ class InForce:
     ) -> Revocation:
         """Take leases away; no cached answer outlives that."""
         try:
-            return self.table.leaser.revoke(unjustified, gone or [], self._spared)
+            return self.revoker.revoke(unjustified, gone or [])
         finally:
             self._forget()
 
-    def _spared(self, packed: bytes) -> bool:
-        return is_spared(packed, self.own, self.chosen.endpoints(), self.settings)
+    def _end(self, addresses: tuple[bytes, ...]) -> None:
+        """Have their flows ended, in the background."""
+        if addresses:
+            self.tasks.start(self.revoker.end(addresses))
+
+    def _expire(self, rules: frozenset[str]) -> None:
+        """These have just expired. Raises KernelError; then it is tried again."""
+        gone = [address for rule in rules for address in self.ledger.addresses(rule)]
+        revocation = self._revoke(lambda rule, name: rule in rules, gone)
+        log.warning("expired: %s; addresses taken away: %d", ", ".join(sorted(rules)), len(revocation.cut))
+        self._end(revocation.cut)
+
+    def _follow(self) -> None:
+        """What goes by the settings from outside the road."""
+        self.revoker.follow(self.settings, self.chosen.ways())
+        self.expiries.follow(self.loaded.policy.rules, self.road.wall())
 
     def _forget(self) -> None:
         self.road.forget()

@@ -29,13 +29,11 @@ _new = tuple.__new__  # what Put(...) calls in the end, at half the price
 
 
 class Revocation(NamedTuple):
-    """Elements to take away, and the addresses whose flows must be cut too."""
+    """Elements to take away, and the addresses whose flows must be judged anew."""
 
     elements: tuple[tuple[str, bytes], ...]
     cut: tuple[bytes, ...]
-    """Addresses that no other live lease justifies: blocked, and their flows ended."""
-    spared: tuple[bytes, ...] = ()
-    """Those of them that are open for another reason: their flows are ended, but they are not blocked."""
+    """Every address that lost a lease; others may hold it still, on other ports or for other users."""
 
 
 class Ledger:
@@ -280,6 +278,11 @@ class Ledger:
         """The addresses that are blocked as revoked, and until when."""
         return ((address, until) for address, until in self._revoked.items() if until > now)
 
+    def forget_revoked(self, addresses: Iterable[bytes]) -> None:
+        """They were taken out of the kernel's revoked set."""
+        for address in addresses:
+            self._revoked.pop(address, None)
+
     def drop(self, rule: str, address: bytes) -> None:
         """Forget a lease whose element could not be kept."""
         self._leases.get(rule, {}).pop(address, None)
@@ -302,8 +305,7 @@ class Ledger:
 
         `unjustified(rule, name)` says which claims those are; a lease goes
         when the last name that claims it goes. `gone` are addresses whose
-        leases went with their rule. An address that still has a live lease
-        under another rule is not cut (DESIGN 8.2).
+        leases went otherwise.
         """
         losing: list[tuple[str, bytes]] = []
         for rule, leases in self._leases.items():
@@ -316,12 +318,7 @@ class Ledger:
                 for address, lease in leases.items()
                 if address not in kept and lease.deadline > now
             ]
-        lost = set(losing)
-        cut = [
-            address
-            for address in dict.fromkeys([*gone, *(address for _, address in losing)])
-            if all((rule, address) in lost for rule, _ in self.at(address, now))
-        ]
+        cut = dict.fromkeys([*gone, *(address for _, address in losing)])
         return Revocation(tuple(losing), tuple(cut))
 
     def commit_revocation(

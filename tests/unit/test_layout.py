@@ -29,6 +29,7 @@ FLOORS = {
     "settings": 2,
     "resolver": 3,
     "firewall": 3,
+    "expiries": 2,
     "control": 4,
     "inforce": 5,
     "agent": 6,
