@@ -103,7 +103,7 @@ def lasting(timeout_ms: int, comment: bytes) -> bytes:
 
 # By the address's size and the words of what is shared: the element's own header and its key's.
 _HEADS = {
-    size: [_ATTR.pack(4 + len(head) + size + 4 * words, 1 | _NESTED) + head for words in range(80)]
+    size: [_ATTR.pack(4 + len(head) + size + 4 * words, 1 | _NESTED) + head for words in range(96)]
     for size, head in _KEY_HEADS.items()
 }
 

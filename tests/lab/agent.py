@@ -26,6 +26,8 @@ _ENDED_WITHIN_S = 15.0
 READY_WITHIN_S = 60.0  # 0.3 on a machine that has nothing else to do
 _LISTEN = ["127.0.0.1:53", "[::1]:53"]  # DESIGN section 7
 _CAPABILITIES = "+net_admin,+net_bind_service"
+SHARED = ("--without", "ownership")
+"""Options of an agent whose table others can change, as on a kernel before 6.9."""
 # As systemd does it (sd_listen_fds(3)): descriptors from 3 on, and who they are for.
 _HAND_OVER = """
 import fcntl, os, sys
@@ -52,11 +54,13 @@ class Agent:
         env: Mapping[str, str] | None = None,
         sockets: Sequence[socket.socket] = (),
         capabilities: str = _CAPABILITIES,
+        options: Sequence[str] = (),
     ) -> None:
         self.host = host
         self.user = user
         self._sockets = sockets
         self._capabilities = capabilities
+        self._options = options
         self._env = env
         self.directory = host.directory / f"agent-{next(_numbers)}"
         self.directory.mkdir()
@@ -88,6 +92,7 @@ class Agent:
 
     def _start(self) -> subprocess.Popen[str]:
         argv = [self.host.python_path, "-m", "dynallow", "run", "--config", str(self.config)]
+        argv += self._options
         if self.user is not None:
             argv = [
                 "setpriv",

@@ -117,7 +117,7 @@ def test_revoke_every_lease_of_several_full_rules_at_once(elements: ElementSocke
         }
     )
     flush()
-    load.load(build_ruleset(settings, [], 0))
+    load.load(build_ruleset(settings, [], 0), elements)
     leaser = make(elements, Limits(max_per_rule=3), rules=rules)
     grants = [
         grant(bytes([198, 51, place, number]), rule=rule)
@@ -291,7 +291,7 @@ def ended_within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def test_absorb_after_the_watch_was_closed_returns_and_reports_nothing(elements: ElementSocket) -> None:
+def test_look_after_the_watch_was_closed_returns_and_reports_nothing(elements: ElementSocket) -> None:
     """The healing that a stop has overtaken: its socket is gone, and says so for ever."""
     told: list[str] = []
 
@@ -301,7 +301,7 @@ def test_absorb_after_the_watch_was_closed_returns_and_reports_nothing(elements:
         nft("add", "element", "inet", "dynallow", "web_v4", "{ 192.0.2.7 timeout 1m }")
         watch.close()
         with ended_within(2.0):
-            watch.absorb()
+            watch.look()
 
     run(work)
     assert told == []

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Lab, Zone, wait_until
-from tests.lab.agent import Agent
+from tests.lab.agent import SHARED, Agent
 from tests.lab.needs import require_lab
 
 SETTINGS = """
@@ -49,7 +49,7 @@ def served() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def agent(served: Lab) -> Agent:
     """One for all, with a lease for every name; each test ends with its table whole again."""
-    started = served.agent(SETTINGS)
+    started = served.agent(SETTINGS, options=SHARED)
     for name in ("www", "other"):
         for kind in ("A", "AAAA"):
             assert served.host.addresses(f"{name}.example.org", kind)
