@@ -1,7 +1,7 @@
 """Notices that a rule expires while the agent runs.
 
 Rules end by the wall clock (`expires` is a day), which may be set at any time: a timer for the moment would
-sleep through that. So while a rule has an end at all, the clock is looked at twice a second; else nothing is.
+sleep through that. So while a rule has an end at all, the clock is looked at five times a second; else nothing is.
 Knows rules and the clock; must not know what follows from an end. Keeps: each end is told once it was dealt
 with, and again where that failed.
 """
@@ -18,7 +18,7 @@ from dynallow.policy.rules import Rule
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.5
+_LOOK_S = 0.2
 
 
 class Expiries:

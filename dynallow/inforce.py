@@ -30,7 +30,9 @@ from dynallow.firewall.kept import Kept
 from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.ruleset import Ruleset
 from dynallow.firewall.table import Table
-from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.plan import Revocation
+from dynallow.living import Living
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import GRANTING_TYPES
@@ -84,6 +86,9 @@ class InForce:
             alert=self.table.look,
         )
 
+        self.living = Living(self.table, self.ledger, self.road, self.own, self.tasks)
+        self.living_counts = self.living.counts
+
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
         ruleset = self._ruleset()
@@ -93,6 +98,7 @@ class InForce:
         self._revoke(self._unjustified, left_over)  # the settings may have changed while no agent ran
         self._end(self.revoker.revoked())  # also what an agent that died half-way had begun to revoke
         self.tasks.start(self.expiries.watch())
+        self.tasks.start(self.living.watch())
         self.tasks.start(self.kept.keep(ruleset))
         return adopted
 
@@ -154,10 +160,15 @@ class InForce:
         Without an `await`, so that no question sees old rules with new sets.
         Raises KernelError from the first step alone; then nothing has changed.
         """
-        now = self.road.clock()
         self.table.load(build_ruleset(settings, chosen.ways(), os.geteuid()))
         kept = {rule.name for rule in settings.rules}
-        gone = [address for rule, address, _ in self.ledger.leases(now) if rule not in kept]
+        narrowed = changes.narrowed(self.settings, settings)
+        gone = [
+            address
+            for rule in self.ledger.rules()
+            for address in self.ledger.addresses(rule)
+            if rule not in kept or rule in narrowed
+        ]
         enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
@@ -223,6 +234,7 @@ class InForce:
     def _follow(self) -> None:
         """What goes by the settings from outside the road."""
         self.revoker.follow(self.settings, self.chosen.ways())
+        self.living.follow(self.settings)
         self.expiries.follow(self.loaded.policy.rules, self.road.wall())
 
     def _forget(self) -> None:

@@ -34,8 +34,8 @@ from dynallow.firewall.refusals import Refusals
 from dynallow.firewall.revoking import release, revoke_elements
 from dynallow.firewall.ruleset import REVOKED, family_of, set_name
 from dynallow.lease.grant import Grant
-from dynallow.lease.ledger import Ledger, Revocation
-from dynallow.lease.plan import Put, Room, room_of
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.plan import Put, Revocation, Room, room_of
 from dynallow.tasks import Promise
 
 log = logging.getLogger(__name__)

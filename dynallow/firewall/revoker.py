@@ -20,7 +20,8 @@ from dynallow.firewall.build import Way
 from dynallow.firewall.cutting import Cut, cut
 from dynallow.firewall.justified import Openings, openings
 from dynallow.firewall.table import Table
-from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.plan import Revocation
 from dynallow.settings import Settings
 
 log = logging.getLogger(__name__)

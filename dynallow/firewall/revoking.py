@@ -13,7 +13,7 @@ from dynallow.errors import SetBusyError
 from dynallow.firewall.elements import Batch, Element
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.ruleset import REVOKED, family_of, set_name
-from dynallow.lease.ledger import Revocation
+from dynallow.lease.plan import Revocation
 
 _AT_ONCE = 64
 """Addresses in one transaction: each is a handful of elements."""

@@ -12,11 +12,11 @@ so a refused transaction leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dynallow.lease.grant import Grant, Lease, Limits, lifetime
-from dynallow.lease.plan import Plan, Put, Room, room_of
+from dynallow.lease.lapsed import Lapsed
+from dynallow.lease.plan import Plan, Put, Revocation, Room, room_of
 
 # A cached answer is handed out again and again while its TTL runs down. Its lease was
 # made with the whole grace, so it stays ahead by that; rounding alone must not make each
@@ -26,14 +26,6 @@ _SLICE = 200
 _NONE: frozenset[bytes] = frozenset()
 _UNCLAIMED: dict[bytes, float] = {}
 _new = tuple.__new__  # what Put(...) calls in the end, at half the price
-
-
-class Revocation(NamedTuple):
-    """Elements to take away, and the addresses whose flows must be judged anew."""
-
-    elements: tuple[tuple[str, bytes], ...]
-    cut: tuple[bytes, ...]
-    """Every address that lost a lease; others may hold it still, on other ports or for other users."""
 
 
 class Ledger:
@@ -50,6 +42,7 @@ class Ledger:
         # and each of them keeps its own count (the cap) and its own claim (revocation).
         self._names: dict[str, dict[bytes, dict[bytes, float]]] = {rule: {} for rule in rules}
         self._revoked: dict[bytes, float] = {}
+        self.lapsed = Lapsed()
         self._swept_full: dict[tuple[str, str | None], float] = {}
         # What is planned and not yet acknowledged: plans made in one turn must not share a budget.
         self._reserved: dict[str | tuple[str, bytes], int] = {}
@@ -221,6 +214,10 @@ class Ledger:
         """Of a rule's leases, lapsed and not yet swept ones included; at one stroke, for other threads."""
         return list(self._leases.get(rule, ()))
 
+    def held(self, rule: str) -> Mapping[bytes, Lease]:
+        """A rule's leases by address, lapsed and not yet swept ones included; to look at alone."""
+        return self._leases.get(rule, {})
+
     def leases(self, now: float) -> Iterator[tuple[str, bytes, Lease]]:
         """Every live lease as (rule, address, lease)."""
         for rule, leases in self._leases.items():
@@ -305,9 +302,10 @@ class Ledger:
 
         `unjustified(rule, name)` says which claims those are; a lease goes
         when the last name that claims it goes. `gone` are addresses whose
-        leases went otherwise.
+        leases went otherwise. Flows to what has lapsed may live on: they are cut too.
         """
         losing: list[tuple[str, bytes]] = []
+        ended = self.lapsed.of(unjustified, self._leases)
         for rule, leases in self._leases.items():
             kept: set[bytes] = set()
             for name, claims in self._names[rule].items():
@@ -318,7 +316,12 @@ class Ledger:
                 for address, lease in leases.items()
                 if address not in kept and lease.deadline > now
             ]
-        cut = dict.fromkeys([*gone, *(address for _, address in losing)])
+            ended += [
+                address
+                for address, lease in leases.items()
+                if lease.deadline <= now and unjustified(rule, lease.name)
+            ]
+        cut = dict.fromkeys([*gone, *(address for _, address in losing), *ended])
         return Revocation(tuple(losing), tuple(cut))
 
     def commit_revocation(
@@ -333,6 +336,7 @@ class Ledger:
                 del claims[name]
         for rule, address in revocation.elements:
             self._leases[rule].pop(address, None)
+        self.lapsed.forget(unjustified, self._leases)
         for address in revocation.cut:
             self._revoked[address] = revoked_until
 
@@ -350,7 +354,7 @@ class Ledger:
                 for address in addresses:
                     lease = leases.get(address)
                     if lease is not None and lease.deadline <= now:
-                        del leases[address]
+                        self.lapsed.note(rule, address, leases.pop(address).name)
                 yield
             for some in _slices(names):
                 for name in some:
@@ -378,7 +382,7 @@ class Ledger:
     def _sweep_when_full(self, rule: str, leases: dict[bytes, Lease], now: float) -> None:
         if self._may_sweep(rule, "leases", now):
             for address in [address for address, lease in leases.items() if lease.deadline <= now]:
-                del leases[address]
+                self.lapsed.note(rule, address, leases.pop(address).name)
 
     def _may_sweep(self, rule: str, what: str | None, now: float) -> bool:
         """At most once a second: a full rule under a flood of names must not cost O(n) each."""

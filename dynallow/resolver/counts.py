@@ -40,3 +40,16 @@ class Counts:
     """TCP connections closed because there were too many: the one that had rested longest, or the new one."""
     tcp_cut: int = 0
     """TCP connections closed half-way through a question, or because their replies were not read."""
+
+
+@dataclass(slots=True)
+class LivingCounts:
+    """Names that the agent asked for by itself, because a flow to an address of theirs lived."""
+
+    asked: int = 0
+    kept: int = 0
+    """Leases that their answers made longer."""
+    passed_over: int = 0
+    """Not asked for, because there were too many."""
+    unread: int = 0
+    """Times that the kernel did not tell its flows."""

@@ -30,6 +30,7 @@ FLOORS = {
     "resolver": 3,
     "firewall": 3,
     "expiries": 2,
+    "living": 4,
     "control": 4,
     "inforce": 5,
     "agent": 6,

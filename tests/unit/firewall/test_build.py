@@ -64,7 +64,7 @@ def test_output_rules_stand_in_their_order() -> None:
     assert text[-1] == "goto denied"
 
 
-def test_standing_counts_neither_for_cut_flows_nor_towards_revoked_addresses_but_for_flows_of_others() -> None:
+def test_standing_counts_not_for_cut_flows_nor_towards_revoked_addresses_but_for_others_flows() -> None:
     assert lines(build(rule=[API]), "standing") == [
         "ct mark 0x64796e6a return",
         "ct direction reply accept",

@@ -8,8 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from dynallow.lease.grant import Grant, Limits
-from dynallow.lease.ledger import Ledger, Revocation
-from dynallow.lease.plan import Put
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.plan import Put, Revocation
 
 WEB, APT = "web", "apt"
 DEB, CDN = b"\x03deb\x07example\x03org\0", b"\x03cdn\x07example\x03net\0"
