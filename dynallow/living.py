@@ -9,7 +9,7 @@ An address that the name does not give lapses as ever; its flows go on by conntr
 Knows leases, flows and the road; must not know records or sets. Keeps: nothing is granted here. All that
 happens is a question on the ordinary road: policy, validation, budgets, and leases that only get longer.
 Bounded: `_AT_ONCE` names a round, half of them of one rule at most, `_OF_A_RULE` of a rule in ten minutes;
-the flows are read in a thread, for a twentieth of the time at most.
+the flows are read in a thread, with a twentieth of a core at most.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Living:
             await asyncio.sleep(max(self._round_s, _LOOK_SHARE * took_s))
 
     async def look(self) -> float:
-        """One round; how many seconds the reading of the flows took."""
+        """One round; how many seconds of CPU the reading of the flows took."""
         now = self._road.clock()
         due = await self._due(now)
         lapsed: set[bytes] = set()
@@ -96,14 +96,12 @@ class Living:
         wanted = lapsed | {one.address for one in due}
         if not wanted:
             return 0.0
-        began = time.monotonic()
         try:
-            flows = await asyncio.to_thread(self._read, wanted)
+            flows, took_s = await asyncio.to_thread(self._read, wanted)
         except OSError as error:
             self.counts.unread += 1
             log.debug("flows cannot be read: %s", error)
-            return time.monotonic() - began
-        took_s = time.monotonic() - began
+            return 0.0
         ends: dict[bytes, set[tuple[int, int]]] = {}
         for flow in flows:
             ends.setdefault(flow.address, set()).add((flow.protocol, flow.port))
@@ -131,14 +129,15 @@ class Living:
                 await asyncio.sleep(0)
         return found
 
-    def _read(self, wanted: Collection[bytes]) -> list[Flow]:
-        """In a thread: the living flows from here to these."""
-        filtered = self._table.features.conntrack_filter
-        return [
+    def _read(self, wanted: Collection[bytes]) -> tuple[list[Flow], float]:
+        """In a thread: the living flows from here to these, and the seconds of CPU that it took."""
+        began = time.thread_time()
+        flows = [
             flow
-            for flow in conntrack.flows_to(wanted, filtered=filtered)
+            for flow in conntrack.flows_to(wanted, filtered=self._table.features.conntrack_filter)
             if flow.alive and flow.mark != JUDGED_MARK and flow.source in self._own
         ]
+        return flows, time.thread_time() - began
 
     def _is_used(self, rule: str, ends: Iterable[tuple[int, int]]) -> bool:
         """Whether one of these (protocol, port) is the rule's."""
