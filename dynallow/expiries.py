@@ -1,7 +1,7 @@
 """Notices that a rule expires while the agent runs.
 
 Rules end by the wall clock (`expires` is a day), which may be set at any time: a timer for the moment would
-sleep through that. So while a rule has an end at all, the clock is looked at five times a second; else nothing is.
+sleep through that. So while a rule has an end at all, the clock is looked at five times a second; else not.
 Knows rules and the clock; must not know what follows from an end. Keeps: each end is told once it was dealt
 with, and again where that failed.
 """

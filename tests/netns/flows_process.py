@@ -1,8 +1,9 @@
-"""Many flows at once, which all go on sending: `python -m tests.netns.flows_process GROUPS`.
+"""Many flows at once, which all go on sending: `python -m tests.netns.flows_process GROUPS [wait]`.
 
 GROUPS is a JSON list of [protocol, address, port, how many]. Says "ready" when each flow has had an answer;
-then for each line on stdin one of JSON: a group's flows that live, the errors that ended or met others, and
-what was sent and received. "hush" stops the sending first, and waits until nothing more comes.
+with "wait" also before, and begins with a line on stdin. Then for each line one of JSON: a group's flows that
+live, the errors that ended or met others, and what was sent and received. "hush" stops the sending first, and
+waits until nothing more comes.
 """
 
 from __future__ import annotations
@@ -86,6 +87,9 @@ class Group:
 
 
 def main() -> None:
+    if sys.argv[2:] == ["wait"]:
+        print("ready", flush=True)
+        sys.stdin.readline()
     groups = [Group(*group) for group in json.loads(sys.argv[1])]
     ready = hushed = False
     last = time.monotonic()
