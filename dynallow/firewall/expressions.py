@@ -8,6 +8,7 @@ Keeps: each expression is byte for byte what `nft` sends, so that nft lists the 
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Literal
 
 from dynallow.firewall.ruleset import Family
@@ -21,6 +22,8 @@ _ADDRESS_OFFSETS: dict[tuple[str, Family], int] = {
     ("saddr", 6): 8,
     ("daddr", 6): 24,
 }
+
+_remembered = lru_cache(maxsize=512)  # rules are much alike: half of the packing of a table is saved
 
 Comparison = Literal["==", "!=", "<=", ">="]
 _COMPARISONS: dict[Comparison, int] = {"==": 0, "!=": 1, "<=": 3, ">=": 5}
@@ -78,6 +81,7 @@ def payload(base: int, offset: int, size: int) -> bytes:
     return _expression("payload", number(1, _REGISTER), number(2, base), number(3, offset), number(4, size))
 
 
+@_remembered
 def address(which: Literal["saddr", "daddr"], family: Family, size: int | None = None) -> bytes:
     """The first `size` bytes of an address, or all."""
     return payload(NETWORK, _ADDRESS_OFFSETS[which, family], size or (4 if family == 4 else 16))
@@ -104,6 +108,7 @@ def route_type(flags: int) -> bytes:
 # ------------------------------------------------------------------ comparisons
 
 
+@_remembered
 def compare(how: Comparison, value: bytes) -> bytes:
     """What was loaded, with a value."""
     return _expression(
@@ -111,6 +116,7 @@ def compare(how: Comparison, value: bytes) -> bytes:
     )
 
 
+@_remembered
 def masked(mask: bytes) -> bytes:
     """What was loaded, without the bits that the mask lacks."""
     return _expression(
@@ -124,6 +130,7 @@ def masked(mask: bytes) -> bytes:
     )
 
 
+@_remembered
 def lookup(set_name: str, set_id: int = 0, *, negated: bool = False) -> bytes:
     """Whether a set has what was loaded; `set_id` tells one that this transaction makes."""
     told = [text(1, set_name), number(2, _REGISTER)]
@@ -137,6 +144,7 @@ def lookup(set_name: str, set_id: int = 0, *, negated: bool = False) -> bytes:
 # ------------------------------------------------------------------ statements
 
 
+@_remembered
 def verdict(code: int, chain: str = "") -> bytes:
     """What becomes of the packet."""
     told = [number(1, code & 0xFFFFFFFF)]
@@ -145,6 +153,7 @@ def verdict(code: int, chain: str = "") -> bytes:
     return _expression("immediate", number(1, _VERDICT_REGISTER), nested(2, nested(2, *told)))
 
 
+@_remembered
 def limit(count: int, unit_s: int, burst: int) -> bytes:
     """Go on with so many packets in a unit of time, and no more."""
     return _expression(
@@ -152,6 +161,7 @@ def limit(count: int, unit_s: int, burst: int) -> bytes:
     )
 
 
+@_remembered
 def log(prefix: str, group: int) -> bytes:
     """Tell an NFLOG group."""
     return _expression("log", text(2, prefix), attribute(1, group.to_bytes(2, "big")))

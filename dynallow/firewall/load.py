@@ -19,7 +19,7 @@ from dynallow.errors import KernelError
 from dynallow.firewall import step
 from dynallow.firewall.elements import Member
 from dynallow.firewall.netlink import ElementSocket
-from dynallow.firewall.present import read_denied, read_present
+from dynallow.firewall.present import read_counts, read_denied, read_present
 from dynallow.firewall.ruleset import AddressSet, Ruleset
 from dynallow.firewall.step import Flags, Present
 
@@ -88,8 +88,10 @@ def _carry_all(
 ) -> tuple[dict[str, list[Member]], list[tuple[str, bytes]]]:
     carried: dict[str, list[Member]] = {}
     dropped: list[tuple[str, bytes]] = []
+    counts = read_counts()
     for declared in sets:
-        carried[declared.name], lost = _carry(declared, elements.dump(declared.name))
+        members = elements.dump(declared.name, counts.get(declared.name))
+        carried[declared.name], lost = _carry(declared, members)
         dropped += [(declared.name[:-3], address) for address in lost]
     return carried, dropped
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
+import sys
 from collections.abc import Iterator
 
 from dynallow.errors import KernelError, SetBusyError, SetFullError, TableMissingError
@@ -25,6 +27,10 @@ _SOL_NETLINK, _CAP_ACK = 270, 10
 _RECEIVE = 65536
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _DUMP_RETRIES = 5
+# struct timeval. The kernel has answered before `send` returns; an answer that is not there is lost, and the
+# loop must not stand still for it. It is EAGAIN then.
+_PATIENCE = struct.pack("ll", 2, 0)
+_SEQUENCE_AT = 8  # in a message's header
 # A datagram over the send buffer is EMSGSIZE; 128 elements, a transaction's most (`Leaser`), are
 # at most about 50 KiB with the longest comments, three times that replaced.
 _SEND_BUFFER = 1 << 20
@@ -37,6 +43,7 @@ def open_socket(receive_buffer: int = 1 << 20) -> socket.socket:
         sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         _widen(sock, _SO_SNDBUFFORCE, socket.SO_SNDBUF, _SEND_BUFFER)
         _widen(sock, _SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
         sock.bind((0, 0))
     except OSError as error:
         sock.close()
@@ -90,7 +97,10 @@ def dump_parts(sock: socket.socket, set_name: str, sequence: int) -> Iterator[Du
     sock.send(dump_request(set_name, sequence))
     done = False
     while not done:
-        part = parse_dump(sock.recv(_RECEIVE))
+        datagram = sock.recv(_RECEIVE)
+        if int.from_bytes(datagram[_SEQUENCE_AT : _SEQUENCE_AT + 4], sys.byteorder) != sequence:
+            continue  # of an earlier request: its end is not this one's
+        part = parse_dump(datagram)
         if part.errno:
             raise translate(part.errno, f"reading set {set_name}")
         yield part

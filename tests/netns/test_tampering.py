@@ -20,10 +20,12 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
+from pyroute2 import Conntrack
 
 from tests.lab import Lab, LabError, Zone, wait_until
 from tests.lab.agent import SHARED, Agent
 from tests.lab.needs import require_lab
+from tests.lab.standing import clock
 from tests.lab.waiting import in_time
 from tests.netns import traffic
 from tests.netns.tamperings import HOT_ADDRESS, TAMPERINGS, script_of
@@ -44,12 +46,9 @@ OPENS = {
     "flush-ruleset",
     "systemctl-reload-nftables",
     "delete-table",
-    "flush-table",
     "inserted-accept",
     "chain-policy",
     "foreign-element",
-    "flush-denied-chain",
-    "delete-rule",
     "dormant",
 }
 """The tamperings that can let denied packets out until the table is whole again."""
@@ -73,6 +72,9 @@ def agent(served: Lab) -> Iterator[Agent]:
     yield started
     started.kill()
     served.host.run(["nft", "flush", "ruleset"])
+    # What had left through an open table is established, for whoever has its port next.
+    with served.host.entered(), Conntrack() as conntrack:
+        conntrack.flush()
 
 
 def heals(agent: Agent) -> int:
@@ -106,9 +108,9 @@ def test_tampered_table_is_rebuilt_with_every_lease(served: Lab, agent: Agent, k
     wire = served.sniffer()
     with traffic.questions(served, NAMES), traffic.running(served, "forbidden", traffic.FORBIDDEN):
         tamper(served, script)
-        began = time.monotonic()
+        began = clock()
         wait_until(lambda: heals(agent) > 0, "the table's rebuilding")
-        took_ms = (time.monotonic() - began) * 1000
+        took_ms = (clock() - began) * 1000
         wait_until(lambda: shape(served) == before, "the table as it was")
         assert addresses(served) == leases
     left = [p.time for p in wire.stop() if p.from_host and p.dst in traffic.FORBIDDEN]
@@ -128,15 +130,17 @@ def test_flushed_ruleset_is_open_for_less_than_half_a_second(served: Lab, agent:
         traffic.running(served, "connect", [HOT_ADDRESS, "2001:db8:f::1"]) as connected,
         traffic.running(served, "forbidden", traffic.FORBIDDEN),
     ):
+        began, going = time.monotonic(), clock()
         tamper(served, "flush ruleset")
         wait_until(lambda: heals(agent) > 0, "the table's rebuilding")
+        stood_s = time.monotonic() - began - (clock() - going)
     left = [p.time for p in wire.stop() if p.from_host and p.dst in traffic.FORBIDDEN]
     open_ms = (max(left) - min(left)) * 1000 if left else 0.0
     print(
         f"open {open_ms:.0f} ms, {len(left)} packets; {connected.failed} of {connected.tries} connects failed"
     )
     assert agent.process.poll() is None
-    in_time(open_ms / 1000, HEAL_S, "closing")
+    in_time(open_ms / 1000 - stood_s, HEAL_S, "closing")
 
 
 def test_rebuilt_lease_is_not_shortened(served: Lab, agent: Agent) -> None:
@@ -179,7 +183,8 @@ def test_change_to_another_table_is_none_of_ours(served: Lab, agent: Agent) -> N
 def test_repeated_tampering_is_backed_off_and_ends_whole(served: Lab, agent: Agent) -> None:
     before, leases = shape(served), addresses(served)
     cpu_s, began, times = agent.cpu_s(), time.monotonic(), 0
-    while time.monotonic() - began < 3.0:
+    known = 0
+    while time.monotonic() - began < 3.0 or known < 2:
         known = agent.log.count("is whole again")
         served.host.run(["nft", "flush", "ruleset"])
         times += 1
@@ -188,7 +193,7 @@ def test_repeated_tampering_is_backed_off_and_ends_whole(served: Lab, agent: Age
     used_s = agent.cpu_s() - cpu_s
     healed = heals(agent)
     print(f"{times} flushes in {elapsed_s:.1f} s: {healed} rebuilt, {used_s:.2f} s of CPU")
-    assert 2 <= healed <= 12
+    assert 2 <= healed <= 4 * elapsed_s
     assert used_s < elapsed_s / 2
     wait_until(lambda: shape(served) == before, "the table as it was", 10)
     wait_until(lambda: addresses(served) == leases, "every lease", 10)
