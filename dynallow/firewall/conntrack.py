@@ -30,8 +30,8 @@ _PATIENCE_S = 5.0
 _TRIES = 3
 _FLOWS_MAX = 200_000
 _FEW = 4
-"""Up to so many addresses each is asked for by itself, where the kernel can: 30 ms where there are 100,000 flows, of
-which reading all takes 270."""
+"""Up to so many addresses each is asked for by itself, where the kernel can: 30 ms where there are 100,000
+flows, of which reading all takes 270."""
 _IN_ONE = 64  # marks in one datagram
 
 

@@ -1,10 +1,10 @@
 """The kernel's flows (conntrack entries) as bytes: asked for, read, told to count for nothing.
 
 By hand because a table of 100,000 entries is looked through while questions are answered: pyroute2
-takes 750 µs an entry, all of it with the interpreter held; this takes 2.7, the kernel's part included. Pure bytes: knows no socket (that
-is `conntrack.py`) and no lease. Layout: include/uapi/linux/netfilter/nfnetlink_conntrack.h; an entry
-begins with its original tuple, addresses first (ctnetlink_fill_info).
-Keeps: what is laid out otherwise is passed over, never misread.
+takes 750 µs an entry, all of it with the interpreter held; this takes 2.7, the kernel's part included.
+Pure bytes: knows no socket (that is `conntrack.py`) and no lease. Layout:
+include/uapi/linux/netfilter/nfnetlink_conntrack.h; an entry begins with its original tuple, addresses first
+(ctnetlink_fill_info). Keeps: what is laid out otherwise is passed over, never misread.
 """
 
 from __future__ import annotations
