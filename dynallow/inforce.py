@@ -48,6 +48,9 @@ from dynallow.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
+_REVOKE_AGAIN_S = 0.5
+_REVOKE_TRIES = 600  # for five minutes
+
 
 class InForce:
     """The rooms, connected, under the settings that hold now. What reports are made from."""
@@ -183,10 +186,23 @@ class InForce:
         try:
             revocation = self._revoke(self._unjustified, gone)
         except KernelError as error:
-            # The new rules are in force; what they no longer justify lapses by itself, only later.
-            log.error("leases could not be revoked, they end with their timeout: %s", error)
+            # The new rules are in force; what they no longer justify lapses by itself, if nothing else helps.
+            log.error("leases could not be revoked, it is tried again: %s", error)
+            self.tasks.start(self._revoke_later(gone))
             return
         self._end(self.revoker.revoked() if enforces else revocation.cut)
+
+    async def _revoke_later(self, gone: list[bytes]) -> None:
+        """By the rules that are in force then, as soon as the kernel takes it."""
+        for _ in range(_REVOKE_TRIES):
+            await asyncio.sleep(_REVOKE_AGAIN_S)
+            try:
+                revocation = self._revoke(self._unjustified, gone)
+            except KernelError:
+                continue
+            log.warning("leases are revoked now: %d addresses", len(revocation.cut))
+            self._end(revocation.cut)
+            return
 
     # ------------------------------------------------------------ what follows from the settings
 
