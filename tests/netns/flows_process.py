@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 
-PACE_S = 0.02
+PACE_S = 0.05
 QUIET_S = 0.3
 
 

@@ -68,7 +68,7 @@ def test_agent_that_dies_half_way_through_a_revocation_leaves_it_closed_or_to_be
             if name != "commit_patiently":
                 wire = served.sniffer()
                 sent = say(peer)
-                wait_until(lambda: say(peer) > sent + 100, "the peer that goes on")
+                wait_until(lambda: say(peer) > sent + 40, "the peer that goes on")
                 assert to_them(wire.stop(), 6005) == []
             agent.start()
             wait_until(lambda: say(flows)[1]["alive"] == 0, "the programs being told")
