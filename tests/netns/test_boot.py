@@ -95,6 +95,7 @@ def chains(lab: Lab) -> str:
 
 def leaks(lab: Lab) -> list[str]:
     """What gets out of all that no rule allows."""
+    traffic.forget_flows(lab)
     wire = lab.sniffer()
     with traffic.running(lab, "forbidden", traffic.FORBIDDEN):
         lab.host.run(["true"])

@@ -27,7 +27,7 @@ name = "web"
 names = [".example.org"]
 ports = ["tcp/443", "udp/443"]
 """
-NAMES = tuple(f"n{number}.example.org" for number in range(30))
+NAMES = tuple(f"n{number}.example.org" for number in range(8))
 HOT_ADDRESSES = (HOT_ADDRESS, "2001:db8:f::1")
 
 

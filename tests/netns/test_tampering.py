@@ -20,7 +20,6 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
-from pyroute2 import Conntrack
 
 from tests.lab import Lab, LabError, Zone, wait_until
 from tests.lab.agent import SHARED, Agent
@@ -72,9 +71,7 @@ def agent(served: Lab) -> Iterator[Agent]:
     yield started
     started.kill()
     served.host.run(["nft", "flush", "ruleset"])
-    # What had left through an open table is established, for whoever has its port next.
-    with served.host.entered(), Conntrack() as conntrack:
-        conntrack.flush()
+    traffic.forget_flows(served)
 
 
 def heals(agent: Agent) -> int:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pyroute2 import Conntrack
+
 from tests.lab import NOBODY, Lab, LabError, Packet
 from tests.lab.needs import has_users, require
 
@@ -110,3 +112,9 @@ def _figure(text: str, word: str) -> int:
 def to_forbidden(packets: Sequence[Packet], addresses: Sequence[str] = FORBIDDEN) -> list[str]:
     """The packets that went where no traffic may go."""
     return [str(packet) for packet in packets if packet.from_host and packet.dst in addresses]
+
+
+def forget_flows(lab: Lab) -> None:
+    """What left through an open table may be answered; then whoever has its port next has its flow."""
+    with lab.host.entered(), Conntrack() as conntrack:
+        conntrack.flush()
