@@ -87,6 +87,11 @@ class Road:
     _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
 
+    @property
+    def waiting(self) -> int:
+        """Clients' questions that wait for an answer."""
+        return self._waiting
+
     def __post_init__(self) -> None:
         self.change(self.terms)
 
@@ -226,11 +231,9 @@ class Road:
         Whether there is nothing left to try: not when it failed, or too much is under way.
         """
         verdict = self.decide(name, qtype)
-        if verdict.outcome is not ALLOWED or all(known.name != rule for known in verdict.rules):
-            return True
-        under = tuple([known.index for known in verdict.rules]) if verdict.leads else ()
-        key = (name, qtype, n.DO if self.terms.dnssec else 0, under)
-        if key in self._flights:
+        key = (name, qtype, n.DO if self.terms.dnssec else 0, ())
+        listed = verdict.outcome is ALLOWED and not verdict.leads
+        if key in self._flights or not listed or all(known.name != rule for known in verdict.rules):
             return True
         if len(self._flights) >= MAX_RENEWALS:
             return False

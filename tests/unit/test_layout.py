@@ -32,6 +32,7 @@ FLOORS = {
     "expiries": 2,
     "living": 4,
     "control": 4,
+    "checkpoint": 4,
     "inforce": 5,
     "agent": 6,
     "cli": 7,
