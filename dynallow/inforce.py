@@ -93,7 +93,6 @@ class InForce:
         self.checkpoint = Checkpoint(
             self.settings.control.socket, self.road, self.ledger, lambda name: comment(to_text(name))
         )
-
         self.living = Living(self.table, self.ledger, self.road, self.own, self.tasks)
         self.living_counts = self.living.counts
 
@@ -106,8 +105,8 @@ class InForce:
         self.checkpoint.recall_names(self._unjustified)
         self._follow()
         self._revoke(self._unjustified, left_over)  # the settings may have changed while no agent ran
-        self._end(self.revoker.revoked())  # also what an agent that died half-way had begun to revoke
         self.checkpoint.recall(adopted)
+        self._end(self.revoker.revoked())  # also what an agent that died half-way had begun to revoke
         self.tasks.start(self.expiries.watch())
         self.tasks.start(self.living.watch())
         self.tasks.start(self.kept.keep(ruleset))
@@ -246,6 +245,13 @@ class InForce:
         finally:
             self._forget()
 
+    def _name_of(self, comment: str) -> bytes:
+        """The name in an element's comment; empty when it is none (cut, or written by someone else)."""
+        try:
+            return self.checkpoint.name_of(comment) if comment.endswith("...") else parse_name(comment)
+        except ValueError:
+            return b""
+
     def _end(self, addresses: tuple[bytes, ...]) -> None:
         """Have their flows ended, in the background."""
         if addresses:
@@ -263,13 +269,6 @@ class InForce:
         self.revoker.follow(self.settings, self.chosen.ways())
         self.living.follow(self.settings)
         self.expiries.follow(self.loaded.policy.rules, self.road.wall())
-
-    def _name_of(self, comment: str) -> bytes:
-        """The name in an element's comment; empty when it is none (cut, or written by someone else)."""
-        try:
-            return self.checkpoint.name_of(comment) if comment.endswith("...") else parse_name(comment)
-        except ValueError:
-            return b""
 
     def _forget(self) -> None:
         self.road.forget()

@@ -348,10 +348,7 @@ class Ledger:
     # ------------------------------------------------------------ forgetting
 
     def sweep(self, now: float) -> Iterator[None]:
-        """Forget everything that has lapsed, a slice at each step.
-
-        A hundred thousand leases at once would hold up every question for as long.
-        """
+        """Forget what has lapsed, in slices: 100,000 leases at once would hold up every question."""
         self._revoked = {address: end for address, end in self._revoked.items() if end > now}
         for rule in self.rules():
             leases, names = self._leases.get(rule, {}), self._names.get(rule, {})

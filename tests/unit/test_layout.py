@@ -27,6 +27,7 @@ FLOORS = {
     "wire": 1,
     "lease": 1,
     "settings": 2,
+    "setup": 3,
     "resolver": 3,
     "firewall": 3,
     "expiries": 2,
