@@ -325,11 +325,7 @@ class Ledger:
                 for address, lease in leases.items()
                 if address not in kept and lease.deadline > now
             ]
-            ended += [
-                address
-                for address, lease in leases.items()
-                if lease.deadline <= now and unjustified(rule, lease.name)
-            ]
+            ended += [a for a, it in leases.items() if it.deadline <= now and unjustified(rule, it.name)]
         cut = dict.fromkeys([*gone, *(address for _, address in losing), *ended])
         return Revocation(tuple(losing), tuple(cut))
 

@@ -227,11 +227,9 @@ class Road:
         Whether there is nothing left to try: not when it failed, or too much is under way.
         """
         verdict = self.decide(name, qtype)
-        if verdict.outcome is not ALLOWED or all(known.name != rule for known in verdict.rules):
-            return True
-        under = tuple([known.index for known in verdict.rules]) if verdict.leads else ()
-        key = (name, qtype, n.DO if self.terms.dnssec else 0, under)
-        if key in self._flights:
+        key = (name, qtype, n.DO if self.terms.dnssec else 0, ())
+        listed = verdict.outcome is ALLOWED and not verdict.leads
+        if key in self._flights or not listed or all(known.name != rule for known in verdict.rules):
             return True
         if len(self._flights) >= MAX_RENEWALS:
             return False

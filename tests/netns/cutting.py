@@ -16,6 +16,7 @@ from tests.lab.agent import Agent
 from tests.lab.needs import ROOT, require_lab
 
 FOUR, SIX = "192.0.2.10", "2001:db8::a"
+_RESET = b"\x04"  # TCP flags: RST alone, which the kernel sends where no socket is
 SETTINGS = """
 mode = "enforce"
 [resolver]
@@ -145,4 +146,10 @@ def resolve(host: Namespace, *names: str) -> None:
 
 
 def to_them(packets: list[Packet], *ports: int) -> list[Packet]:
-    return [p for p in packets if p.from_host and p.dst in (FOUR, SIX) and p.dport in ports]
+    """What the host sent to the two addresses on these ports, but for the reset of a closed port.
+
+    Ten seconds after its socket has ended conntrack has forgotten a TCP flow, and who goes on sending is
+    answered as any stranger is.
+    """
+    there = [p for p in packets if p.from_host and p.dst in (FOUR, SIX) and p.dport in ports]
+    return [p for p in there if not (p.protocol == "tcp" and p.payload[13:14] == _RESET)]

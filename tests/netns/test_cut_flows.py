@@ -124,7 +124,9 @@ def test_hundred_flows_end_within_a_second_although_their_peers_go_on(
         packets = wire.stop()
     outgoing = to_them(packets, 6005)
     assert len(outgoing) > 100
-    in_time(outgoing[-1].time - moment, over - moment, f"the last packet after {how}")
+    last_s = outgoing[-1].time - moment
+    print(f"{how}: the last of {len(outgoing)} packets {last_s:+.3f} s after it")
+    in_time(last_s, over - moment, f"the last packet after {how}")
     assert [p for p in packets if not p.from_host and p.time > over], "the peer was silent"
     if agent.without:
         told = told[:2]  # refused by the chain when they sent; a refused datagram ends nothing
