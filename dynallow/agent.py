@@ -54,9 +54,9 @@ class Agent:
         inherited: Inherited,
         manager: Notifier,
         *,
-        force_replace: bool = False,
+        without: frozenset[str] = frozenset(),
     ) -> None:
-        self.inforce = InForce(loaded, attendant, force_replace=force_replace)
+        self.inforce = InForce(loaded, attendant, without)
         self.ready = False
         self.manager = manager
         self._attendant = attendant
@@ -206,7 +206,7 @@ class Agent:
             raise DynallowError("the agent is still starting", "try again in a second")
 
 
-def run(config: Path | None, *, force_replace: bool = False) -> int:
+def run(config: Path | None, *, without: frozenset[str] = frozenset()) -> int:
     """`dynallow run`: returns the exit code. Errors of the start are the CLI's to print."""
     inherited, manager = inherit(), Notifier()
     if manager.watchdog_s:
@@ -217,15 +217,15 @@ def run(config: Path | None, *, force_replace: bool = False) -> int:
     try:
         attendant = Attendant()
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
-            runner.run(_main(loaded, attendant, inherited, manager, force_replace))
+            runner.run(_main(loaded, attendant, inherited, manager, without))
     except OSError as error:
         raise DynallowError(f"cannot start: {error}", "`dynallow doctor` looks for the reason") from error
     return 0
 
 
 async def _main(
-    loaded: cfg.Loaded, attendant: Attendant, inherited: Inherited, manager: Notifier, force_replace: bool
+    loaded: cfg.Loaded, attendant: Attendant, inherited: Inherited, manager: Notifier, without: frozenset[str]
 ) -> None:
     # First of all: a second agent must go away before it has touched anything.
     with lock_table():
-        await Agent(loaded, attendant, inherited, manager, force_replace=force_replace).run()
+        await Agent(loaded, attendant, inherited, manager, without=without).run()

@@ -51,7 +51,9 @@ log = logging.getLogger(__name__)
 class InForce:
     """The rooms, connected, under the settings that hold now. What reports are made from."""
 
-    def __init__(self, loaded: cfg.Loaded, attendant: Attendant, *, force_replace: bool = False) -> None:
+    def __init__(
+        self, loaded: cfg.Loaded, attendant: Attendant, without: frozenset[str] = frozenset()
+    ) -> None:
         self.loaded = loaded
         self.settings = loaded.settings
         self.since = self.mode_since = datetime.now(UTC)
@@ -59,7 +61,7 @@ class InForce:
         """Inherited sockets that no setting names."""
         self.kept = Kept()
         self.tasks = Tasks(attendant.attend)
-        self._force_replace = force_replace
+        self._without = without
         self.applying = asyncio.Lock()
         self.chosen = choose(self.settings)
         self.ledger = Ledger(limits_of(self.settings), [rule.name for rule in self.settings.rules])
@@ -87,7 +89,7 @@ class InForce:
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
         ruleset = self._ruleset()
-        left_over = self.table.start(ruleset, force_replace=self._force_replace)
+        left_over = self.table.start(ruleset, self._without)
         self.checkpoint.read()
         adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], self._name_of)
         self.checkpoint.recall_names(self._unjustified)

@@ -34,6 +34,9 @@ def execute(args: Namespace) -> int:
     from dynallow.firewall import boot, kept
     from dynallow.settings import files_of, load
 
+    if boot.is_held():
+        print("table inet dynallow is held by the agent, which is running; left as it is")
+        return 0
     if boot.in_force():
         print("table inet dynallow is in force; left as it is")
         return 0

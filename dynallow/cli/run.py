@@ -27,8 +27,9 @@ def arguments(parser: ArgumentParser) -> None:
         metavar="FEATURE",
         action="append",
         default=[],
-        choices=["in-place-refresh"],
-        help="do as on a kernel that lacks it (in-place-refresh: Linux before 6.12); for tests and doubts",
+        choices=["in-place-refresh", "ownership", "conntrack-filter", "sock-destroy"],
+        help="do as on a kernel that lacks it (in-place-refresh: Linux before 6.12, ownership: before 6.9, "
+        "of the table: others may change it, and it is healed); for tests and doubts",
     )
 
 
@@ -48,7 +49,7 @@ def execute(args: Namespace) -> int:
     _allow_files()
     from dynallow.agent import run
 
-    return run(args.config, force_replace="in-place-refresh" in args.without)
+    return run(args.config, without=frozenset(args.without))
 
 
 def _allow_files() -> None:

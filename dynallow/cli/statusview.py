@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from dynallow.cli.output import Block, Line, Style, Table
 from dynallow.cli.phrases import listed, plural, since, size_text, users_text
-from dynallow.control.schema import DestinationReport, RuleReport, StatusReport, UpstreamReport
+from dynallow.control.schema import DestinationReport, KernelReport, RuleReport, StatusReport, UpstreamReport
 from dynallow.units import format_duration
 
 _MODES: dict[str, tuple[str, Style]] = {
@@ -62,9 +62,20 @@ def _table(report: StatusReport) -> Line:
     if not kernel["table"]:
         return Line("table       inet dynallow is not there: nothing is blocked", "bad")
     denied = f"{plural(kernel['denied_packets'], 'packet')} ({size_text(kernel['denied_bytes'])}) denied"
-    refresh = {True: ", refreshed in place", False: ", refreshed by add-delete-add", None: ""}
-    release = f"kernel {kernel['release']}{refresh[kernel['in_place_refresh']]}"
-    return Line(f"table       inet dynallow, {denied}, {release}")
+    return Line(
+        ", ".join([f"table       inet dynallow, {denied}, kernel {kernel['release']}", *_features(kernel)])
+    )
+
+
+def _features(kernel: KernelReport) -> list[str]:
+    """What the kernel can do, or what is done instead; nothing where no agent tells."""
+    told = (
+        (kernel["owned"], "owned by the agent", "shared"),
+        (kernel["in_place_refresh"], "refreshed in place", "refreshed by add-delete-add"),
+        (kernel["conntrack_filter"], "flows cut by one message", "flows cut one by one"),
+        (kernel["sock_destroy"], "sockets ended", "sockets not ended"),
+    )
+    return [yes if there else no for there, yes, no in told if there is not None]
 
 
 def _upstream(upstream: UpstreamReport) -> tuple[str, Style]:

@@ -25,9 +25,14 @@ class AgentReport(TypedDict):
 
 
 class KernelReport(TypedDict):
+    """What the kernel can do and the agent uses is null where no agent tells. `owned`: by the agent alone."""
+
     release: str
     table: bool
     in_place_refresh: bool | None
+    owned: bool | None
+    conntrack_filter: bool | None
+    sock_destroy: bool | None
     denied_packets: int
     denied_bytes: int
 

@@ -25,8 +25,10 @@ from typing import Final, NamedTuple
 from dynallow.errors import KernelError
 from dynallow.firewall import kept, load, nft
 from dynallow.firewall.build import Way, build_ruleset
-from dynallow.firewall.present import read_policy
+from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.present import read_owner, read_policy
 from dynallow.firewall.ruleset import OUTPUT
+from dynallow.firewall.step import Flags
 from dynallow.settings import Settings
 
 _BASE = ("drop", "accept")
@@ -45,6 +47,11 @@ class Last(NamedTuple):
 def in_force() -> bool:
     """Whether a chain of ours decides of what leaves. Raises KernelError."""
     return read_policy(OUTPUT) in _BASE
+
+
+def is_held() -> bool:
+    """Whether a living program owns the table, the agent: nobody else can change it. Raises KernelError."""
+    return read_owner()[1] != 0
 
 
 def observes(path: Path | None) -> bool:
@@ -69,7 +76,12 @@ def load_last(path: Path | None) -> Last:
 
 def load_settings(settings: Settings, ways: Iterable[Way]) -> None:
     """Load what they give, as the agent will. Raises KernelError."""
-    load.load(build_ruleset(settings, ways, os.geteuid()))
+    elements = ElementSocket()
+    try:
+        # So that the agent can take it over as it is. What `nft` loads (the kept text) it makes anew.
+        load.load(build_ruleset(settings, ways, os.geteuid()), elements, Flags.PERSIST)
+    finally:
+        elements.close()
 
 
 def load_closed() -> None:

@@ -9,7 +9,7 @@ ICMP payloads and GRE out as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from ipaddress import collapse_addresses
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
 from itertools import groupby
 
 from dynallow.firewall import ruleset as rs
@@ -24,28 +24,42 @@ LOG_PREFIX = "dynallow denied "
 REVOKED_S = 600
 """How long an address stays in the revoked sets: longer than any retry of a cut flow matters."""
 
-_IPV4 = rs.Raw("meta nfproto ipv4")
-_IPV6 = rs.Raw("meta nfproto ipv6")
-_PROTOCOLS = "meta l4proto { tcp, udp }"
-_PORT_53 = rs.Raw(f"{_PROTOCOLS} th dport 53")
-_DNS_PORTS = f"{{ {', '.join(map(str, DNS_PORTS))} }}"
+_IPV4 = rs.Test("meta nfproto", ("ipv4",))
+_IPV6 = rs.Test("meta nfproto", ("ipv6",))
+_TCP_OR_UDP = rs.Test("meta l4proto", ("tcp", "udp"))
+_ESTABLISHED = rs.Test("ct state", ("established",))
+_ON_LOOPBACK = rs.Test("oif", ('"lo"',))
+_NOT_ON_LOOPBACK = rs.Test("oif", ('"lo"',), negated=True)
 # RFC 4890 section 4.4.1: what a host must be able to send on its link. Sent with hop limit 255
 # (ND) or to the link (MLD), so none of it gets past the next router.
-_NEIGHBOUR_DISCOVERY = rs.Raw(
-    "icmpv6 type { nd-router-solicit, nd-neighbor-solicit, nd-neighbor-advert } ip6 hoplimit 255"
+_NEIGHBOUR_DISCOVERY = (
+    rs.Test("icmpv6 type", ("nd-router-solicit", "nd-neighbor-solicit", "nd-neighbor-advert")),
+    rs.Test("ip6 hoplimit", (255,)),
 )
-_MULTICAST_LISTENER = rs.Raw(
-    "icmpv6 type { mld-listener-report, mld-listener-done, mld2-listener-report } ip6 hoplimit 1"
+_MULTICAST_LISTENER = (
+    rs.Test("icmpv6 type", ("mld-listener-report", "mld-listener-done", "mld2-listener-report")),
+    rs.Test("ip6 hoplimit", (1,)),
+)
+_DHCP = (_IPV4, rs.Test("udp sport", (68,)), rs.Test("udp dport", (67,)))
+_DHCP6 = (
+    rs.ToNetworks((IPv6Network("fe80::/10"), IPv6Network("ff02::1:2"))),
+    rs.Test("udp sport", (546,)),
+    rs.Test("udp dport", (547,)),
 )
 # A route inside the packet: to an approved address, and on from there (LSRR, SSRR, SRv6). Looked
 # at before `established`, because a flow may take to it later.
-_DETOURS = (rs.Raw("exthdr rt exists"), rs.Raw("ip option lsrr exists"), rs.Raw("ip option ssrr exists"))
+_DETOURS = tuple(rs.Test(field, ("exists",)) for field in ("exthdr rt", "ip option lsrr", "ip option ssrr"))
 # A source that is not this host's (any user may claim one: IPV6_FREEBIND, IP_FREEBIND). Whatever
 # answers such a packet, the agent or a reject, would carry its words out to that address. Related
 # is the reset that `reject` sends to this host in the name of the far end.
-_FOREIGN_SOURCE = (
-    rs.Raw("ct state != { established, related } ip saddr != 0.0.0.0 fib saddr type != local"),
-    rs.Raw("ct state != { established, related } ip6 saddr != :: fib saddr type != local"),
+_FOREIGN = rs.Test("fib saddr type", ("local",), negated=True)
+_FOREIGN_SOURCE = tuple(
+    (
+        rs.Test("ct state", ("established", "related"), negated=True),
+        rs.Test(field, (unspecified,), negated=True),
+        _FOREIGN,
+    )
+    for field, unspecified in (("ip saddr", str(IPv4Address(0))), ("ip6 saddr", str(IPv6Address(0))))
 )
 _COMMENT_BYTES = 120  # nft takes 128 with its NUL
 
@@ -75,7 +89,7 @@ def build_ruleset(settings: Settings, upstreams: Iterable[Way], agent_uid: int) 
 
 
 def _agent_socket(uid: int) -> tuple[rs.Match, ...]:
-    mark = rs.Raw(f"meta mark 0x{AGENT_MARK:08x}")
+    mark = rs.Test("meta mark", (f"0x{AGENT_MARK:08x}",))
     return (mark, rs.ByUsers((uid,))) if uid else (mark,)
 
 
@@ -88,21 +102,21 @@ def _output(settings: Settings, upstreams: Sequence[Way], agent: tuple[rs.Match,
         *(rs.Rule((detour,), rs.Goto(rs.DENIED)) for detour in _DETOURS),
         # Most packets end here. Not DNS: a flow that began before enforcing, or that its server
         # keeps alive, would carry questions past the policy for ever.
-        rs.Rule((rs.Raw(f"ct state established {_PROTOCOLS} th dport != {_DNS_PORTS}"),), rs.Accept()),
-        *(rs.Rule((foreign,), rs.Goto(rs.DENIED)) for foreign in _FOREIGN_SOURCE),
-        rs.Rule((rs.Raw('oif "lo"'),), rs.Accept()),
+        rs.Rule((_ESTABLISHED, _TCP_OR_UDP, rs.Test("th dport", DNS_PORTS, negated=True)), rs.Accept()),
+        *(rs.Rule(foreign, rs.Goto(rs.DENIED)) for foreign in _FOREIGN_SOURCE),
+        rs.Rule((_ON_LOOPBACK,), rs.Accept()),
         # What nat_output has turned to this host still carries the old interface here.
-        rs.Rule((rs.Raw("ct status dnat fib daddr type local"),), rs.Accept()),
+        rs.Rule((rs.Test("ct status", ("dnat",)), rs.Test("fib daddr type", ("local",))), rs.Accept()),
         *(_upstream(way, agent) for way in upstreams),
-        rs.Rule((rs.Raw(f"{_PROTOCOLS} th dport {_DNS_PORTS}"),), rs.Goto(rs.DENIED)),
-        rs.Rule((rs.Raw("ct state established"),), rs.Accept()),
-        rs.Rule((rs.Raw("ct state related meta l4proto { icmp, ipv6-icmp }"),), rs.Accept()),
-        rs.Rule((_NEIGHBOUR_DISCOVERY,), rs.Accept()),
-        rs.Rule((_MULTICAST_LISTENER,), rs.Accept()),
-        rs.Rule((_IPV4, rs.Raw("udp sport 68 udp dport 67")), rs.Accept(), "DHCP"),
+        rs.Rule((_TCP_OR_UDP, rs.Test("th dport", DNS_PORTS)), rs.Goto(rs.DENIED)),
+        rs.Rule((_ESTABLISHED,), rs.Accept()),
         rs.Rule(
-            (rs.Raw("ip6 daddr { fe80::/10, ff02::1:2 } udp sport 546 udp dport 547"),), rs.Accept(), "DHCPv6"
+            (rs.Test("ct state", ("related",)), rs.Test("meta l4proto", ("icmp", "ipv6-icmp"))), rs.Accept()
         ),
+        rs.Rule(_NEIGHBOUR_DISCOVERY, rs.Accept()),
+        rs.Rule(_MULTICAST_LISTENER, rs.Accept()),
+        rs.Rule(_DHCP, rs.Accept(), "DHCP"),
+        rs.Rule(_DHCP6, rs.Accept(), "DHCPv6"),
     ]
     for destination in settings.destinations:
         rules += _destination(destination)
@@ -125,7 +139,7 @@ def _upstream(way: Way, agent: tuple[rs.Match, ...]) -> rs.Rule:
 
 
 def _to(address: Address) -> rs.Match:
-    return rs.Raw(f"ip{'6' if address.version == 6 else ''} daddr {address}")
+    return rs.ToNetworks((ip_network(address),))
 
 
 def _denied(settings: Settings) -> rs.Chain:
@@ -147,19 +161,20 @@ def _refuse() -> list[rs.Rule]:
     50 (sysctl icmp_msgs_burst), so that of 250 connects at once 200 would hang.
     """
     return [
-        rs.Rule((rs.Raw("fib saddr type != local"),), rs.Drop()),  # the error would leave this host
-        rs.Rule((rs.Raw("meta l4proto tcp"),), rs.Reset()),
+        rs.Rule((_FOREIGN,), rs.Drop()),  # the error would leave this host
+        rs.Rule((rs.Test("meta l4proto", ("tcp",)),), rs.Reset()),
         rs.Rule((), rs.Reject()),
     ]
 
 
 def _nat_output(listen: Sequence[Endpoint], agent: tuple[rs.Match, ...]) -> rs.Chain:
     """Stray DNS to port 53 goes to dynallow's own listener on the loopback address."""
-    rules = [rs.Rule(agent, rs.Return()), rs.Rule((rs.Raw('oif "lo"'),), rs.Return())]
+    rules = [rs.Rule(agent, rs.Return()), rs.Rule((_ON_LOOPBACK,), rs.Return())]
     for version, family in ((4, _IPV4), (6, _IPV6)):
         port = _loopback_port(listen, version)
         if port is not None:
-            rules.append(rs.Rule((family, _PORT_53), rs.Redirect(port)))
+            to_53 = rs.Test("th dport", (53,))
+            rules.append(rs.Rule((family, _TCP_OR_UDP, to_53), rs.Redirect(port)))
     return rs.Chain(rs.NAT_OUTPUT, tuple(rules), rs.Hook("nat", "-100", "accept"))
 
 
@@ -168,8 +183,8 @@ def _nat_output(listen: Sequence[Endpoint], agent: tuple[rs.Match, ...]) -> rs.C
 _REDIRECTED = rs.Chain(
     rs.REDIRECTED,
     (
-        rs.Rule((rs.Raw('oif != "lo" ip daddr 127.0.0.0/8'),), rs.Drop()),
-        rs.Rule((rs.Raw('oif != "lo" ip6 daddr ::1'),), rs.Drop()),
+        rs.Rule((_NOT_ON_LOOPBACK, rs.ToNetworks((IPv4Network("127.0.0.0/8"),))), rs.Drop()),
+        rs.Rule((_NOT_ON_LOOPBACK, rs.ToNetworks((IPv6Network("::1"),))), rs.Drop()),
     ),
     rs.Hook("filter", "filter", "accept", "postrouting"),
 )

@@ -14,6 +14,11 @@ from ipaddress import ip_address
 log = logging.getLogger(__name__)
 
 
+def filters() -> bool:
+    """Whether this kernel deletes the flows to an address when asked to by one message (CTA_FILTER)."""
+    return False
+
+
 def cut(addresses: Collection[bytes]) -> int:
     """Delete every flow from here to these packed addresses; returns how many.
 

@@ -103,7 +103,7 @@ def lasting(timeout_ms: int, comment: bytes) -> bytes:
 
 # By the address's size and the words of what is shared: the element's own header and its key's.
 _HEADS = {
-    size: [_ATTR.pack(4 + len(head) + size + 4 * words, 1 | _NESTED) + head for words in range(80)]
+    size: [_ATTR.pack(4 + len(head) + size + 4 * words, 1 | _NESTED) + head for words in range(96)]
     for size, head in _KEY_HEADS.items()
 }
 
@@ -195,8 +195,8 @@ def _set_head(set_name: str) -> bytes:
 
 def acknowledgements(datagram: bytes) -> Iterator[tuple[int, int]]:
     """(sequence, errno) of each NLMSG_ERROR in a datagram; errno 0 is the acknowledgement."""
-    for kind, _, sequence, start, _ in _messages(datagram):
-        if kind == _NLMSG_ERROR:
+    for kind, _, sequence, start, end in _messages(datagram):
+        if kind == _NLMSG_ERROR and end - start >= _ERRNO.size:
             yield sequence, -_ERRNO.unpack_from(datagram, start)[0]
 
 
@@ -224,9 +224,7 @@ def parse_dump(datagram: bytes) -> DumpPart:
     done, errno, interrupted = False, 0, False
     for kind, flags, _, start, end in _messages(datagram):
         interrupted = interrupted or bool(flags & _F_DUMP_INTR)
-        if kind == _NLMSG_ERROR:
-            done, errno = True, -_ERRNO.unpack_from(datagram, start)[0]
-        elif kind == _NLMSG_DONE:
+        if kind in (_NLMSG_ERROR, _NLMSG_DONE):
             done = True  # and why, when it ended before its end
             errno = -_ERRNO.unpack_from(datagram, start)[0] if end - start >= _ERRNO.size else 0
         elif kind == _NEWSETELEM:

@@ -23,6 +23,7 @@ _F_REQUEST, _F_DUMP, _F_DUMP_INTR = 0x1, 0x300, 0x10
 _TYPE_MASK = 0x3FFF
 _RECEIVE = 65536
 _TRIES = 5
+_PATIENCE = struct.pack("ll", 2, 0)  # struct timeval: an answer that is not there by then is lost
 
 Attributes = dict[int, bytes]
 
@@ -30,6 +31,7 @@ Attributes = dict[int, bytes]
 def list_all(protocol: int, kind: int, body: bytes) -> list[bytes]:
     """The body of each message that a dump request `kind` gives. Raises OSError as the kernel does."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
         sock.bind((0, 0))
         for sequence in range(1, _TRIES + 1):
             sock.send(_HEADER.pack(16 + len(body), kind, _F_REQUEST | _F_DUMP, sequence, 0) + body)

@@ -1,4 +1,4 @@
-"""The netlink socket that element transactions go through.
+"""The netlink socket that all transactions go through: elements, and the ruleset with the table's ownership.
 
 The kernel runs a transaction inside `send`; when `send` returns, the
 acknowledgement already waits in the receive queue. So a transaction is one
@@ -14,16 +14,23 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
+import sys
 from collections.abc import Iterator
 
 from dynallow.errors import KernelError, SetBusyError, SetFullError, TableMissingError
 from dynallow.firewall.elements import Batch, DumpPart, Member, acknowledgements, dump_request, parse_dump
+from dynallow.firewall.transaction import Transaction
 
 _NETLINK_NETFILTER = 12
 _SOL_NETLINK, _CAP_ACK = 270, 10
 _RECEIVE = 65536
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _DUMP_RETRIES = 5
+# struct timeval. The kernel has answered before `send` returns; an answer that is not there is lost, and the
+# loop must not stand still for it. It is EAGAIN then.
+_PATIENCE = struct.pack("ll", 2, 0)
+_SEQUENCE_AT = 8  # in a message's header
 # A datagram over the send buffer is EMSGSIZE; 128 elements, a transaction's most (`Leaser`), are
 # at most about 50 KiB with the longest comments, three times that replaced.
 _SEND_BUFFER = 1 << 20
@@ -36,6 +43,7 @@ def open_socket(receive_buffer: int = 1 << 20) -> socket.socket:
         sock.setsockopt(_SOL_NETLINK, _CAP_ACK, 1)
         _widen(sock, _SO_SNDBUFFORCE, socket.SO_SNDBUF, _SEND_BUFFER)
         _widen(sock, _SO_RCVBUFFORCE, socket.SO_RCVBUF, receive_buffer)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
         sock.bind((0, 0))
     except OSError as error:
         sock.close()
@@ -72,12 +80,27 @@ def translate(number: int, doing: str) -> KernelError:
     return KernelError(text, errno=number)
 
 
+def refused_ruleset(number: int, doing: str) -> KernelError:
+    """As `translate`, of a part of the ruleset that was refused."""
+    text = f"{doing}: {os.strerror(number)} ({errno.errorcode.get(number, str(number))})"
+    if number in (errno.EPERM, errno.EACCES):
+        return KernelError(
+            text,
+            "run as root, or with CAP_NET_ADMIN; and no other program may own the table",
+            errno=errno.EPERM,
+        )
+    return KernelError(text, "run `dynallow check`", errno=number)
+
+
 def dump_parts(sock: socket.socket, set_name: str, sequence: int) -> Iterator[DumpPart]:
     """A set's elements, as the kernel tells them, to its last datagram; KernelError where it refuses."""
     sock.send(dump_request(set_name, sequence))
     done = False
     while not done:
-        part = parse_dump(sock.recv(_RECEIVE))
+        datagram = sock.recv(_RECEIVE)
+        if int.from_bytes(datagram[_SEQUENCE_AT : _SEQUENCE_AT + 4], sys.byteorder) != sequence:
+            continue  # of an earlier request: its end is not this one's
+        part = parse_dump(datagram)
         if part.errno:
             raise translate(part.errno, f"reading set {set_name}")
         yield part
@@ -120,6 +143,48 @@ class ElementSocket:
             raise translate(failure, "writing to a set")
         if not acknowledged:
             raise KernelError("writing to a set: no acknowledgement came", errno=errno.EAGAIN)
+
+    def apply(self, transaction: Transaction) -> None:
+        """Run one transaction on the ruleset; returns when the kernel has acknowledged it.
+
+        Raises KernelError, which names what was refused; nothing of it holds then. EMSGSIZE: it is longer
+        than this process may send at once, and two transactions would not be one.
+        """
+        first = self._sequence % 0x3FFFFFFF + 1
+        self._sequence = first + len(transaction) - 1
+        datagram = transaction.pack(first)
+        if 2 * len(datagram) > _SEND_BUFFER:
+            _widen(self._sock, _SO_SNDBUFFORCE, socket.SO_SNDBUF, len(datagram))  # the kernel doubles it
+        try:
+            self._sock.send(datagram)
+        except OSError as error:
+            self._drain()
+            raise translate(error.errno or 0, "loading the ruleset") from error
+        refused = self._refusal()
+        if refused is None:
+            raise KernelError("loading the ruleset: no acknowledgement came", errno=errno.EAGAIN)
+        if refused[1]:
+            doing = f"loading the ruleset: {transaction.what(refused[0] - first)}"
+            raise refused_ruleset(refused[1], doing)
+
+    def _refusal(self) -> tuple[int, int] | None:
+        """The first refusal, as (sequence, errno); (0, 0) is the acknowledgement, None silence.
+
+        There may be as many refusals as messages, more than the queue takes (ENOBUFS): the first one counts.
+        """
+        first: tuple[int, int] | None = None
+        while True:
+            try:
+                datagram = self._sock.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return first
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise translate(error.errno or 0, "loading the ruleset") from error
+                continue
+            for sequence, number in acknowledgements(datagram):
+                if first is None or (number and not first[1]):
+                    first = (sequence, number) if number else (0, 0)
 
     def _outcome(self) -> tuple[bool, int]:
         """Whether the last message was acknowledged, and the first error of any message.

@@ -1,4 +1,4 @@
-"""What the kernel has of the table now: its named sets, its chains, its counter of denied packets.
+"""What the kernel has of the table now: its owner, its named sets, its chains, its counter.
 
 Knows nf_tables' attributes of them (include/uapi/linux/netfilter/nf_tables.h).
 Must not know what ought to be there. Raises KernelError where it may not look.
@@ -15,10 +15,11 @@ from dynallow.errors import KernelError
 from dynallow.firewall.listing import Attributes, attributes, list_all
 from dynallow.firewall.netlink import translate
 from dynallow.firewall.ruleset import DENIED_COUNTER, TABLE, Family
-from dynallow.firewall.text import Present, PresentChain, PresentSet, SetShape
+from dynallow.firewall.step import Flags, Present, PresentChain, PresentSet, SetShape
 
 _NETLINK_NETFILTER = 12
-_GETCHAIN, _GETSET, _GETOBJ = (10 << 8) | 4, (10 << 8) | 10, (10 << 8) | 19
+_GETTABLE, _GETCHAIN, _GETSET, _GETOBJ = (10 << 8) | 1, (10 << 8) | 4, (10 << 8) | 10, (10 << 8) | 19
+_TABLE_NAME, _TABLE_FLAGS, _TABLE_OWNER = 1, 2, 7
 _ALL_OF_INET = struct.pack(">BBH", 1, 0, 0)  # nfgenmsg: NFPROTO_INET
 _SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_DESC, _SET_EXPR, _SET_COUNT = 1, 2, 3, 4, 9, 17, 20
 _DESC_SIZE = 1
@@ -33,7 +34,8 @@ _COUNTER_BYTES, _COUNTER_PACKETS = 1, 2
 
 
 def read_present() -> Present:
-    """The sets and chains that the table has now; empty when there is no table."""
+    """The table's owner, and the sets and chains that it has now; empty when there is no table."""
+    flags, owner = read_owner()
     sets = tuple(
         PresentSet(_text(one, _SET_NAME), _shape(one))
         for one in _list(_GETSET, _SET_TABLE)
@@ -42,7 +44,14 @@ def read_present() -> Present:
     chains = tuple(
         PresentChain(_text(one, _CHAIN_NAME), _hook(one)) for one in _list(_GETCHAIN, _CHAIN_TABLE)
     )
-    return Present(sets, chains)
+    return Present(sets, chains, flags, owner)
+
+
+def read_owner() -> tuple[Flags | None, int]:
+    """The table's flags, None without a table, and the netlink port of its owner, 0 without one."""
+    for one in _list(_GETTABLE, _TABLE_NAME):
+        return Flags(_number(one, _TABLE_FLAGS)), _number(one, _TABLE_OWNER)
+    return None, 0
 
 
 def read_counts() -> dict[str, int | None]:

@@ -1,6 +1,6 @@
 """The static ruleset as a value: sets, chains, rules.
 
-Pure data; `build.py` makes it from the settings, `text.py` prints it. Only
+Pure data; `build.py` makes it from the settings, `text.py` prints it, `encode.py` packs it. Only
 what dynallow needs of nftables has a type here.
 """
 
@@ -75,13 +75,16 @@ class ByUsers:
 
 
 @dataclass(frozen=True, slots=True)
-class Raw:
-    """A match in nft's own words, as `nft list` prints it."""
+class Test:
+    """A field of the packet has one of these values (`negated`: none of them), in nft's own words."""
 
-    text: str
+    field: str
+    """A key of `fields.FIELDS`."""
+    values: tuple[str | int, ...]
+    negated: bool = False
 
 
-Match = InSet | ToNetworks | ToPorts | ByUsers | Raw
+Match = InSet | ToNetworks | ToPorts | ByUsers | Test
 
 
 # ------------------------------------------------------------------ statements
@@ -180,3 +183,19 @@ class Ruleset:
     counters: tuple[str, ...]
     sets: tuple[AddressSet, ...]
     chains: tuple[Chain, ...]
+
+
+def spans(networks: tuple[Network, ...]) -> list[tuple[int, int]]:
+    """The networks as nft has them, (first, last): neighbours joined, but where all are single addresses."""
+    ordered = sorted((int(net.network_address), int(net.broadcast_address)) for net in networks)
+    return _joined(ordered) if any(first != last for first, last in ordered) else ordered
+
+
+def _joined(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined = spans[:1]
+    for first, last in spans[1:]:
+        if first <= joined[-1][1] + 1:
+            joined[-1] = (joined[-1][0], max(last, joined[-1][1]))
+        else:
+            joined.append((first, last))
+    return joined

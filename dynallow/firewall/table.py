@@ -8,16 +8,21 @@ stays in force until the next one has replaced it (invariant 9).
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import tenacity
 
-from dynallow.firewall import load, probe
+from dynallow.errors import KernelError
+from dynallow.firewall import load
 from dynallow.firewall.leaser import Leaser
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.present import read_owner
+from dynallow.firewall.probe import OWNERSHIP, Features, features
 from dynallow.firewall.ruleset import Ruleset
+from dynallow.firewall.step import Flags
 from dynallow.firewall.watch import Watch
 from dynallow.lease.ledger import Ledger
 from dynallow.tasks import Tasks
@@ -28,6 +33,7 @@ log = logging.getLogger(__name__)
 _HEAL_EVERY_S = 0.05
 _HEAL_EVERY_MAX_S = 0.4  # a host without the table is open: never longer than this
 _CALM_S = 30.0
+_PREDECESSOR_S = 2.0
 
 
 class Table:
@@ -54,31 +60,51 @@ class Table:
         self._heal_every_s = _HEAL_EVERY_S
         self._last_heal = 0.0
         self._healed = 0  # how often, when that was looked at last
+        self.features = Features()
+        self._flags = Flags.OWNED
         self.leaser = Leaser(ledger, self._elements, describe, in_place=False)
         self.leaser.on_missing = self._changed
 
-    def start(self, ruleset: Ruleset, *, force_replace: bool) -> list[bytes]:
+    def start(self, ruleset: Ruleset, without: Collection[str] = ()) -> list[bytes]:
         """Load, then find out what the kernel can do. Raises KernelError.
 
+        `without` names features (`probe`) to do without, as on a kernel that lacks them.
         Returns the addresses of sets that went because their rules are gone.
         """
+        self._flags = Flags.NONE if OWNERSHIP in without else Flags.OWNED
+        self._wait_for_predecessor()
         left_over = load.left_over(ruleset, self._elements)
         self.load(ruleset)
-        self.leaser.in_place = not force_replace and probe.in_place_refresh(self._elements)
+        self.features = features(self._elements, bool(self._flags), without)
+        self.leaser.in_place = self.features.in_place
         self._watch.start()
         return left_over
 
     def load(self, ruleset: Ruleset) -> None:
         """Bring the kernel to this ruleset. Raises KernelError; the old one then stays.
 
-        In the loop's thread on purpose: for the 20 ms that it takes no question
+        In the loop's thread on purpose: for the milliseconds that it takes no question
         is answered, so none is answered by rules that are half gone.
         """
         self.leaser.flush()
-        for rule, address in load.load(ruleset):
+        dropped, owned = load.load(ruleset, self._elements, self._flags)
+        for rule, address in dropped:
             self.ledger.drop(rule, address)
-        self._watch.absorb()
+        if not owned:
+            self._flags = Flags.NONE  # not tried again at each load
         self._wanted = ruleset
+
+    def _wait_for_predecessor(self) -> None:
+        """An agent that has just been killed owns the table until the kernel has closed its last socket."""
+        until = time.monotonic() + _PREDECESSOR_S
+        while (owner := read_owner()[1]) not in (0, self._elements.port):
+            if time.monotonic() > until:
+                raise KernelError(
+                    f"table inet dynallow is owned by another program (netlink port {owner})",
+                    "`nft list table inet dynallow` names it; stop it first",
+                    errno=errno.EPERM,
+                )
+            time.sleep(0.01)
 
     def close(self) -> None:
         """Let go of the sockets; table, sets and elements stay."""

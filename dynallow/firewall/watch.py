@@ -1,10 +1,11 @@
 """Notices when somebody else changes `table inet dynallow`.
 
 The kernel tells every nf_tables change on a multicast group: messages that
-name the table, then NEWGEN with the process that did it. Our own element
+name the table, then NEWGEN with the process that did it. Our own
 transactions are most of that traffic; a socket filter drops them in the
 kernel, by the sending socket's port id, so that a fresh answer does not wake
-this up. Expiry sends no event. Knows netlink; what to do about it is the agent's.
+this up. Expiry sends no event, and of an owned table there is nothing to hear. Knows netlink; what to do
+about it is the agent's.
 """
 
 from __future__ import annotations
@@ -35,14 +36,14 @@ _SO_ATTACH_FILTER = 26
 class Watch:
     """Calls `on_change(process)` after each foreign transaction that touched the table."""
 
-    def __init__(self, element_port: int, on_change: Callable[[str], None]) -> None:
+    def __init__(self, own_port: int, on_change: Callable[[str], None]) -> None:
         self._on_change = on_change
         self._touched = False
         self._sock = open_socket(receive_buffer=4 << 20)
         self._sock.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._sock, select.POLLIN)
-        _drop_from(self._sock, element_port)
+        _drop_from(self._sock, own_port)
         try:
             self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
         except OSError as error:
@@ -66,19 +67,6 @@ class Watch:
         """
         if self._poll.poll(0):
             self._read()
-
-    def absorb(self) -> None:
-        """Take one transaction by an `nft` for our own: the agent has just run one.
-
-        Its events are queued before it ends. Told by count and not by pid:
-        the kernel's pids are those of the first namespace, ours may be others.
-        """
-        changed = self._drain()
-        ours = next((process for process in changed if process.startswith("nft ")), None)
-        if ours is not None:
-            changed.remove(ours)
-        if changed:
-            self._on_change(changed[-1])
 
     def _read(self) -> None:
         changed = self._drain()

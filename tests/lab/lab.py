@@ -116,13 +116,23 @@ class Lab:
         env: Mapping[str, str] | None = None,
         sockets: Sequence[socket.socket] = (),
         capabilities: str = "+net_admin,+net_bind_service",
+        options: Sequence[str] = (),
     ) -> Agent:
         """The real agent on the host with these settings (TOML), ready to answer.
 
         `user` runs it as that uid with CAP_NET_ADMIN and CAP_NET_BIND_SERVICE only, or with other
-        `capabilities`; `env` is added to its environment; `sockets` are handed over as systemd does.
+        `capabilities`; `env` is added to its environment; `sockets` are handed over as systemd does;
+        `options` are more arguments of `dynallow run`.
         """
-        agent = Agent(self.host, settings, user=user, env=env, sockets=sockets, capabilities=capabilities)
+        agent = Agent(
+            self.host,
+            settings,
+            user=user,
+            env=env,
+            sockets=sockets,
+            capabilities=capabilities,
+            options=options,
+        )
         self._stack.callback(agent.kill)
         if wait:
             try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
@@ -25,7 +26,7 @@ TOOLS = ("nft", "unshare", "nsenter")
 def nft(*words: str, stdin: str | None = None) -> str:
     """`nft WORDS` in whatever network the calling thread is in."""
     return subprocess.run(
-        ["nft", *words], input=stdin, capture_output=True, text=True, check=True, timeout=20
+        ["nft", *words], input=stdin, capture_output=True, text=True, check=True, timeout=60
     ).stdout
 
 
@@ -38,6 +39,29 @@ def members(name: str) -> dict[bytes, elements.Element]:
     """Packed address → what nft says of the set's element."""
     found = elements.parse(nft("list", "set", "inet", "dynallow", name))
     return {ip_address(address).packed: element for address, element in found.items()}
+
+
+def left_s(name: str, address: bytes) -> float:
+    """How long the element still lives."""
+    expires_s = members(name)[address].expires_s
+    assert expires_s is not None
+    return expires_s
+
+
+class Since:
+    """From now on: what was put into a set after this, and for how long, however long it took to look."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    @property
+    def passed_s(self) -> float:
+        return time.monotonic() - self._began
+
+    def lasts(self, name: str, address: bytes, seconds: float, rounding_s: float = 0.0) -> bool:
+        """Whether the element was to last so long; `rounding_s` is how much longer it may."""
+        found_s = left_s(name, address)
+        return seconds - self.passed_s - 0.02 < found_s <= seconds + rounding_s
 
 
 def json_members(name: str) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from dynallow.firewall.netlink import ElementSocket
 from dynallow.lease.grant import Grant, Limits
 from dynallow.lease.ledger import Ledger
 from dynallow.policy.names import parse_name, to_text
-from tests.netns.kernel import flush, members, nft
+from tests.netns.kernel import flush, nft
 
 T = TypeVar("T")
 DEB, CDN = parse_name("deb.example.org"), parse_name("cdn.example.net")
@@ -63,9 +63,3 @@ def run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 def ensure(leaser: Leaser, *grants: Grant) -> frozenset[bytes]:
     return run(lambda: leaser.ensure(grants))
-
-
-def left_s(name: str, address: bytes) -> float:
-    expires_s = members(name)[address].expires_s
-    assert expires_s is not None
-    return expires_s

@@ -122,11 +122,11 @@ def test_questions_asked_while_no_agent_runs_are_answered_by_the_next(
         udp[V6] = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     for server, sock in udp.items():
         sock.connect((server, 53))
-        sock.settimeout(10)
+        sock.settimeout(30)
         for question in data[server]:
             sock.send(question)
     for connection, questions in connections:
-        connection.settimeout(10)
+        connection.settimeout(30)
         for question in questions[:10]:
             connection.sendall(struct.pack("!H", len(question)) + question)
     agent.start()
@@ -203,7 +203,7 @@ def test_socket_that_no_setting_names_is_a_warning_and_the_rest_is_served(
         assert warning in agent.log
         assert lab.host.addresses("n1.example.org") == ["198.18.0.2"]
         with lab.host.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            sock.settimeout(5)
+            sock.settimeout(30)
             sock.connect(("127.0.0.2", 5301))  # no socket was handed over for it: bound by the agent
             sock.send(packet("n1.example.org"))
             assert read(sock.recv(65535)).addresses
@@ -227,7 +227,7 @@ def test_port_that_nobody_opened_and_no_capability_says_what_would_open_it(
     )
     held[2].close()
     held[3].close()
-    assert agent.process.wait(15) == EXIT_FAILED
+    assert agent.process.wait(60) == EXIT_FAILED
     assert "[::1]:53" in agent.log
     assert "dynallow.socket" in agent.log
     assert "Traceback" not in agent.log
@@ -238,5 +238,5 @@ def test_socket_that_takes_both_families_is_refused(lab: Lab) -> None:
     with hold(lab, socket.SOCK_DGRAM, "::", 5302, both=True) as both:
         settings = SETTINGS.replace("[resolver]", '[resolver]\nlisten = ["[::]:5302"]')
         agent = lab.agent(settings, sockets=[both], wait=False, resolv_conf=False)
-        assert agent.process.wait(15) == EXIT_FAILED
+        assert agent.process.wait(60) == EXIT_FAILED
     assert "BindIPv6Only=ipv6-only" in agent.log

@@ -122,9 +122,13 @@ def test_table_with_leases_is_left_alone(lab: Lab, state: Path, settings: Path) 
     handles = lab.host.run(["nft", "-a", "list", "chain", "inet", "dynallow", "output"]).stdout
     # Its first words alone, then all of it: both must see that there is nothing to do.
     alone = lab.host.run(["nft", "-f", str(state / "ruleset.nft")], check=False)
-    assert "exists" in alone.stderr
+    assert "exists" in alone.stderr or "Operation not permitted" in alone.stderr
     done = boot(lab, state, settings)
-    assert (done.returncode, done.stdout) == (0, "table inet dynallow is in force; left as it is\n")
+    assert done.returncode == 0
+    assert done.stdout in (
+        "table inet dynallow is held by the agent, which is running; left as it is\n",
+        "table inet dynallow is in force; left as it is\n",  # where nobody can own it
+    )
     assert lab.host.run(["nft", "-a", "list", "chain", "inet", "dynallow", "output"]).stdout == handles
     assert "192.0.2.10" in lab.host.set_elements("web_v4")
     assert "changed table" not in agent.log
@@ -266,23 +270,26 @@ def test_kept_ruleset_that_says_nothing_is_none(lab: Lab, state: Path, settings:
     assert "policy drop" in chains(lab)
 
 
-def test_settings_that_the_kernel_does_not_take_close_the_host(
-    lab: Lab, state: Path, settings: Path, tmp_path: Path
-) -> None:
-    """They are sound, so the user means to enforce them; some `nft` (or kernel) does not know a word."""
+_REFUSED = """
+import errno, os, socket, sys
+from dynallow.cli.main import main
+class Refusing(socket.socket):
+    def send(self, data, flags=0, /):
+        if b"web_v4" in data:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return super().send(data, flags)
+socket.socket = Refusing
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_settings_that_the_kernel_does_not_take_close_the_host(lab: Lab, state: Path, settings: Path) -> None:
+    """They are sound, so the user means to enforce them; some kernel does not know a word of it."""
     settings.write_text(SETTINGS)
-    nft = tmp_path / "nft"
-    real = lab.host.run(["sh", "-c", "command -v nft"]).stdout.strip()
-    nft.write_text(f"""#!/bin/sh
-text=$(cat)
-case "$text" in *web_v4*) echo "Error: no such word" >&2; exit 1;; esac
-printf '%s\\n' "$text" | exec {real} "$@"
-""")
-    nft.chmod(0o755)
-    argv = [lab.host.python_path, "-m", "dynallow", "firewall", "--config", str(settings)]
-    done = lab.host.run(argv, check=False, env={"PATH": f"{tmp_path}:/usr/sbin:/usr/bin:/sbin:/bin"})
+    argv = [lab.host.python_path, "-c", _REFUSED, "firewall", "--config", str(settings)]
+    done = lab.host.run(argv, check=False)
     assert done.returncode == 6
-    assert "no such word" in done.stderr
+    assert "Invalid argument" in done.stderr
     assert "closed" in done.stderr
     assert "policy drop" in chains(lab)
 

@@ -9,16 +9,18 @@ about, and an honest name still resolves afterwards.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
 from itertools import count
+from typing import TypeVar
 
 import pytest
 
 from tests.lab import Lab, ScriptedServer, dnsbytes, wait_until
 from tests.lab.agent import Agent
 from tests.lab.hostile import EVIL_PREFIXES, GOOD, LIES, NOTHING, honest_address, hostile, pointing_at
+from tests.lab.standing import clock
 from tests.lab.waiting import TooSlowError, in_time
 from tests.netns.asking import PROMISED_WITHIN_S, Client, Told, ede_of
 from tests.netns.kernelsets import KernelSets
@@ -49,6 +51,8 @@ private = ["10.0.0.0/8", "fc00::/7"]
 """
 CAP = 256  # lease.max-addresses-per-name
 _numbers = count(1)
+T = TypeVar("T")
+_late = set[str]()  # true addresses of names whose answers came too late to be told, if they came
 
 
 @pytest.fixture(scope="module")
@@ -100,15 +104,20 @@ def _patience(agent: Agent, lie: str) -> Iterator[None]:
 def test_lie_of_an_upstream_grants_only_what_was_validly_told(
     agent: Agent, client: Client, sets: KernelSets, lie: str
 ) -> None:
-    name = f"{lie}-{next(_numbers)}.hostile.example.org"
-    before = sets.members("hostile").keys()
+    has_answer = lie.startswith("addresses-") or LIES[lie].told == GOOD
+
+    def once() -> tuple[str, tuple[Told, Told]]:
+        name = f"{lie}-{next(_numbers)}.hostile.example.org"
+        before = sets.members("hostile").keys()
+        replies = client.ask_both_ways(name)
+        told = replies[0].addresses.keys() | replies[1].addresses.keys()
+        assert sets.members("hostile").keys() - before - _late == told
+        if has_answer:
+            _must_be_heard(*replies)
+        return name, replies
+
     with _patience(agent, lie):
-        replies = client.ask_both_ways(name)  # raises TimeoutError after 4 s
-    assert (
-        sets.members("hostile").keys() - before == replies[0].addresses.keys() | replies[1].addresses.keys()
-    )
-    if lie.startswith("addresses-") or LIES[lie].told == GOOD:
-        _must_be_heard(*replies)
+        name, replies = _until_heard(once)
     for told, rtype in zip(replies, (dnsbytes.A, dnsbytes.AAAA), strict=True):
         assert told.rcode in ("NOERROR", "SERVFAIL")
         if lie.startswith("addresses-"):  # the cap is the name's, for both families together
@@ -149,12 +158,14 @@ def test_address_that_became_the_hosts_own_is_left_out(
 
     def told_now() -> list[str]:
         name = f"{pointing_at('192.0.2.99', next(_numbers))}.hostile.example.org"
-        return list(client.ask(name).addresses)
+        told = client.ask(name)
+        _must_be_heard(told)
+        return list(told.addresses)
 
-    assert "192.0.2.99" in told_now()
+    assert "192.0.2.99" in _until_heard(told_now)
     shared_lab.host.ip("addr add 192.0.2.99/32 dev lo")
     try:
-        wait_until(lambda: "192.0.2.99" not in told_now(), "the new address is noticed", 3)
+        wait_until(lambda: "192.0.2.99" not in _until_heard(told_now), "the new address is noticed")
     finally:
         shared_lab.host.ip("addr del 192.0.2.99/32 dev lo")
 
@@ -188,10 +199,10 @@ def test_private_prefix_of_a_rule_opens_that_prefix_alone(
 
 def test_upstream_whose_port_is_closed_gives_servfail_at_once(client: Client, sets: KernelSets) -> None:
     """ICMP port unreachable is an answer of a kind: no reason to wait."""
-    began = time.monotonic()
+    began = clock()
     told = client.ask(f"ok-{next(_numbers)}.closed.example.org")
     assert told.rcode == "SERVFAIL"
-    in_time(time.monotonic() - began, 1.0)
+    in_time(clock() - began, 1.0)
 
 
 def test_first_upstream_closed_second_answers(client: Client, sets: KernelSets) -> None:
@@ -200,20 +211,26 @@ def test_first_upstream_closed_second_answers(client: Client, sets: KernelSets) 
     assert list(told.addresses) == [honest_address(name, dnsbytes.A)]
 
 
-def test_many_lies_at_once_leave_only_what_was_told(client: Client, sets: KernelSets) -> None:
+def test_many_lies_at_once_leave_only_what_was_told(agent: Agent, client: Client, sets: KernelSets) -> None:
     """Answers that share a transaction must not share their addresses."""
-    before = sets.members("hostile").keys()
     lies = [lie for lie in LIES if not lie.startswith("addresses-")]
-    names = [f"{lie}-{next(_numbers)}.hostile.example.org" for lie in lies for _ in range(3)]
-    told: set[str] = set()
-    for answer in client.ask_all(names):
-        told |= answer.addresses.keys()
-    honest = {honest_address(name, dnsbytes.A) for name in names if LIES[_lie_of(name)].told == GOOD}
-    # Some run out of time: the server plays all of them in one thread.
-    assert told <= honest
-    assert sets.members("hostile").keys() - before == told
-    if len(told) <= len(honest) / 2:
-        raise TooSlowError(f"{len(told)} of {len(honest)} were answered in time")
+
+    def once() -> None:
+        before = sets.members("hostile").keys()
+        names = [f"{lie}-{next(_numbers)}.hostile.example.org" for lie in lies for _ in range(3)]
+        told: set[str] = set()
+        for answer in client.ask_all(names, within_s=30):
+            told |= answer.addresses.keys()
+        honest = {honest_address(name, dnsbytes.A) for name in names if LIES[_lie_of(name)].told == GOOD}
+        # Some run out of time: the server plays all of them in one thread.
+        assert told <= honest
+        assert sets.members("hostile").keys() - before - _late == told
+        _late.update(honest)
+        if len(told) <= len(honest) / 2:
+            raise TooSlowError(f"{len(told)} of {len(honest)} were answered in time")
+
+    with _patience(agent, "flood"):
+        _until_heard(once)
 
 
 def test_silent_upstream_with_default_timeouts_gives_servfail_within_4_s(
@@ -222,9 +239,9 @@ def test_silent_upstream_with_default_timeouts_gives_servfail_within_4_s(
     """Before glibc gives up (5 s) and asks again; side by side, to spare the suite the time."""
     lies = ("silence", "tcp-silent", "wrong-id", "tcp-half-then-silent")
     names = [f"{lie}-{next(_numbers)}.hostile.example.org" for lie in lies]
-    began = time.monotonic()
-    replies = client.ask_all(names, within_s=3 * PROMISED_WITHIN_S)
-    took_s = time.monotonic() - began
+    began = clock()
+    replies = client.ask_all(names, within_s=30)
+    took_s = clock() - began
     assert {told.rcode for told in replies} == {"SERVFAIL"}
     _honest_name_resolves(client)
     in_time(took_s, PROMISED_WITHIN_S)
@@ -241,13 +258,18 @@ def patient(shared_lab: Lab, agent: Agent) -> Agent:
 
 def _ask_and_compare(client: Client, sets: KernelSets, name: str, rtype: int, rule: str = "hostile") -> Told:
     """The reply, after the sets were found to have grown by exactly its addresses."""
-    before = sets.members(rule)
-    told = client.ask(name, rtype)
-    _must_be_heard(told)
-    assert told.rcode in ("NOERROR", "SERVFAIL")
-    assert sets.members(rule).keys() - before.keys() == told.addresses.keys() - before.keys()
-    assert told.addresses.keys() <= sets.members(rule).keys()
-    return told
+
+    def once() -> Told:
+        before = sets.members(rule)
+        told = client.ask(name, rtype)
+        assert told.rcode in ("NOERROR", "SERVFAIL")
+        grown = sets.members(rule).keys() - before.keys()
+        assert grown - _late == told.addresses.keys() - before.keys() - _late
+        assert told.addresses.keys() <= sets.members(rule).keys()
+        _must_be_heard(told)
+        return told
+
+    return _until_heard(once)
 
 
 def _lie_of(name: str) -> str:
@@ -255,14 +277,29 @@ def _lie_of(name: str) -> str:
 
 
 def _honest_name_resolves(client: Client) -> None:
-    name = f"honest-{next(_numbers)}.hostile.example.org"
-    told = client.ask(name)
-    _must_be_heard(told)
-    assert list(told.addresses) == [honest_address(name, dnsbytes.A)]
+    def once() -> None:
+        name = f"honest-{next(_numbers)}.hostile.example.org"
+        told = client.ask(name)
+        _must_be_heard(told)
+        assert list(told.addresses) == [honest_address(name, dnsbytes.A)]
+
+    _until_heard(once)
+
+
+def _until_heard(once: Callable[[], T]) -> T:
+    """What it brings, asked again where the lab's server stood still for longer than the short patience."""
+    for _ in range(10):
+        try:
+            return once()
+        except TooSlowError:
+            time.sleep(0.3)  # a failure is remembered for a moment
+    return once()
 
 
 def _must_be_heard(*replies: Told) -> None:
     """The lab's server has answered within the agent's short patience; else nothing is shown."""
     for told in replies:
         if any("no answer in " in text for _, text in ede_of(told)):
+            name = told.message.question[0].name.to_text(omit_final_dot=True)
+            _late.update(honest_address(name, rtype) for rtype in (dnsbytes.A, dnsbytes.AAAA))
             raise TooSlowError(f"the lab's server: {ede_of(told)}")

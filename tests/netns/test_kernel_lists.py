@@ -13,6 +13,7 @@ from dynallow.firewall import load
 from dynallow.firewall.addresses import read_addresses
 from dynallow.firewall.inspect import read_table
 from dynallow.firewall.members import read_members
+from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.present import read_denied, read_policy, read_present
 from tests.golden.cases import build
 from tests.lab.namespace import Namespace
@@ -58,11 +59,17 @@ def test_addresses_are_those_that_pyroute2_reads(network: Namespace) -> None:
     assert ip_address("198.51.100.1").packed not in found  # the other end is not the host
 
 
+def load_plain(name: str) -> None:
+    elements = ElementSocket()
+    load.load(build(name), elements)
+    elements.close()
+
+
 def test_policy_and_counter_are_those_that_nft_lists() -> None:
     assert read_policy("output") is None
     assert not read_table().present
     for mode, policy in (("enforce", "drop"), ("observe", "accept")):
-        load.load(build(mode))
+        load_plain(mode)
         chain = json.loads(nft("-j", "list", "chain", "inet", "dynallow", "output"))["nftables"]
         assert read_policy("output") == policy == next(o["chain"]["policy"] for o in chain if "chain" in o)
         assert read_table().mode == mode
@@ -87,7 +94,7 @@ def test_present_sees_through_anonymous_sets_and_odd_ones() -> None:
 
 
 def test_members_of_many_datagrams_are_each_told_once() -> None:
-    load.load(build("enforce"))
+    load_plain("enforce")
     wanted = {f"198.51.{number // 250}.{number % 250 + 1}" for number in range(3000)}
     nft(
         "-f",

@@ -20,7 +20,7 @@ from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger
 from dynallow.policy.names import parse_name, to_text
 from dynallow.tasks import Tasks
-from tests.netns.kernel import bare_network, flush, members, nft
+from tests.netns.kernel import Since, bare_network, flush, left_s, members, nft
 from tests.netns.leases import (
     CDN,
     DEB,
@@ -31,7 +31,6 @@ from tests.netns.leases import (
     ensure,
     fresh_elements,
     grant,
-    left_s,
     make,
     run,
 )
@@ -58,12 +57,13 @@ def leaser(request: pytest.FixtureRequest, elements: ElementSocket) -> Leaser:
 
 
 def test_ensure_returns_when_the_kernel_holds_every_address(leaser: Leaser) -> None:
+    since = Since()
     grants = [grant(), grant(SIX), grant(rule="apt"), grant(TWO, 500, name=CDN)]
     assert ensure(leaser, *grants) == frozenset()
     assert set(members("web_v4")) == {ONE, TWO}
     assert (set(members("web_v6")), set(members("apt_v4"))) == ({SIX}, {ONE})
-    assert 355 < left_s("web_v4", ONE) <= 361
-    assert 555 < left_s("web_v4", TWO) <= 561
+    assert since.lasts("web_v4", ONE, 360, 1)
+    assert since.lasts("web_v4", TWO, 560, 1)
     assert [members("web_v4")[one].comment for one in (ONE, TWO)] == ["deb.example.org", "cdn.example.net"]
     assert leaser.counts.transactions == 1
 
@@ -85,17 +85,19 @@ def test_ensure_again_asks_the_kernel_for_nothing(leaser: Leaser) -> None:
 
 def test_ensure_longer_ttl_prolongs_and_shorter_does_not_shorten(leaser: Leaser) -> None:
     ensure(leaser, grant(ttl=300))
+    since = Since()
     ensure(leaser, grant(ttl=900))
-    assert 950 < left_s("web_v4", ONE) <= 961
+    assert since.lasts("web_v4", ONE, 960, 1)
     ensure(leaser, grant(ttl=10), grant(ttl=10, name=CDN))
-    assert 950 < left_s("web_v4", ONE) <= 961
+    assert since.lasts("web_v4", ONE, 960, 1)
 
 
 def test_ensure_without_grace_holds(elements: ElementSocket) -> None:
     """`lease.grace = "0s"` is a valid setting: the time that passes meanwhile must not undo the lease."""
     leaser = make(elements, Limits(grace_s=0.0, min_s=1.0, max_s=600.0))
+    since = Since()
     assert ensure(leaser, grant(ttl=300)) == frozenset()
-    assert 298 < left_s("web_v4", ONE) <= 301
+    assert since.lasts("web_v4", ONE, 300, 1)
 
 
 def test_ensure_hundred_at_once_share_few_transactions(leaser: Leaser) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import Lab, Zone, wait_until
-from tests.lab.agent import Agent
+from tests.lab.agent import SHARED, Agent
 from tests.lab.needs import require_lab
 
 SETTINGS = """
@@ -24,7 +24,7 @@ name = "web"
 names = [".example.org"]
 ports = ["tcp/443"]
 """
-WITHIN_S = 3.0
+WITHIN_S = 30.0
 LEASES = {"web_v4": {"192.0.2.10", "192.0.2.11"}, "web_v6": {"2001:db8::a", "2001:db8::b"}}
 DENIED = ("198.51.100.200", "2001:db8:51::200")
 TAMPERINGS = {
@@ -49,7 +49,7 @@ def served() -> Iterator[Lab]:
 @pytest.fixture(scope="module")
 def agent(served: Lab) -> Agent:
     """One for all, with a lease for every name; each test ends with its table whole again."""
-    started = served.agent(SETTINGS)
+    started = served.agent(SETTINGS, options=SHARED)
     for name in ("www", "other"):
         for kind in ("A", "AAAA"):
             assert served.host.addresses(f"{name}.example.org", kind)

@@ -15,6 +15,7 @@ import pytest
 from tests.lab import Lab, ScriptedServer, dnsbytes
 from tests.lab.agent import Agent
 from tests.lab.scenarios import fresh_address, slow
+from tests.lab.standing import clock
 from tests.lab.waiting import in_time
 from tests.netns.asking import V4, V6, Client
 from tests.netns.kernelsets import KernelSets
@@ -63,7 +64,7 @@ def test_busy_name_never_waits_again_and_its_lease_never_lapses(
     number = next(_numbers)
     busy, seldom = f"n{number}.example.org", f"n{next(_numbers)}.example.org"
     kinds = ((dnsbytes.A, fresh_address(number)), (dnsbytes.AAAA, fresh_address(number, 6)))
-    told_s, asked, longest_s = set[int](), 0, 0.0
+    told_s, asked, longest_s, stood_s = set[int](), 0, 0.0, 0.0
     for name, qtype in ((busy, dnsbytes.A), (busy, dnsbytes.AAAA), (seldom, dnsbytes.A)):
         assert client.ask(name, qtype).longest_ttl in (TTL_S, TTL_S - 1)
     began = time.monotonic()
@@ -71,20 +72,26 @@ def test_busy_name_never_waits_again_and_its_lease_never_lapses(
         while time.monotonic() < began + lives * TTL_S + 1:
             asked += 1
             qtype, address = kinds[asked // 6 % 2]
-            before = time.monotonic()
+            before, going = time.monotonic(), clock()
             told = client.ask(busy, qtype, server=V6 if asked % 2 else V4, tcp=asked % 3 == 0)
-            took = time.monotonic() - before
+            took = clock() - going
             left = sets.left_s("all", address)
             longest_s = max(longest_s, took)
             assert list(told.addresses) == [address]
+            passed_s = time.monotonic() - before
+            if left is None:
+                in_time(passed_s, TTL_S / 2, "looking after the lease of an answer that had just come")
             assert left is not None, f"lapsed after {before - began:.2f} s"
-            assert told.longest_ttl <= left + time.monotonic() - before
+            assert told.longest_ttl <= left + passed_s
             told_s.add(told.longest_ttl)
             time.sleep(0.01)  # the pace of the questions, no wait for anything
+            stood_s += time.monotonic() - before - (clock() - going)
     in_time(longest_s, NOT_WAITED_S, "an answer")
     assert asked > 100 * lives
     assert max(told_s) >= TTL_S - 1  # it was young again
-    assert [server.queries(busy, kind) for kind in ("A", "AAAA")] == [1 + lives, 1 + lives]
+    assert min(server.queries(busy, kind) for kind in ("A", "AAAA")) >= 1 + lives
+    if stood_s < TTL_S / 10:  # else it may have been asked twice, or after the end of one life more
+        assert max(server.queries(busy, kind) for kind in ("A", "AAAA")) == 1 + lives
     # Whom nobody asked for in time is not kept alive: its next client waits, as everywhere.
     assert server.queries(seldom, "A") == 1
     before = time.monotonic()

@@ -6,6 +6,7 @@ removed rules' addresses are cut, broken settings change nothing.
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ import pytest
 from tests.lab import Lab, Namespace, Zone, wait_until
 from tests.lab.agent import Agent
 from tests.lab.elements import Element
+from tests.lab.faulty import faulty_agent
 from tests.lab.needs import require_lab
 from tests.netns import traffic
 
@@ -252,22 +254,16 @@ def test_keys_that_a_reload_cannot_change_are_told_and_left(served: Lab, agent: 
 
 
 def test_ruleset_that_the_kernel_refuses_leaves_everything(lab: Lab) -> None:
-    """nft goes away, as in a half-done upgrade; the refusal comes before anything has changed."""
+    """The refusal comes before anything has changed."""
     lab.serve(Zone("example.org").both("kept", 10).both("old-one", 11))
-    agent = lab.agent(BEFORE)
+    agent = faulty_agent(lab, BEFORE)
     resolve(lab.host, "kept")
     resolve(lab.host, "old-one")
     before = everything(lab.host)
-    where = lab.host.run(["sh", "-c", "command -v nft"]).stdout.strip()
-    failing = lab.host.directory / "nft"
-    failing.write_text(
-        "#!/bin/sh\necho 'Error: Could not process rule: Device or resource busy' >&2\nexit 1\n"
-    )
-    failing.chmod(0o755)
     with traffic.running(lab, "connect", ["192.0.2.10", "2001:db8::a"]) as connected:
-        lab.host.run(["mount", "--bind", str(failing), where])
+        agent.fault("ruleset", number=errno.EBUSY)
         refused = agent.reload(AFTER)
-        lab.host.run(["umount", where])
+        agent.mend()
     assert refused.returncode == EXIT_KERNEL, refused
     assert "resource busy" in refused.stderr
     assert everything(lab.host) == before

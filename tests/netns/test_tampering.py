@@ -1,7 +1,8 @@
 """Somebody else changes the table: it is rebuilt with every live lease, and nothing is answered meanwhile.
 
-Needs the lab and dnsperf. A flushed ruleset is an open host for as long as it
-lasts, which nothing in user space can prevent; how long it lasts is measured.
+Needs the lab and dnsperf. As on a kernel that knows no owner of a table; for one that does see test_owned.py.
+A flushed ruleset is an open host for as long as it lasts, which nothing in user space can prevent; how long
+it lasts is measured.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ import dns.message
 import dns.query
 import dns.rcode
 import pytest
+from pyroute2 import Conntrack
 
 from tests.lab import Lab, LabError, Zone, wait_until
-from tests.lab.agent import Agent
+from tests.lab.agent import SHARED, Agent
 from tests.lab.needs import require_lab
+from tests.lab.standing import clock
 from tests.lab.waiting import in_time
 from tests.netns import traffic
+from tests.netns.tamperings import HOT_ADDRESS, TAMPERINGS, script_of
 
 SETTINGS = """
 mode = "enforce"
@@ -37,23 +41,17 @@ ports = ["tcp/443", "udp/443"]
 """
 HEAL_S = 0.5  # DESIGN section 10
 NAMES = tuple(f"n{number}.example.org" for number in range(30))
-HOT, HOT_ADDRESS = "n0.example.org", "198.18.0.1"
-TAMPERINGS = {
-    "flush-ruleset": "flush ruleset",
-    "delete-table": "delete table inet dynallow",
-    "flush-table": "flush table inet dynallow",
-    "flush-chain": "flush chain inet dynallow output",
-    "flush-denied-chain": "flush chain inet dynallow denied",
-    "delete-nat-chain": "flush chain inet dynallow nat_output\ndelete chain inet dynallow nat_output",
-    "inserted-accept": "insert rule inet dynallow output accept",
-    "chain-policy": "chain inet dynallow output { policy accept; }",
-    "flush-set": "flush set inet dynallow web_v4",
-    "delete-element": f"delete element inet dynallow web_v4 {{ {HOT_ADDRESS} }}",
-    "delete-rule": "",  # by handle, see `tamper`
-    "delete-set": "",  # with the rules that use it, in one transaction
-    "foreign-element": "add element inet dynallow web_v4 { 198.51.100.200 timeout 1h }",
-    "foreign-set": "add set inet dynallow mine { type ipv4_addr; }",
+HOT = "n0.example.org"
+OPENS = {
+    "flush-ruleset",
+    "systemctl-reload-nftables",
+    "delete-table",
+    "inserted-accept",
+    "chain-policy",
+    "foreign-element",
+    "dormant",
 }
+"""The tamperings that can let denied packets out until the table is whole again."""
 
 
 @pytest.fixture(scope="module")
@@ -67,13 +65,16 @@ def served() -> Iterator[Lab]:
 @pytest.fixture
 def agent(served: Lab) -> Iterator[Agent]:
     """An agent with a lease for each of NAMES that was never tampered with; its table goes with it."""
-    started = served.agent(SETTINGS)
+    started = served.agent(SETTINGS, options=SHARED)
     for name in NAMES:
         for kind in ("A", "AAAA"):
             assert served.host.addresses(name, kind)
     yield started
     started.kill()
     served.host.run(["nft", "flush", "ruleset"])
+    # What had left through an open table is established, for whoever has its port next.
+    with served.host.entered(), Conntrack() as conntrack:
+        conntrack.flush()
 
 
 def heals(agent: Agent) -> int:
@@ -99,33 +100,26 @@ def tamper(lab: Lab, script: str) -> None:
     lab.host.run(["nft", "-f", "-"], stdin=script)
 
 
-def script_of(lab: Lab, kind: str) -> str:
-    if kind not in ("delete-rule", "delete-set"):
-        return TAMPERINGS[kind]
-    listed = lab.host.nft_json("chain", "inet", "dynallow", "output")
-    rules = [item["rule"] for item in listed if "rule" in item]
-    chosen = [rule for rule in rules if "@web_v4" in str(rule)] if kind == "delete-set" else rules[-1:]
-    lines = [f"delete rule inet dynallow output handle {rule['handle']}" for rule in chosen]
-    if kind == "delete-set":
-        lines.append("delete set inet dynallow web_v4")
-    return "\n".join(lines)
-
-
 @pytest.mark.alone
 @pytest.mark.parametrize("kind", TAMPERINGS)
 def test_tampered_table_is_rebuilt_with_every_lease(served: Lab, agent: Agent, kind: str) -> None:
     before, leases, script = shape(served), addresses(served), script_of(served, kind)
     assert len(leases) == 2 * len(NAMES)
-    with traffic.questions(served, NAMES):
+    wire = served.sniffer()
+    with traffic.questions(served, NAMES), traffic.running(served, "forbidden", traffic.FORBIDDEN):
+        began, going = time.monotonic(), clock()
         tamper(served, script)
-        began = time.monotonic()
         wait_until(lambda: heals(agent) > 0, "the table's rebuilding")
-        took_ms = (time.monotonic() - began) * 1000
-        print(f"{kind}: whole again after {took_ms:.0f} ms")
+        took_ms = (clock() - going) * 1000
+        stood_ms = (time.monotonic() - began) * 1000 - took_ms
         wait_until(lambda: shape(served) == before, "the table as it was")
-        assert addresses(served) == leases
+        wait_until(lambda: addresses(served) == leases, "every lease")
+    left = [p.time for p in wire.stop() if p.from_host and p.dst in traffic.FORBIDDEN]
+    open_ms = (max(left) - min(left)) * 1000 if left else 0.0
+    print(f"{kind}: whole again after {took_ms:.0f} ms; {len(left)} denied packets left, in {open_ms:.0f} ms")
     assert re.search(r"nft \(pid \d+\) changed table inet dynallow", agent.log)
-    in_time(took_ms / 1000, HEAL_S, kind)
+    assert not left or kind in OPENS
+    in_time(max(took_ms, open_ms - stood_ms) / 1000, HEAL_S, kind)
 
 
 @pytest.mark.alone
@@ -137,15 +131,17 @@ def test_flushed_ruleset_is_open_for_less_than_half_a_second(served: Lab, agent:
         traffic.running(served, "connect", [HOT_ADDRESS, "2001:db8:f::1"]) as connected,
         traffic.running(served, "forbidden", traffic.FORBIDDEN),
     ):
+        began, going = time.monotonic(), clock()
         tamper(served, "flush ruleset")
         wait_until(lambda: heals(agent) > 0, "the table's rebuilding")
+        stood_s = time.monotonic() - began - (clock() - going)
     left = [p.time for p in wire.stop() if p.from_host and p.dst in traffic.FORBIDDEN]
     open_ms = (max(left) - min(left)) * 1000 if left else 0.0
     print(
         f"open {open_ms:.0f} ms, {len(left)} packets; {connected.failed} of {connected.tries} connects failed"
     )
     assert agent.process.poll() is None
-    in_time(open_ms / 1000, HEAL_S, "closing")
+    in_time(open_ms / 1000 - stood_s, HEAL_S, "closing")
 
 
 def test_rebuilt_lease_is_not_shortened(served: Lab, agent: Agent) -> None:
@@ -188,7 +184,8 @@ def test_change_to_another_table_is_none_of_ours(served: Lab, agent: Agent) -> N
 def test_repeated_tampering_is_backed_off_and_ends_whole(served: Lab, agent: Agent) -> None:
     before, leases = shape(served), addresses(served)
     cpu_s, began, times = agent.cpu_s(), time.monotonic(), 0
-    while time.monotonic() - began < 3.0:
+    known = 0
+    while time.monotonic() - began < 3.0 or known < 2:
         known = agent.log.count("is whole again")
         served.host.run(["nft", "flush", "ruleset"])
         times += 1
@@ -197,10 +194,10 @@ def test_repeated_tampering_is_backed_off_and_ends_whole(served: Lab, agent: Age
     used_s = agent.cpu_s() - cpu_s
     healed = heals(agent)
     print(f"{times} flushes in {elapsed_s:.1f} s: {healed} rebuilt, {used_s:.2f} s of CPU")
-    assert 2 <= healed <= 12
+    assert 2 <= healed <= 4 * elapsed_s
     assert used_s < elapsed_s / 2
-    wait_until(lambda: shape(served) == before, "the table as it was", 10)
-    wait_until(lambda: addresses(served) == leases, "every lease", 10)
+    wait_until(lambda: shape(served) == before, "the table as it was")
+    wait_until(lambda: addresses(served) == leases, "every lease")
     assert agent.log.count("\n") < 100
 
 
@@ -222,7 +219,7 @@ def test_tampering_at_the_moment_of_rebuilding_is_not_missed(served: Lab, agent:
     finally:
         process.kill()
         process.communicate()
-    wait_until(lambda: addresses(served) == leases, "every lease", 10)
+    wait_until(lambda: addresses(served) == leases, "every lease")
     assert shape(served) == before
 
 
@@ -235,7 +232,7 @@ def ask_hot(server: tuple[str, int] = ("127.0.0.1", 53), timeout: float = 1.0) -
 
 def _connects(address: str) -> bool:
     with socket.socket() as sock:
-        sock.settimeout(1.0)
+        sock.settimeout(20.0)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         try:
             sock.connect((address, 443))

@@ -21,6 +21,7 @@ import pytest
 
 from tests.lab import Lab, dnsbytes, wait_until
 from tests.lab.agent import Agent
+from tests.lab.standing import clock
 from tests.lab.waiting import in_time
 from tests.netns.asking import V4, V6, Client, packet, read, read_frame
 from tests.netns.manyfold import manyfold
@@ -72,10 +73,14 @@ def client(shared_lab: Lab, agent: Agent) -> Iterator[Client]:
 
 
 class Fates:
-    """What became of each slow client: seconds until it was cut off, or what it got."""
+    """What became of each slow client: until it was cut off, or what it got.
+
+    `cut_s` has seconds at least, from before the agent began to count, and at most, on a machine that
+    goes on.
+    """
 
     def __init__(self, client: Client, agent: Agent) -> None:
-        self.cut_s: dict[str, float] = {}
+        self.cut_s: dict[str, tuple[float, float]] = {}
         self.answered: dict[str, list[str]] = {}
         self.udp_slowest_s = 0.0
         self._client = client
@@ -88,16 +93,17 @@ class Fates:
             self._ask_by_udp()
             self.grown_bytes = max(self.grown_bytes, agent.rss_bytes() - before)
 
-    def _play(self, play: Callable[[Fates, socket.socket], None]) -> None:
+    def _play(self, play: Callable[[Fates, socket.socket, float], None]) -> None:
+        began = time.monotonic()
         with self._client.connect(V6, within_s=30) as sock:
-            play(self, sock)
+            play(self, sock, began)
 
     def _ask_by_udp(self) -> None:
         """A cached name and a fresh one."""
         for name in ("good.example.org", f"f{next(_fresh)}.example.org"):
-            began = time.monotonic()
+            began = clock()
             assert self._client.ask(name).rcode == "NOERROR"
-            self.udp_slowest_s = max(self.udp_slowest_s, time.monotonic() - began)
+            self.udp_slowest_s = max(self.udp_slowest_s, clock() - began)
         time.sleep(0.02)  # the pace of the questions, no wait for anything
 
 
@@ -105,37 +111,37 @@ def _frame(data: bytes) -> bytes:
     return struct.pack("!H", len(data)) + data
 
 
-def _until_cut(sock: socket.socket) -> float:
-    began = time.monotonic()
+def _until_cut(sock: socket.socket, before: float) -> tuple[float, float]:
+    began = clock()
     try:
         while sock.recv(1 << 16):
             pass
     except ConnectionError:
         pass
-    return time.monotonic() - began
+    return time.monotonic() - before, clock() - began
 
 
-def silent_from_the_start(fates: Fates, sock: socket.socket) -> None:
-    fates.cut_s["silent"] = _until_cut(sock)
+def silent_from_the_start(fates: Fates, sock: socket.socket, began: float) -> None:
+    fates.cut_s["silent"] = _until_cut(sock, began)
 
 
-def idle_after_an_answer(fates: Fates, sock: socket.socket) -> None:
+def idle_after_an_answer(fates: Fates, sock: socket.socket, began: float) -> None:
     sock.sendall(_frame(packet("good.example.org")))
     fates.answered["idle"] = [*read(read_frame(sock)).addresses]
-    fates.cut_s["idle"] = _until_cut(sock)
+    fates.cut_s["idle"] = _until_cut(sock, began)
 
 
-def stuck_in_a_message(fates: Fates, sock: socket.socket) -> None:
+def stuck_in_a_message(fates: Fates, sock: socket.socket, began: float) -> None:
     sock.sendall(_frame(packet("good.example.org"))[:9])
-    fates.cut_s["stuck"] = _until_cut(sock)
+    fates.cut_s["stuck"] = _until_cut(sock, began)
 
 
-def stuck_after_one_byte(fates: Fates, sock: socket.socket) -> None:
+def stuck_after_one_byte(fates: Fates, sock: socket.socket, began: float) -> None:
     sock.sendall(b"\0")
-    fates.cut_s["one byte"] = _until_cut(sock)
+    fates.cut_s["one byte"] = _until_cut(sock, began)
 
 
-def byte_by_byte(fates: Fates, sock: socket.socket) -> None:
+def byte_by_byte(fates: Fates, sock: socket.socket, began: float) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for byte in _frame(packet("good.example.org")):
         sock.sendall(bytes((byte,)))
@@ -143,9 +149,9 @@ def byte_by_byte(fates: Fates, sock: socket.socket) -> None:
     fates.answered["byte by byte"] = [*read(read_frame(sock)).addresses]
 
 
-def drip(fates: Fates, sock: socket.socket) -> None:
+def drip(fates: Fates, sock: socket.socket, began: float) -> None:
     """One byte a second, each of which would start an idle timer anew."""
-    began = time.monotonic()
+    going = clock()
     try:
         for byte in _frame(packet("good.example.org")):
             sock.sendall(bytes((byte,)))
@@ -154,25 +160,25 @@ def drip(fates: Fates, sock: socket.socket) -> None:
                 break
     except ConnectionError:
         pass
-    fates.cut_s["drip"] = time.monotonic() - began
+    fates.cut_s["drip"] = time.monotonic() - began, clock() - going
 
 
-def never_reading(fates: Fates, sock: socket.socket) -> None:
+def never_reading(fates: Fates, sock: socket.socket, began: float) -> None:
     """Questions with large answers without end, and not one byte is read."""
     question = _frame(packet("many200.example.org")) * 50
     sock.settimeout(0.5)
-    began = time.monotonic()
-    while time.monotonic() - began < 3 * WRITE_S:
+    going = clock()
+    while clock() - going < 3 * WRITE_S:
         try:
             sock.sendall(question)  # may stop half-way: nonsense to the agent, and cut off all the same
         except TimeoutError:
             continue
         except ConnectionError:
-            fates.cut_s["never reading"] = time.monotonic() - began
+            fates.cut_s["never reading"] = time.monotonic() - began, clock() - going
             return
 
 
-def pipelining(fates: Fates, sock: socket.socket) -> None:
+def pipelining(fates: Fates, sock: socket.socket, began: float) -> None:
     """A hundred questions in one write; each is answered when its answer is there (RFC 7766 section 7)."""
     names = [f"p{number}.example.org" for number in range(100)]
     questions = [packet(name) for name in names]
@@ -210,13 +216,14 @@ def fates(client: Client, agent: Agent) -> Fates:
     ],
 )
 def test_slow_tcp_client_is_cut_off_in_time(fates: Fates, who: str, after_s: float) -> None:
-    assert after_s - 0.1 <= fates.cut_s[who]
-    in_time(fates.cut_s[who], after_s + SLACK_S)
+    at_least_s, at_most_s = fates.cut_s[who]
+    assert after_s - 0.1 <= at_least_s
+    in_time(at_most_s, after_s + SLACK_S)
 
 
 def test_tcp_client_that_never_reads_is_cut_off_and_costs_no_memory(fates: Fates) -> None:
     assert fates.grown_bytes < MEMORY_BYTES
-    in_time(fates.cut_s["never reading"], WRITE_S + 2 * SLACK_S)
+    in_time(fates.cut_s["never reading"][1], WRITE_S + 2 * SLACK_S)
 
 
 def test_tcp_question_byte_by_byte_is_answered(fates: Fates) -> None:
@@ -237,20 +244,20 @@ def test_udp_clients_do_not_notice_slow_tcp_clients(fates: Fates) -> None:
 
 def test_crowd_of_tcp_clients_is_bounded_and_udp_clients_do_not_notice(agent: Agent, client: Client) -> None:
     """1,100 at once: 1,024 are kept, whoever sat there longest is closed, and names are still resolved."""
-    before = agent.rss_bytes()
+    before, began = agent.rss_bytes(), time.monotonic()
     with _many_descriptors(), _crowd(client, CROWD) as crowd:
         for name in ("good.example.org", *(f"c{number}.example.org" for number in range(50))):
-            began = time.monotonic()
+            asked = clock()
             assert client.ask(name, dnsbytes.A, V4).rcode == "NOERROR", agent.log
-            in_time(time.monotonic() - began, UDP_WITHIN_S)
+            in_time(clock() - asked, UDP_WITHIN_S)
         closed = wait_until(
-            lambda: _count_closed(crowd) >= CROWD - CONNECTIONS_MAX and _count_closed(crowd), "", 2
+            lambda: _count_closed(crowd) >= CROWD - CONNECTIONS_MAX and _count_closed(crowd), "the first cut"
         )
+        if closed > CROWD - CONNECTIONS_MAX + 5:
+            in_time(time.monotonic() - began, FIRST_BYTE_S, "filling the agent's places")
         assert closed <= CROWD - CONNECTIONS_MAX + 5
         assert agent.rss_bytes() - before < 4 * MEMORY_BYTES
-        wait_until(
-            lambda: _count_closed(crowd) == CROWD, "all of the crowd cut off", FIRST_BYTE_S + 2 * SLACK_S
-        )
+        wait_until(lambda: _count_closed(crowd) == CROWD, "all of the crowd cut off")
     assert client.ask("good.example.org", tcp=True).rcode == "NOERROR"
 
 
@@ -261,7 +268,7 @@ def test_crowd_that_asks_is_answered(agent: Agent, client: Client) -> None:
         for sock in crowd:
             sock.sendall(_frame(question))
         for sock in crowd:
-            sock.settimeout(20)
+            sock.settimeout(60)
             assert [*read(read_frame(sock)).addresses] == ["192.0.2.1"]
 
 

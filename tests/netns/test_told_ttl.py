@@ -2,7 +2,8 @@
 
 After every answer the element is read from the kernel itself. Time that
 passed since the reply is added to what is left only as far as it is certain,
-so the comparison errs on the strict side.
+so the comparison errs on the strict side. Where that alone speaks against an
+answer, because everything stood still for a while, it is asked for again.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import pytest
 from tests.lab import Lab, ScriptedServer, dnsbytes
 from tests.lab.agent import Agent
 from tests.lab.elements import Element
+from tests.lab.waiting import TooSlowError
 from tests.netns.asking import V4, V6, Client, Told
 from tests.netns.kernelsets import KernelSets
 from tests.netns.lasting import WEEK_S, lasting
@@ -46,6 +48,7 @@ LEASES = {
     "no-grace": 'grace = "0s"\nmin = "1s"',
     "short-max": 'grace = "10s"\nmin = "1s"\nmax = "15m"',
 }
+STOOD_STILL_S = 0.05
 ADDRESSES = 150  # few, so that most of them are shared by names of very different TTLs
 TTLS = (0, 1, 2, 3, 5, 29, 30, 60, 61, 299, 300, 3600, 86400, WEEK_S)
 TYPES = (dnsbytes.A, dnsbytes.A, dnsbytes.AAAA, dnsbytes.AAAA, dnsbytes.HTTPS)
@@ -111,8 +114,7 @@ def test_told_ttl_of_every_answer_is_within_the_kernels_lease(
     tally = Tally()
     server.reset()
     for asking in _askings(random.Random(count), count):
-        told = client.ask(asking.name, asking.qtype, asking.server, tcp=asking.tcp, edns=asking.edns)
-        _check(asking, told, time.monotonic(), sets, tally)
+        _ask_and_check(asking, client, sets, tally)
     assert tally.answers == count
     assert tally.addresses > count
     cached = count - server.queries()
@@ -133,10 +135,9 @@ def test_told_ttl_of_a_stale_answer_is_within_the_kernels_lease(
         deadline = time.monotonic() + 10
         while (told := client.ask(*asking[:3])).longest_ttl <= 1:
             assert time.monotonic() < deadline, "no stale answer"
-        _check(asking, told, time.monotonic(), sets, Tally())
         assert told.longest_ttl in (29, 30)
-        again = client.ask(*asking[:3], tcp=True)
-        _check(asking, again, time.monotonic(), sets, Tally())
+        for tcp in (False, True):
+            _ask_and_check(asking._replace(tcp=tcp), client, sets, Tally())
     finally:
         server.turn(failing=False)
 
@@ -146,16 +147,14 @@ def test_told_ttl_of_a_shared_address_survives_a_second_name_with_a_shorter_one(
 ) -> None:
     """Invariant 3: re-adding an element with a shorter timeout would cut the first client's lease."""
     long, short = (Asking(f"a950.t{ttl}.c0.example.org", dnsbytes.A, V4, False, True) for ttl in (600, 2))
-    first = client.ask(*long[:3])
-    _check(long, first, time.monotonic(), sets, Tally())
-    before = sets.left_s("wide", "198.18.3.182")
-    second = client.ask(*short[:3])
-    _check(short, second, time.monotonic(), sets, Tally())
+    _ask_and_check(long, client, sets, Tally())
+    read_at, before = time.monotonic(), sets.left_s("wide", "198.18.3.182")
+    _ask_and_check(short, client, sets, Tally())
     after = sets.left_s("wide", "198.18.3.182")
     assert before is not None
     assert after is not None
-    assert after >= before - 1.0
-    _check(long, client.ask(*long[:3], tcp=True), time.monotonic(), sets, Tally())
+    assert after >= before - (time.monotonic() - read_at) - 0.05
+    _ask_and_check(long._replace(tcp=True), client, sets, Tally())
 
 
 def test_reader_of_this_proof_agrees_with_nft(
@@ -193,6 +192,23 @@ def _askings(dice: random.Random, count: int) -> Iterator[Asking]:
         asking = Asking(name, qtype, dice.choice((V4, V6)), dice.random() < 0.3, dice.random() < 0.8)
         known.append(asking)
         yield asking
+
+
+def _ask_and_check(asking: Asking, client: Client, sets: KernelSets, tally: Tally) -> None:
+    for _ in range(20):
+        asked = time.monotonic()
+        told = client.ask(asking.name, asking.qtype, asking.server, tcp=asking.tcp, edns=asking.edns)
+        try:
+            _check(asking, told, time.monotonic(), sets, tally)
+            return
+        except AssertionError:
+            if time.monotonic() - asked < STOOD_STILL_S:
+                raise
+        for rule in _rules(asking.name):  # of what is certain even so
+            for address in told.addresses:
+                left_s = sets.left_s(rule, address) or 0.0
+                assert left_s + time.monotonic() - asked >= told.longest_ttl, f"{address} of {asking}"
+    raise TooSlowError(f"a machine that stood still whenever {asking} was asked")
 
 
 def _check(asking: Asking, told: Told, replied: float, sets: KernelSets, tally: Tally) -> None:

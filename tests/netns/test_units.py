@@ -237,7 +237,7 @@ def test_restarts_under_load_lose_no_question_and_no_lease(lab: Lab, machine: Ma
 def test_killed_agent_is_started_again_and_waiting_questions_answered(lab: Lab, machine: Machine) -> None:
     restarts = int(machine.show("dynallow.service", "NRestarts"))
     machine.systemctl("kill", "-s", "KILL", "dynallow.service")
-    assert lab.host.ask("www.example.org", timeout=20).answer
+    assert lab.host.ask("www.example.org", timeout=60).answer
     assert int(machine.show("dynallow.service", "NRestarts")) == restarts + 1
 
 
@@ -268,7 +268,7 @@ def test_stopping_all_of_it_opens_nothing(lab: Lab, machine: Machine) -> None:
 
 def test_question_starts_a_service_that_was_stopped_alone(lab: Lab, machine: Machine) -> None:
     machine.systemctl("stop", "dynallow.service")
-    assert lab.host.ask("www.example.org", timeout=20).answer
+    assert lab.host.ask("www.example.org", timeout=60).answer
 
 
 @pytest.mark.slow
@@ -285,7 +285,7 @@ def test_agent_that_stands_still_is_replaced_by_the_watchdog(lab: Lab, machine: 
         wait_until(
             lambda: machine.show("dynallow.service", "MainPID") not in (first, "0"), "another agent", 30
         )
-        assert lab.host.ask("www.example.org", timeout=20).answer
+        assert lab.host.ask("www.example.org", timeout=60).answer
         assert "Fatal Python error: Aborted" in machine.log  # and where it stood
     finally:
         quick.unlink()

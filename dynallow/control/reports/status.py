@@ -69,7 +69,10 @@ def status(
         "kernel": {
             "release": os.uname().release,
             "table": table,
-            "in_place_refresh": agent.table.leaser.in_place,
+            "in_place_refresh": agent.table.features.in_place,
+            "owned": agent.table.features.owner,
+            "conntrack_filter": agent.table.features.conntrack_filter,
+            "sock_destroy": agent.table.features.sock_destroy,
             "denied_packets": denied[0],
             "denied_bytes": denied[1],
         },

@@ -81,6 +81,9 @@ class MemoryAgent:
                 "release": "6.18.0",
                 "table": True,
                 "in_place_refresh": True,
+                "owned": True,
+                "conntrack_filter": True,
+                "sock_destroy": True,
                 "denied_packets": 3,
                 "denied_bytes": 180,
             },
@@ -196,7 +199,7 @@ def serving(
     thread.start()
 
     def run(coroutine: object) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)  # type: ignore[arg-type]
+        asyncio.run_coroutine_threadsafe(coroutine, loop).result(60)  # type: ignore[arg-type]
 
     server = ControlServer(agent, socket, metrics, limits=limits)
     try:

@@ -83,8 +83,20 @@ def test_batch_elements_packed_with_what_they_share_are_those_added_one_by_one(
 
 @given(st.binary(max_size=300))
 def test_parse_dump_any_bytes_end_without_an_error(datagram: bytes) -> None:
-    parse_dump(datagram[:16] if len(datagram) < 16 else datagram)
-    list(acknowledgements(datagram if len(datagram) >= 20 else b""))
+    parse_dump(datagram)
+    list(acknowledgements(datagram))
+
+
+@pytest.mark.parametrize("size", range(5))
+@pytest.mark.parametrize("kind", [2, 3])
+def test_end_that_is_cut_in_its_header_or_its_number_is_no_error_and_no_acknowledgement(
+    kind: int, size: int
+) -> None:
+    header = struct.pack("=IHHII", 16 + size, kind, 0, 7, 0)
+    datagram = header + struct.pack("=i", 0)[:size]
+    whole = size == 4 and kind == 2
+    assert list(acknowledgements(datagram)) == ([(7, 0)] if whole else [])
+    assert parse_dump(datagram).done
 
 
 def test_comment_of_a_name_is_the_name() -> None:

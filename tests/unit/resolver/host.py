@@ -30,6 +30,7 @@ from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.resolver.upstream.server import Server
 from dynallow.tasks import Tasks
+from tests.lab.loop import SteadyLoop
 from tests.unit.resolver.nameserver import Handler, Nameserver, zone
 
 T = TypeVar("T")
@@ -144,7 +145,7 @@ def on_host(
                 await host.tasks.stop()
 
     attendant = Attendant(every_s=0.0)
-    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
+    with asyncio.Runner(loop_factory=lambda: SteadyLoop(attendant)) as runner:
         return runner.run(run())
 
 

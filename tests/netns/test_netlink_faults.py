@@ -1,0 +1,90 @@
+"""What a netlink socket of the agent's does with answers that are late, or do not come at all.
+
+Needs a namespace; the socket of `faulty_process.py` stands between, in this very process.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from dynallow.errors import KernelError
+from dynallow.firewall import netlink
+from dynallow.firewall.elements import Element
+from dynallow.firewall.netlink import ElementSocket
+from tests.lab import faulty_process
+from tests.netns.kernel import bare_network
+from tests.netns.leases import ONE, TWO, ensure, fresh_elements, grant, make
+from tests.netns.test_elements import added, element
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
+    with bare_network(tmp_path_factory.mktemp("bare")) as place:
+        yield place
+
+
+@pytest.fixture
+def elements(bare: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[ElementSocket]:
+    monkeypatch.setattr(netlink.socket, "socket", faulty_process.FaultySocket)
+    monkeypatch.setattr(faulty_process, "plan", faulty_process.Plan())
+    yield from fresh_elements()
+
+
+def arrive(elements: ElementSocket) -> None:
+    """What is late is there now."""
+    sock = elements._sock
+    assert isinstance(sock, faulty_process.FaultySocket)
+    assert sock.waiting
+    sock.waiting = [(0.0, what) for _, what in sock.waiting]
+
+
+def test_late_acknowledgement_is_not_taken_for_the_end_of_a_dump(elements: ElementSocket) -> None:
+    """It was, once: the table was read as empty, and what stood in it passed for nobody's."""
+    faulty_process.plan.kind, faulty_process.plan.times = "late", 1
+    faulty_process.plan.delay_s = 3600.0
+    with pytest.raises(KernelError, match="no acknowledgement"):
+        elements.commit(added(element(ONE), element(TWO)))
+    arrive(elements)
+    assert {member.address for member in elements.dump("web_v4")} == {ONE, TWO}
+
+
+def test_late_refusal_of_another_transaction_is_no_grant(elements: ElementSocket) -> None:
+    faulty_process.plan.kind, faulty_process.plan.times = "late", 1
+    faulty_process.plan.delay_s = 3600.0
+    with pytest.raises(KernelError, match="no acknowledgement"):
+        elements.commit(added(Element("none_v4", ONE, 60_000, b"")))
+    arrive(elements)
+    with pytest.raises(KernelError):  # at worst one too many is refused
+        elements.commit(added(element(ONE)))
+    elements.commit(added(element(ONE)))
+
+
+def test_dump_that_is_never_answered_ends_with_an_error(
+    elements: ElementSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop would stand still for ever, and nothing would tell."""
+    monkeypatch.setattr(netlink, "_PATIENCE", struct.pack("ll", 0, 100_000))
+    monkeypatch.setattr(netlink, "dump_request", lambda name, sequence: struct.pack("=IHHII", 16, 1, 1, 0, 0))
+    impatient = ElementSocket()
+    began = time.monotonic()
+    with pytest.raises(KernelError, match="EAGAIN"):
+        impatient.dump("web_v4")
+    assert time.monotonic() - began >= 0.1
+    impatient.close()
+
+
+def test_element_of_a_lost_acknowledgement_is_read_back_and_taken_away(elements: ElementSocket) -> None:
+    """The outcome is unknown: what the ledger does not have then is nobody's lease, and open to nobody."""
+    leaser = make(elements)
+    faulty_process.plan.kind, faulty_process.plan.times = "lost", 1
+    with pytest.raises(KernelError, match="no acknowledgement"):
+        ensure(leaser, grant(ONE))
+    assert {member.address for member in elements.dump("web_v4")} == {ONE}
+    assert leaser.restore() == 0
+    assert elements.dump("web_v4") == []
+    leaser.resume()
+    assert ensure(leaser, grant(ONE)) == frozenset()
