@@ -177,7 +177,7 @@ class Checkpoint:
 
     def _remember(self) -> Generator[list[str], None, None]:
         road = self._road
-        yield from names.remember_derived(road)
+        yield from names.remember_derived(road, self._ledger)
         yield from names.remember(self._ledger, self._comment, road.clock)
         yield from answers.remember(road)
 

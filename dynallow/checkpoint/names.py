@@ -59,15 +59,15 @@ def remember(ledger: Ledger, comment: Comment, clock: Callable[[], float]) -> It
             yield lines
 
 
-def remember_derived(road: Road) -> Iterator[list[str]]:
-    """Lines for the derived names, the ones named longest ago first."""
+def remember_derived(road: Road, ledger: Ledger) -> Iterator[list[str]]:
+    """Lines for the derived names whose listed name has a lease, the ones named longest ago first."""
     held = road.derived.held()
     for start in range(0, len(held), _SLICE):
         now = road.clock()
         yield [
             write_lineage(Lineage(rule, target, lead.root, lead.until, lead.steps))
             for rule, target, lead in held[start : start + _SLICE]
-            if lead.until > now
+            if lead.until > now and ledger.claims(rule).get(lead.root)
         ]
 
 

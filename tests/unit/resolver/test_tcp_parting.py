@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from contextlib import suppress
 
 import dns.message
 
 from tests.unit.resolver.host import DEB, ONE, Host, addresses, question, until
-from tests.unit.resolver.tcp_clients import DENIED, Client, Listening, frame, held, with_listener
+from tests.unit.resolver.tcp_clients import DENIED, LOOPBACK, Client, Listening, frame, held, with_listener
 
 
 async def parted(there: Listening, *, patient: bool = True) -> None:
@@ -137,13 +139,17 @@ def test_client_that_asks_on_and_on_gets_an_end_behind_the_answers_of_what_was_r
 
 def test_client_that_does_not_read_holds_nobody_up_for_long() -> None:
     async def work(host: Host, there: Listening) -> None:
-        client = await there.client()
-        client.reader._transport.pause_reading()  # type: ignore[attr-defined]
-        for _ in range(200):
-            client.ask(*["big.example.org"] * 50)
-        await until(lambda: host.road.tcp_held)
-        there.listener.rest()
-        assert there.listener.busy(True)
-        await until(lambda: not there.listener.busy(False))
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.setblocking(False)
+            loop = asyncio.get_running_loop()
+            await loop.sock_connect(client, (str(LOOPBACK), there.port))
+            while not host.road.tcp_held:
+                with suppress(BlockingIOError):
+                    client.send(frame(question("big.example.org")) * 5)
+                await asyncio.sleep(0)
+            there.listener.rest()
+            assert there.listener.busy(True)
+            await until(lambda: not there.listener.busy(False))
 
     with_listener(work)
