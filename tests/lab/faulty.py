@@ -25,7 +25,6 @@ class FaultyAgent(Agent):
         self._control.unlink(missing_ok=True)
         argv = ["-m", "tests.lab.faulty_process", str(self._control), "run", "--config", str(self.config)]
         argv += self._options
-        argv += self._options
         with self._log.open("a") as log:
             return self.host.popen([self.host.python_path, *argv], stdout=log, stderr=log, env=self._env)
 

@@ -123,7 +123,7 @@ def soak(
     dice = random.Random(seed)
     server = lab.scripted(upstream)
     # Others' hands reach the table of every second one; that of the others is its agent's alone.
-    agent = faulty_agent(lab, SETTINGS + EXTRA, SHARED if seed % 2 else ())
+    agent = faulty_agent(lab, SETTINGS + EXTRA, options or (SHARED if seed % 2 else ()))
     bed = Bed(lab, agent, server, dice)
     probe = Client(lab.host)
     assert _works(probe, -1), agent.log
