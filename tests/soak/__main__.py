@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from tests.lab.agent import SHARED
 from tests.lab.lab import Lab
 from tests.soak.run import soak
 
@@ -17,14 +18,16 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--rate", type=float, default=1000.0, help="questions a second")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--shared", action="store_true", help="a table that others can change as well")
     parser.add_argument("--log", type=Path, help="where to write what the agent has logged")
     args = parser.parse_args()
     with Lab(web=False) as lab:
-        report = soak(lab, seconds=args.minutes * 60, rate=args.rate, seed=args.seed)
+        options = SHARED if args.shared else ()
+        report = soak(lab, seconds=args.minutes * 60, rate=args.rate, seed=args.seed, options=options)
     if args.log is not None:
         args.log.write_text(report.log)
     print(report.text(WARM_UP_S))
-    return 1 if report.violations or report.tracebacks else 0
+    return 1 if report.violations or report.tracebacks or report.unwell else 0
 
 
 if __name__ == "__main__":
