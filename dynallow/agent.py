@@ -31,6 +31,7 @@ from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.inherited import Inherited, inherit
 from dynallow.resolver.listen import Listener, open_listeners
 from dynallow.resolver.selfcheck import answering
+from dynallow.resolver.shortage import Shortage
 from dynallow.units import PortRange
 from dynallow.watchdog import Watchdog
 
@@ -69,6 +70,7 @@ class Agent:
         server = ControlServer(self, control.socket, control.metrics)
         server.bind()  # first: a second agent must go away before it has touched anything
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(Shortage(self.inforce.road.counts))
         loop.add_signal_handler(signal.SIGHUP, self._heed_hang_up)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -140,6 +142,7 @@ class Agent:
             for sweep in (self.inforce.ledger.sweep, road.derived.sweep):
                 for _ in sweep(road.clock()):
                     await asyncio.sleep(0)
+            await self.inforce.kept.again()
 
     # ------------------------------------------------------------ Backend
 
