@@ -16,7 +16,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 # Each is a command of its own: .venv/bin/python -m tests.bench.peers --help
 benches := peers latency mixed tcp scale footprint steps wire_steps million_names
 
-.PHONY: help try test lint types bench clean venv lab
+.PHONY: help try test lint types bench deb clean venv lab
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -49,6 +49,9 @@ bench: lab ## measure beside dnsmasq, and print the ratios
 	    echo "== python -m tests.bench.$$bench"; \
 	    .ci/privileged $(python) -m "tests.bench.$$bench" || exit 1; \
 	done
+
+deb: venv ## the Debian package, in dist/
+	@$(python) .ci/deb.py dist
 
 clean: ## remove all that the other targets made
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist *.egg-info

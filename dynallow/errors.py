@@ -10,6 +10,7 @@ what was expected, what was found and where, and (as `hint`) what to do next.
     OverloadError  more at once than a bound allows        SERVFAIL
     SettingsError  settings invalid                        print the faults, exit 3
     ControlError   the agent is not reachable              print, exit 4
+    SetupError     this host cannot be set up so           print, exit 1
 """
 
 from __future__ import annotations
@@ -79,6 +80,10 @@ class ControlError(DynallowError):
     """The agent's control socket cannot be reached, or gave no valid answer."""
 
     exit_code = 4
+
+
+class SetupError(DynallowError):
+    """An install or uninstall that cannot begin, or cannot go on; what was done stays recorded."""
 
 
 class Fault(NamedTuple):

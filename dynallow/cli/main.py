@@ -29,6 +29,8 @@ VERBS = {
     "flush": "revoke leases and cut their connections",
     "mode": "switch between observe and enforce",
     "doctor": "look for what is wrong on this host, and say what to do",
+    "install": "user, units, settings and resolv.conf of this host, shown before it is done",
+    "uninstall": "take back what install has done, and open the host",
 }
 _DEFAULT = "status"
 _USAGE = "usage: dynallow [-h] [--version] [--socket PATH] [VERB] [ARGUMENT ...]"

@@ -65,6 +65,10 @@ class UdpListener:
         """Take no more questions; those that were taken are still answered."""
         self._attendant.dismiss(self._sock)
 
+    def busy(self, patient: bool) -> bool:
+        """Whether a question was taken that nothing has begun with yet."""
+        return bool(self._passing)
+
     def close(self) -> None:
         """Stop, and free the port."""
         self._attendant.dismiss(self._sock)

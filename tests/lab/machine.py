@@ -48,7 +48,7 @@ if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0):
 sys.path[:0] = ["/opt/dynallow/tree", "/opt/dynallow/libraries"]
 sys.dont_write_bytecode = True
 from dynallow.cli.main import main
-sys.argv[0] = "dynallow"
+sys.argv[0] = "/opt/dynallow/bin/dynallow"
 sys.exit(main())
 """
 _BOOT = """
@@ -68,21 +68,28 @@ rm -rf etc/systemd/system etc/fstab var/lib/dynallow etc/dynallow
 mkdir -p etc/systemd/system etc/sysusers.d etc/tmpfiles.d run/units old etc/dynallow
 mkdir -p opt/python opt/dynallow/bin opt/dynallow/tree opt/dynallow/libraries
 {files}
-cp {source}/dynallow*.s* etc/systemd/system/
-cp {source}/sysusers.d/dynallow.conf etc/sysusers.d/
-cp {source}/tmpfiles.d/dynallow.conf etc/tmpfiles.d/
 mount --bind {tree} opt/dynallow/tree
 mount --bind {libraries} opt/dynallow/libraries
 mount --bind {prefix} opt/python
 cp -R {place}.files/. .
+{installed}
 pivot_root . old
-chroot . systemd-sysusers dynallow.conf
-chroot . systemd-tmpfiles --create dynallow.conf
-chroot . systemctl --quiet enable {enabled}
+{enabled}
 exec chroot . /usr/bin/env -i container=lab PATH=/usr/sbin:/usr/bin:/sbin:/bin \\
     SYSTEMD_UNIT_PATH=/etc/systemd/system:/run/units \\
     {pid_1} --system --unit=multi-user.target --log-target=console --log-level=info --show-status=0
 """
+_INSTALLED = """\
+cp {source}/dynallow*.s* etc/systemd/system/
+cp {source}/sysusers.d/dynallow.conf etc/sysusers.d/
+cp {source}/tmpfiles.d/dynallow.conf etc/tmpfiles.d/
+"""
+_ENABLED = """\
+chroot . systemd-sysusers dynallow.conf
+chroot . systemd-tmpfiles --create dynallow.conf
+chroot . systemctl --quiet enable {enabled}
+"""
+_BARE = "rm -rf etc/dynallow var/lib/dynallow-install"
 _numbers = count(1)
 
 
@@ -110,27 +117,31 @@ def _hierarchies() -> list[Path]:
 
 
 class Machine:
-    """One boot of it, done when this returns. `files` are put below its root beforehand, by path."""
+    """One boot of it, done when this returns. `files` are put below its root beforehand, by path.
+
+    With `enabled` None it is a host on which dynallow was never installed; only its program is there.
+    """
 
     def __init__(
         self,
         host: Namespace,
         *,
         files: Mapping[str, str],
-        enabled: Sequence[str] = ("dynallow.service",),
+        enabled: Sequence[str] | None = ("dynallow.service",),
         within_s: float = 120.0,
     ) -> None:
         self.host = host
         number = f"machine-{next(_numbers)}"
         place = host.directory / number
         place.mkdir()
+        self._upper = f"/old{place}/upper"
         self._write(Path(f"{place}.files"), files)
         self._log = Path(f"{place}.log")
         self._cgroups = [tree / f"dynallow-lab-{os.getpid()}-{number}" for tree in _hierarchies()]
         for cgroup in self._cgroups:
             cgroup.mkdir()
         script = Path(f"{place}.sh")
-        script.write_text(self._script(place, enabled))
+        script.write_text(self._script(place, enabled, files))
         enter = "".join(f"echo $$ >{cgroup}/cgroup.procs; " for cgroup in self._cgroups)
         boot = f"{enter}exec unshare -m -p -u -i -C --fork --kill-child sh {script}"
         with self._log.open("w") as log:
@@ -189,6 +200,11 @@ class Machine:
         return Path(f"/proc/{self.pid}/root{path}")
 
     @property
+    def changes(self) -> Path:
+        """All files of it that are not the machine's outside, from its first moment on."""
+        return self.path(self._upper)
+
+    @property
     def log(self) -> str:
         """What systemd and the services have said."""
         services = self.path(_LOG)
@@ -227,7 +243,7 @@ class Machine:
             file.write_text(text)
             file.chmod(0o755 if "/bin/" in path else 0o644)
 
-    def _script(self, place: Path, enabled: Sequence[str]) -> str:
+    def _script(self, place: Path, enabled: Sequence[str] | None, given: Mapping[str, str]) -> str:
         if _hierarchies() == [_CGROUPS]:
             cgroups = "mount -t cgroup2 cgroup2 sys/fs/cgroup"
         else:
@@ -239,16 +255,18 @@ class Machine:
         targets = [str(_DISTRIBUTION / f"{name}.target") for name in _TARGETS]
         files = [f"cp {' '.join(targets)} run/units/"]
         # A bind mount is not seen through an overlay.
-        files += [f"[ ! -e .{path} ] || mount --bind {path} .{path}" for path in _OF_THE_LAB]
+        shown = [path for path in _OF_THE_LAB if path not in given]
+        files += [f"[ ! -e .{path} ] || mount --bind {path} .{path}" for path in shown]
+        source = shlex.quote(str(ROOT / "systemd"))
         return _BOOT.format(
             place=shlex.quote(str(place)),
             cgroups=cgroups,
             files="\n".join(files),
-            source=shlex.quote(str(ROOT / "systemd")),
+            installed=_BARE if enabled is None else _INSTALLED.format(source=source),
             tree=shlex.quote(str(ROOT)),
             libraries=shlex.quote(sysconfig.get_path("purelib")),
             prefix=shlex.quote(sys.base_prefix),
-            enabled=" ".join(enabled),
+            enabled="" if enabled is None else _ENABLED.format(enabled=" ".join(enabled)),
             pid_1=_PID_1,
         )
 

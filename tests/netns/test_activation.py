@@ -17,6 +17,7 @@ from tests.lab.agent import Agent
 from tests.lab.needs import require_lab, require_users
 from tests.netns.asking import V4, V6, Client, packet, read, read_frame
 from tests.netns.steady import asking
+from tests.netns.steady_tcp import keeping
 
 AGENT_USER = 4711
 ONE_CAPABILITY = "+net_admin"
@@ -140,18 +141,43 @@ def test_questions_asked_while_no_agent_runs_are_answered_by_the_next(
         connection.close()
 
 
-def test_restarts_under_load_lose_no_question(lab: Lab, agent: Agent, client: Client) -> None:
+def restarted(lab: Lab, agent: Agent, client: Client, times: int) -> None:
+    """Restart under 500 questions a second over UDP and 100 on TCP connections that are kept."""
     for name in NAMES:
         assert client.ask(name).addresses
-    with asking(lab, NAMES, per_second=500) as asked:
-        for _ in range(2):
+    with (
+        asking(lab, NAMES, per_second=500) as asked,
+        keeping(lab, NAMES, clients=5, per_second=20) as kept,
+    ):
+        for _ in range(times):
             assert agent.stop() == 0
             agent.start()
-            before = len(asked.answered)
-            wait_until(lambda least=before: len(asked.answered) > least + 100, "answers")  # type: ignore[misc]
-    print(f"{len(asked.sent)} asked over 2 restarts, {asked.lost} lost, slowest {asked.slowest_s:.2f} s")
-    assert len(asked.sent) > 500
+            before = len(asked.answered), [one.answered for one in kept]
+            wait_until(lambda least=before[0]: len(asked.answered) > least + 100, "answers")  # type: ignore[misc]
+            for one, least in zip(kept, before[1], strict=True):
+                wait_until(lambda one=one, least=least: one.answered > least, "answers over TCP")  # type: ignore[misc]
+    cut = [why for one in kept for why in one.cut]
+    print(
+        f"{len(asked.sent)} asked over {times} restarts, {asked.lost} lost, slowest {asked.slowest_s:.2f} s; "
+        f"{sum(one.answered for one in kept)} over TCP, {len(cut)} lost, slowest "
+        f"{max(one.slowest_s for one in kept):.2f} s, {sum(one.opened for one in kept)} connections"
+    )
+    assert len(asked.sent) > 250 * times
     assert asked.lost == 0
+    assert cut == []
+
+
+def test_restarts_under_load_lose_no_question_over_udp_and_tcp(
+    lab: Lab, agent: Agent, client: Client
+) -> None:
+    restarted(lab, agent, client, 2)
+
+
+@pytest.mark.slow
+def test_eight_restarts_under_load_lose_no_question_over_udp_and_tcp(
+    lab: Lab, agent: Agent, client: Client
+) -> None:
+    restarted(lab, agent, client, 8)
 
 
 def test_reload_that_names_another_address_needs_a_restart(lab: Lab, agent: Agent, client: Client) -> None:

@@ -128,12 +128,14 @@ def test_forbidden_traffic_without_a_table_is_seen_on_the_wire(served: Lab) -> N
 
 
 def test_kill_and_start_under_load_loses_no_lease_and_opens_nothing(served: Lab, agent: Agent) -> None:
-    kill_and_start(served, agent, 3)
+    kill_and_start(served, agent, 10)
 
 
 @pytest.mark.slow
-def test_twenty_kills_and_starts_under_load_lose_no_lease_and_open_nothing(served: Lab, agent: Agent) -> None:
-    kill_and_start(served, agent, 20)
+def test_two_hundred_kills_and_starts_under_load_lose_no_lease_and_open_nothing(
+    served: Lab, agent: Agent
+) -> None:
+    kill_and_start(served, agent, 200)
 
 
 def test_adopted_leases_keep_their_names_in_status(served: Lab, agent: Agent) -> None:

@@ -81,7 +81,7 @@ def questions(
         "-d",
         str(file),
         "-l",
-        "600",
+        "7200",
         "-Q",
         str(per_second),
         "-t",
