@@ -84,13 +84,9 @@ class Road:
     generation: int = 0
     tcp_connections: int = 0
     tcp_held: int = 0  # bytes, replies not read and halves of questions: see `TcpLimits`
+    waiting: int = 0
+    """Clients' questions that wait for an answer."""
     _flights: dict[Key, Twins] = field(default_factory=dict)
-    _waiting: int = 0
-
-    @property
-    def waiting(self) -> int:
-        """Clients' questions that wait for an answer."""
-        return self._waiting
 
     def __post_init__(self) -> None:
         self.change(self.terms)
@@ -200,10 +196,10 @@ class Road:
 
     async def _obtain(self, key: Key, verdict: Verdict) -> Answer:
         """A fresh answer: the one that a twin waits for, or one of our own."""
-        if self._waiting >= MAX_WAITING:
+        if self.waiting >= MAX_WAITING:
             self.counts.overload += 1
             raise OverloadError("too many questions wait for an answer")
-        self._waiting += 1
+        self.waiting += 1
         try:
             twins = self._flights.get(key)
             if twins is not None:
@@ -212,7 +208,7 @@ class Road:
             self.counts.fresh += 1
             return await self._fly(key, verdict)
         finally:
-            self._waiting -= 1
+            self.waiting -= 1
 
     def _renew(self, key: Key, verdict: Verdict, answer: Answer, now: float) -> None:
         """Ask anew for what is in use and about to lapse; whoever asked now has his answer already."""

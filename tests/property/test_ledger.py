@@ -56,6 +56,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = Ledger(LIMITS, RULES)
         self.leases: dict[tuple[str, bytes], float] = {}
         self.claims: dict[tuple[str, bytes, bytes], float] = {}
+        self.ever: set[tuple[str, bytes, bytes]] = set()
+        """Every claim that there was: flows to what has lapsed may live on."""
         self.revoked: set[bytes] = set()
         self.at_once = True
         """No plan was ever kept waiting: then the caps hold to the letter."""
@@ -71,6 +73,7 @@ class LedgerMachine(RuleBasedStateMachine):
             key, claim = (put.rule, put.address), (put.rule, put.name, put.address)
             self.leases[key] = max(put.deadline, self.leases.get(key, 0.0))
             self.claims[claim] = max(put.deadline, self.claims.get(claim, 0.0))
+            self.ever.add(claim)
             if put.unrevoke:
                 self.revoked.discard(put.address)
 
@@ -149,9 +152,11 @@ class LedgerMachine(RuleBasedStateMachine):
         cut = {address for _, address in gone}
         revocation = self.ledger.plan_revocation(unjustified, self.now)
         assert set(revocation.elements) == gone
-        assert set(revocation.cut) == cut
+        lapsed = set(revocation.cut) - cut
+        assert cut <= set(revocation.cut)
+        assert lapsed <= {address for rule, name, address in self.ever if unjustified(rule, name)}
         self.ledger.commit_revocation(revocation, unjustified, self.now + 1e9)
-        self.revoked |= cut
+        self.revoked |= cut | lapsed
         for key in gone:
             del self.leases[key]
         for claim in [claim for claim in self.claims if unjustified(*claim[:2])]:
