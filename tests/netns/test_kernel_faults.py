@@ -100,8 +100,9 @@ def bed() -> Iterator[Bed]:
 
 def _strikes(bed: Bed, kind: str, *, number: int = 0, lasts: bool = False) -> None:
     """The fault while a question is asked: closed and counted; then it goes: well again."""
+    looked = time.monotonic()  # before what is left: standing still between them must not count
     before = {rule: bed.sets.left_s(rule, fresh_address(1)) for rule in RULES}
-    looked, counted, struck, logged = time.monotonic(), bed.counted(), bed.agent.struck, bed.agent.log
+    counted, struck, logged = bed.counted(), bed.agent.struck, bed.agent.log
     name, address = bed.name()
     bed.agent.fault(kind, 1_000_000 if lasts else 1, number=number)
     told = bed.ask(name)  # and that is not ahead of the kernel: he may wait until it does well again

@@ -22,6 +22,7 @@ from tests.lab import Lab, ScriptedServer, wait_until
 from tests.lab.agent import Agent
 from tests.lab.faulty import FaultyAgent, faulty_agent, lowest_free
 from tests.lab.needs import require_lab
+from tests.lab.standing import clock
 from tests.lab.waiting import in_time
 from tests.netns.asking import PROMISED_WITHIN_S, Client, Told, packet, read, read_frame
 from tests.netns.kernelsets import KernelSets
@@ -118,7 +119,9 @@ def no_descriptors(agent: Agent) -> Iterator[tuple[int, int]]:
     """None is to be had beyond those that the agent has; gives the limit as it was."""
     pid = agent.process.pid
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free(pid), before[1]))
+    for _ in range(3):  # one that was still open at the first look may have been closed since
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest_free(pid), before[1]))
+        time.sleep(0.02)
     try:
         yield before
     finally:
@@ -130,9 +133,9 @@ def test_descriptor_limit_is_servfail_for_new_names_alone_counted_and_recovers(b
     assert bed.ask(known).addresses
     before, descriptors = bed.count("servfail"), len(os.listdir(f"/proc/{bed.agent.process.pid}/fd"))
     with no_descriptors(bed.agent) as limit:
-        began = time.monotonic()
+        began = clock()
         assert bed.ask(bed.name()).rcode == "SERVFAIL"
-        took_s = time.monotonic() - began
+        took_s = clock() - began
         assert bed.ask(known).addresses  # what needs no socket is answered
         assert bed.ask("denied.example.com").rcode == "NXDOMAIN"
         with bed.client.connect(within_s=2.0) as waiting:  # in the line: nobody can accept it
@@ -249,7 +252,7 @@ def test_process_that_stood_still_tells_nothing_that_has_run_out_meanwhile(bed: 
     bed.agent.process.send_signal(signal.SIGSTOP)
     try:
         ends = time.monotonic() + stall_s
-        while time.monotonic() < ends:
+        while time.monotonic() < ends or len(asked) < 100:
             ident = len(asked)
             asked[ident] = short[ident % len(short)] if ident % 4 else bed.name(5)
             sock.send(packet(asked[ident], ident=ident))
@@ -262,12 +265,12 @@ def test_process_that_stood_still_tells_nothing_that_has_run_out_meanwhile(bed: 
         resumed = time.monotonic()
         bed.agent.process.send_signal(signal.SIGCONT)
     sock.settimeout(60.0)  # patience
-    answered = 0
+    answered, questions = 0, len(asked)
     while asked:
         told = read(reply := sock.recv(65535))
         name = asked.pop(int.from_bytes(reply[:2]))
         answered += bool(bed.check(name, told, resumed).addresses)
-    assert answered > stall_s * 50
+    assert answered > questions / 4
     waiting.close()
     bed.recovers()
 

@@ -34,7 +34,7 @@ def _whole(name: bytes) -> bool:
     return pos == len(name) - 1
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=3 * settings().max_examples)
 @given(
     _names.filter(_whole),
     st.integers(0, 65535).map(lambda flags: flags & ~n.OPCODE),

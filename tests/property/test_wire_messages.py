@@ -44,7 +44,7 @@ A, NS, CNAME, SOA, PTR, MX, TXT, AAAA, SRV, DNAME, HTTPS, PRIVATE = (
 )
 QNAME = b"\x03deb\x07example\x03org\0"
 
-brief = settings(max_examples=150, deadline=None)
+brief = settings()  # as many as the profile says
 
 _labels = st.sampled_from(
     [b"a", b"cdn", b"EDGE", b"Example", b"org", b"net", b"x" * 63, b"\x03org", b"\xc0\x0c"]
@@ -211,7 +211,7 @@ _frames = st.one_of(
 )
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(packet=_frames)
 def test_any_bytes_as_response_give_a_value_or_wire_error(packet: bytes) -> None:
     try:
@@ -221,7 +221,7 @@ def test_any_bytes_as_response_give_a_value_or_wire_error(packet: bytes) -> None
         pass
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=4 * settings().max_examples)
 @given(packet=st.one_of(_frames, _frames.map(lambda packet: packet[:2] + b"\1\0" + packet[4:])))
 def test_any_bytes_as_question_give_a_value_or_an_error_that_can_be_answered(packet: bytes) -> None:
     try:

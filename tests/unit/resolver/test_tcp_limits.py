@@ -119,12 +119,13 @@ def test_tcp_clients_that_never_read_are_bounded_together() -> None:
     async def work(host: Host, there: Listening) -> None:
         sockets = [await never_reading(there, 800) for _ in range(6)]
         await until(lambda: host.road.counts.tcp_cut >= 3)
-        assert there.clients.road.tcp_held <= 200_000
+        assert there.clients.road.tcp_held <= 100_000
         assert there.connections >= 2
         for sock in sockets:
             sock.close()
 
-    with_listener(work, replace(PATIENT, held=200_000))
+    # What each may have of its own, 33 KB, fits three times; nobody's time is over yet.
+    with_listener(work, replace(PATIENT, held=100_000, write_s=3600.0))
 
 
 def test_tcp_newcomer_takes_the_place_of_whoever_has_rested_longest() -> None:
