@@ -31,13 +31,18 @@ from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.inherited import Inherited, inherit
 from dynallow.resolver.listen import Listener, open_listeners
 from dynallow.resolver.selfcheck import answering
+from dynallow.resolver.shortage import Shortage
 from dynallow.units import PortRange
 from dynallow.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
 _SWEEP_S = 30.0
-_LAST_ANSWERS_S = 0.5
+_LAST_ANSWERS_S = 4.0
+"""No question waits longer for its answer (`upstream/pool.py`), and mostly none waits at all."""
+_LAST_WORDS_S = 0.5
+"""For what a client has half sent, or may be about to send on a connection that it has just made."""
+_LOOK_S = 0.005
 
 
 class Agent:
@@ -69,6 +74,7 @@ class Agent:
         server = ControlServer(self, control.socket, control.metrics)
         server.bind()  # first: a second agent must go away before it has touched anything
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(Shortage(self.inforce.road.counts))
         loop.add_signal_handler(signal.SIGHUP, self._heed_hang_up)
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -79,7 +85,8 @@ class Agent:
             self.manager.stopping()
             for listener in self._listeners:
                 listener.rest()  # what comes now waits in the socket, if a service manager holds it
-            await self.inforce.tasks.settle(_LAST_ANSWERS_S)
+            await self._answer_the_last()
+            await self.inforce.checkpoint.save()
         finally:
             for listener in self._listeners:
                 listener.close()
@@ -99,10 +106,10 @@ class Agent:
         inforce.tasks.start(self._sweep())
         self.ready = True
         await server.serve()
-        # Settings and policy live as long as the agent: no need to walk them at each collection.
+        # Settings and policy live as long as the agent: no need to walk them at each collection, nor to
+        # look first for the little of them that is garbage (a fifteenth of the whole start).
         # Answers are values without cycles; the usual 700 would walk the young ones every few
         # questions, a third of a fresh answer's whole cost.
-        gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 1000)
         gc.enable()
@@ -114,6 +121,16 @@ class Agent:
             checks = (self._prove, partial(answering, listen, inforce.road.counts))
             watchdog = Watchdog(self.manager, self.manager.watchdog_s, checks, inforce.summary)
             inforce.tasks.start(watchdog.run())
+
+    async def _answer_the_last(self) -> None:
+        """Return when every question that was taken is answered; at latest when none can be any more."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while (spent_s := loop.time() - began) < _LAST_ANSWERS_S:
+            await asyncio.sleep(_LOOK_S)  # also for connections that were accepted and are not made yet
+            busy = [listener.busy(spent_s < _LAST_WORDS_S) for listener in self._listeners]
+            if not any(busy) and not self.inforce.road.waiting:
+                break
 
     async def _prove(self) -> None:
         self.inforce.table.prove()
@@ -140,6 +157,7 @@ class Agent:
             for sweep in (self.inforce.ledger.sweep, road.derived.sweep):
                 for _ in sweep(road.clock()):
                     await asyncio.sleep(0)
+            await self.inforce.kept.again()
 
     # ------------------------------------------------------------ Backend
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from dynallow import settings as cfg
+from dynallow.checkpoint.checkpoint import Checkpoint
 from dynallow.control.backend import BadRequestError, UnknownRuleError
 from dynallow.control.reports import changes, warnings
 from dynallow.control.schema import FlushReport, Mode, ReloadReport
@@ -26,6 +27,7 @@ from dynallow.firewall import conntrack
 from dynallow.firewall.addresses import HostAddresses
 from dynallow.firewall.build import AGENT_MARK, build_ruleset
 from dynallow.firewall.kept import Kept
+from dynallow.firewall.leaser import comment
 from dynallow.firewall.ruleset import Ruleset
 from dynallow.firewall.spared import is_spared
 from dynallow.firewall.table import Table
@@ -80,14 +82,21 @@ class InForce:
             ),
             alert=self.table.look,
         )
+        self.checkpoint = Checkpoint(
+            self.settings.control.socket, self.road, self.ledger, lambda name: comment(to_text(name))
+        )
 
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
         ruleset = self._ruleset()
         left_over = self.table.start(ruleset, self._without)
-        adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], _name_of)
+        self.checkpoint.read()
+        adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], self._name_of)
+        self.checkpoint.recall_names(self._unjustified)
         self._revoke(self._unjustified, left_over)  # the settings may have changed while no agent ran
+        self.checkpoint.recall(adopted)
         self.tasks.start(self.kept.keep(ruleset))
+        self.tasks.start(self.checkpoint.keep())
         return adopted
 
     async def stop(self) -> None:
@@ -110,7 +119,8 @@ class InForce:
             # Sockets that are open stay as they are, and so must the rules that rest on them.
             resolver = settings.resolver.model_copy(update={"listen": before.resolver.listen})
             settings = settings.model_copy(update={"resolver": resolver, "control": before.control})
-            self._apply(loaded, settings, choose(settings))
+            async with self.checkpoint.withdrawn():
+                self._apply(loaded, settings, choose(settings))
             await self.kept.keep(self._ruleset())  # not what `mode` may switch to
             return changes.changes(before, loaded, restart)
 
@@ -119,7 +129,8 @@ class InForce:
         async with self.applying:
             was = self.settings.mode
             if was != mode:
-                self._apply(self.loaded, self.settings.model_copy(update={"mode": mode}), self.chosen)
+                async with self.checkpoint.withdrawn():
+                    self._apply(self.loaded, self.settings.model_copy(update={"mode": mode}), self.chosen)
                 log.warning("mode %s, was %s; until the next start or reload", mode, was)
             return was
 
@@ -131,7 +142,7 @@ class InForce:
             wanted = None if name is None else parse_name(name)
         except ValueError as error:
             raise BadRequestError(f"name: {error}") from error
-        async with self.applying:
+        async with self.applying, self.checkpoint.withdrawn():
             named = {
                 (holder, address): lease.name
                 for holder, address, lease in self.ledger.leases(self.road.clock())
@@ -201,6 +212,13 @@ class InForce:
         finally:
             self._forget()
 
+    def _name_of(self, comment: str) -> bytes:
+        """The name in an element's comment; empty when it is none (cut, or written by someone else)."""
+        try:
+            return self.checkpoint.name_of(comment) if comment.endswith("...") else parse_name(comment)
+        except ValueError:
+            return b""
+
     def _spared(self, packed: bytes) -> bool:
         return is_spared(packed, self.own, self.chosen.endpoints(), self.settings)
 
@@ -218,11 +236,3 @@ class InForce:
         """What an administrator should know about the state the agent is in."""
         servers = bool(self.chosen.servers)
         return warnings.warnings(self.settings, servers, self.unserved, self.kept.why_not, self.table)
-
-
-def _name_of(comment: str) -> bytes:
-    """The name in an element's comment; empty when it is none (cut, or written by someone else)."""
-    try:
-        return b"" if comment.endswith("...") or not comment else parse_name(comment)
-    except ValueError:
-        return b""

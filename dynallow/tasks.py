@@ -21,7 +21,6 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
-_LOOK_S = 0.005
 _driven = False
 """Whether `Tasks` itself runs the step that is being taken, and no task does."""
 
@@ -220,13 +219,6 @@ class Tasks:
 
     def __len__(self) -> int:
         return len(self._running) + len(self._begun)
-
-    async def settle(self, within_s: float) -> None:
-        """Return when all that was begun has ended; at latest then, whatever has not."""
-        loop = asyncio.get_running_loop()
-        ends = loop.time() + within_s
-        while self._begun and loop.time() < ends:  # noqa: ASYNC110 - an event would cost at every question
-            await asyncio.sleep(_LOOK_S)
 
     async def stop(self) -> None:
         """Cancel what runs and wait until it has ended."""

@@ -17,6 +17,7 @@ Protocol = Literal["tcp", "udp"]
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _RATE = re.compile(r"(\d+)/(second|minute|hour|day)")
+_RATE_MAX = 2**32 - 1  # the kernel's burst is of 32 bits
 _PORT = re.compile(r"(tcp|udp)/(\d{1,5})(?:-(\d{1,5}))?")
 _PORT_MAX = 65535
 
@@ -56,7 +57,7 @@ class Rate:
 def parse_rate(text: str) -> Rate:
     """A rate from "50/second"."""
     match = _RATE.fullmatch(text)
-    if match is None or int(match[1]) == 0:
+    if match is None or not 0 < int(match[1]) <= _RATE_MAX:
         raise ValueError(f'expected a rate such as "50/second", got "{text}"')
     return Rate(int(match[1]), match[2])
 

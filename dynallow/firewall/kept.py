@@ -35,6 +35,7 @@ class Kept:
         """The last one could not be kept, and why."""
         self._path = place()
         self._writing = asyncio.Lock()
+        self._not_kept: Ruleset | None = None
 
     async def keep(self, table: Ruleset) -> None:
         """Return when it would survive a power failure, or when it is said that it would not."""
@@ -43,10 +44,16 @@ class Kept:
         async with self._writing:
             try:
                 await asyncio.to_thread(lambda path: keep(text_of(table), path), self._path)
-                self.why_not = None
+                self.why_not = self._not_kept = None
             except OSError as error:
+                self._not_kept = table
                 self.why_not = f"{self._path}: {error.strerror}; the next boot begins with an older ruleset"
                 log.error("%s", self.why_not)
+
+    async def again(self) -> None:
+        """Keep what could not be kept, now that there may be room."""
+        if self._not_kept is not None:
+            await self.keep(self._not_kept)
 
 
 def place(environ: Mapping[str, str] = os.environ) -> Path | None:

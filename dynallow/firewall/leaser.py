@@ -82,6 +82,7 @@ class Leaser:
         self._elements = elements
         self._describe = describe
         self._clock = clock
+        self._margin_ms = _MARGIN_MS
         self._queue: list[_Waiting] = []
         self._alone: deque[_Waiting] = deque()
         """Answers whose group was refused, to be written one by one."""
@@ -257,7 +258,7 @@ class Leaser:
             for _, address, deadline, name, _, unrevoke in latest.values():
                 lasts = shared.get((name, deadline))
                 if lasts is None:
-                    timeout_ms = _MARGIN_MS + (ceil((deadline - now) * 1000) if deadline > now else 0)
+                    timeout_ms = self._margin_ms + (ceil((deadline - now) * 1000) if deadline > now else 0)
                     lasts = shared[name, deadline] = lasting(timeout_ms, comment(self._describe(name)))
                 if unrevoke:
                     batch.remove(set_name(REVOKED, family_of(address)), address)
@@ -369,7 +370,10 @@ class Leaser:
         for family in (4, 6):
             for rule in rules:
                 now, name = self._clock(), set_name(rule, family)
-                for member in self._elements.dump(name, counts.get(name)):
+                members = self._elements.dump(name, counts.get(name))
+                # What is put back later must not end before what was read, however long the reading took.
+                self._margin_ms = max(self._margin_ms, _MARGIN_MS + ceil((self._clock() - now) * 1000))
+                for member in members:
                     if not member.expires_ms:
                         # No lease of ours is without an end: somebody's hand, open for ever.
                         self._remove(name, member.address)

@@ -1,8 +1,9 @@
 """The table as the agent keeps it: loaded, leased from, watched, healed.
 
-Joins the parts of this room: `load` (chains and rules), `Leaser` (elements),
-`Watch` (others' hands). Whatever happens here, the chain that is in force
-stays in force until the next one has replaced it (invariant 9).
+Joins the parts of this room: `load` (chains and rules) and `Leaser` (elements), both through one socket,
+which owns the table where the kernel knows such a thing, and `Watch` (others' hands, where it does not).
+Whatever happens here, the chain that is in force stays in force until the next one has replaced it
+(invariant 9).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import errno
 import logging
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 import tenacity
 
@@ -92,6 +94,7 @@ class Table:
             self.ledger.drop(rule, address)
         if not owned:
             self._flags = Flags.NONE  # not tried again at each load
+            self.features = replace(self.features, owner=False)
         self._wanted = ruleset
 
     def _wait_for_predecessor(self) -> None:

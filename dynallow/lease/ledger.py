@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 from dynallow.lease.grant import Grant, Lease, Limits, lifetime
 from dynallow.lease.plan import Plan, Put, Room, room_of
+from dynallow.lease.slices import slices
 
 # A cached answer is handed out again and again while its TTL runs down. Its lease was
 # made with the whole grace, so it stays ahead by that; rounding alone must not make each
 # of those answers touch the kernel. Never applied to the TTL itself (invariant 2).
 _GRACE_SLACK_S = 2.0
-_SLICE = 200
 _NONE: frozenset[bytes] = frozenset()
 _UNCLAIMED: dict[bytes, float] = {}
 _new = tuple.__new__  # what Put(...) calls in the end, at half the price
@@ -219,6 +219,15 @@ class Ledger:
         lease = self._leases.get(rule, {}).get(address)
         return lease.deadline if lease is not None else 0.0
 
+    def earner(self, rule: str, address: bytes) -> bytes | None:
+        """Who is told to have earned a rule's lease, not yet swept as it may be; None: no lease."""
+        lease = self._leases.get(rule, {}).get(address)
+        return None if lease is None else lease.name
+
+    def claims(self, rule: str) -> dict[bytes, dict[bytes, float]]:
+        """Who has earned what under a rule, and until when; to be read in one step."""
+        return self._names.get(rule, {})
+
     def addresses(self, rule: str) -> list[bytes]:
         """Of a rule's leases, lapsed and not yet swept ones included; at one stroke, for other threads."""
         return list(self._leases.get(rule, ()))
@@ -349,13 +358,13 @@ class Ledger:
         self._revoked = {address: end for address, end in self._revoked.items() if end > now}
         for rule in self.rules():
             leases, names = self._leases.get(rule, {}), self._names.get(rule, {})
-            for addresses in _slices(leases):
+            for addresses in slices(leases):
                 for address in addresses:
                     lease = leases.get(address)
                     if lease is not None and lease.deadline <= now:
                         del leases[address]
                 yield
-            for some in _slices(names):
+            for some in slices(names):
                 for name in some:
                     self._sweep_name(rule, name, now)
                 yield
@@ -389,9 +398,3 @@ class Ledger:
             return False
         self._swept_full[rule, what] = now
         return True
-
-
-def _slices(keys: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """What `keys` held at the start, in slices."""
-    held = list(keys)
-    return (held[start : start + _SLICE] for start in range(0, len(held), _SLICE))

@@ -8,6 +8,7 @@ argument (monotonic seconds).
 from __future__ import annotations
 
 from collections import OrderedDict
+from itertools import islice
 
 from dynallow.resolver.answer import Answer
 from dynallow.wire import numbers as n
@@ -65,6 +66,10 @@ class AnswerCache:
         elif size >= self.size:
             answers.popitem(last=False)
             self.evicted += 1
+
+    def newest(self, count: int) -> list[tuple[Key, Answer]]:
+        """The answers that were put here last, these first; at one stroke."""
+        return list(islice(reversed(self._answers.items()), count))
 
     def clear(self) -> None:
         """Forget everything."""

@@ -40,3 +40,7 @@ class Counts:
     """TCP connections closed because there were too many: the one that had rested longest, or the new one."""
     tcp_cut: int = 0
     """TCP connections closed half-way through a question, or because their replies were not read."""
+    unsent: int = 0
+    """Replies over UDP that the kernel did not take: its buffer was full, or another table was in the way."""
+    tcp_kept_waiting: int = 0
+    """Times that no descriptor was left to take a client with: he waits, and it is tried again after 1 s."""

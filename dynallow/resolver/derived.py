@@ -193,6 +193,26 @@ class Derived:
             if name in rules:
                 break
 
+    # ------------------------------------------------------------ over a restart
+
+    def held(self) -> list[tuple[str, Name, Lead]]:
+        """All of them as (rule, name, lead), of each rule the one named longest ago first; at one stroke."""
+        return [(rule, target, lead) for rule, known in self._leads.items() for target, lead in known.items()]
+
+    def take_back(self, policy: Policy, rule: Rule, target: Name, lead: Lead) -> bool:
+        """Let a name be asked for that an earlier agent derived, if it still may be and there is room."""
+        if policy is not self._policy:
+            self.follow(policy)
+        known = self._leads.setdefault(rule.name, OrderedDict())
+        return (
+            0 < lead.steps <= STEPS_MAX
+            and target not in known
+            and len(known) < self.size
+            and policy.lists(rule, lead.root)
+            and policy.leaves(rule, target)
+            and self._put(rule, target, lead)
+        )
+
     # ------------------------------------------------------------ ended
 
     def follow(self, policy: Policy) -> None:

@@ -22,7 +22,7 @@ import mmap
 import os
 import socket
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -50,7 +50,11 @@ _AT_ONCE: Final = socket.MSG_DONTWAIT
 class Datagrams:
     """A bound UDP socket. With `asked`, replies leave from the address that was asked: PKTINFO is on."""
 
-    def __init__(self, sock: socket.socket, *, asked: bool) -> None:
+    def __init__(
+        self, sock: socket.socket, *, asked: bool, unsent: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """`unsent` is told how many replies the kernel has not taken."""
+        self._unsent = unsent
         self._fd = sock.fileno()
         self._name_size = _NAME_SIZE[sock.family]
         self._control_size = _PKTINFO[sock.family] if asked else 0
@@ -168,9 +172,11 @@ class Datagrams:
                 continue
             error = ctypes.get_errno()
             if error == errno.EAGAIN:
+                self._unsent(end - first)
                 return  # the buffer is full, for the others too; clients ask again (RFC 1035 section 4.2.1)
             if error != errno.EINTR:
                 log.debug("reply not sent: %s", os.strerror(error))
+                self._unsent(1)
                 first += 1
 
     # ------------------------------------------------------------ one reply, later

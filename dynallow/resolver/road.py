@@ -87,6 +87,11 @@ class Road:
     _flights: dict[Key, Twins] = field(default_factory=dict)
     _waiting: int = 0
 
+    @property
+    def waiting(self) -> int:
+        """Clients' questions that wait for an answer."""
+        return self._waiting
+
     def __post_init__(self) -> None:
         self.change(self.terms)
 

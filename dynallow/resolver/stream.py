@@ -12,8 +12,10 @@ when what waits for all clients together, replies and halves of long questions, 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import random
 import struct
+import termios
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import ip_address
@@ -88,6 +90,8 @@ class Stream(asyncio.BufferedProtocol):
         self._reading = True
         self._ended = False  # no further question comes
         self._closing = False
+        self._asked = False
+        self._parted = False  # it was told that no more comes
         self._held = 0
         self._half = 0
         # Monotonic seconds; None where that is not so.
@@ -125,6 +129,8 @@ class Stream(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """So much was read."""
+        if self._parted:
+            return  # asked before it could know that nobody answers; see `part`
         behind = self._has_question()
         self._received += memoryview(self._memory)[:nbytes]
         self._weigh()
@@ -133,6 +139,8 @@ class Stream(asyncio.BufferedProtocol):
 
     def eof_received(self) -> bool:
         """The client will ask no more; what it asked is still answered."""
+        if self._parted:
+            return False
         self._ended = True
         self._settle()
         return not self._closing
@@ -169,6 +177,7 @@ class Stream(asyncio.BufferedProtocol):
         packet = bytes(received[_PREFIX:end])
         del received[:end]
         self._message_since = None
+        self._asked = True
         self._patience_s = self._limits.idle_s
         if self._half:
             self._weigh()
@@ -234,7 +243,7 @@ class Stream(asyncio.BufferedProtocol):
 
     def _settle(self, first: bool = False) -> None:
         """After whatever has happened; `first`: nothing of its client stood there before."""
-        if self._closing:
+        if self._closing or self._parted:
             return
         ready = self._has_question()
         if self._ended and not ready and not self._in_flight:
@@ -302,6 +311,31 @@ class Stream(asyncio.BufferedProtocol):
         self._transport.close()
         self._wait_until(self._loop.time() + self._limits.write_s)
 
+    def part(self, patient: bool) -> bool:
+        """At the agent's end: once all is answered, say so by FIN; whether that has been said.
+
+        So the client opens a new connection for its next question (RFC 7766 section 6.2.4), and never takes
+        one to be read that was not: what it has sent by now, or begun to send, is `patient`ly waited for,
+        and who has asked nothing yet may. What comes behind our FIN is thrown away, because a connection
+        that is closed upon unread bytes is reset, and replies that its client has not read go with it.
+        """
+        if self._closing or self._parted:
+            return True
+        if self._in_flight or (self._has_question() and self._blocked_since is None):
+            if not patient:
+                self._read(False)
+            return False
+        waits = not self._asked or self._received or self._transport.get_write_buffer_size()
+        if patient and (waits or _unread(self._transport)):
+            return False
+        self._parted = True
+        self._received.clear()
+        self._weigh()
+        if not self._transport.is_closing():
+            self._transport.write_eof()
+            self._read(True)
+        return True
+
     def cut(self) -> None:
         """End it at once."""
         self._closing = True
@@ -317,3 +351,10 @@ class Stream(asyncio.BufferedProtocol):
         self._held = self._half = 0
         self._received.clear()
         self._clients.went(self)
+
+
+def _unread(transport: asyncio.Transport) -> bool:
+    """Whether bytes of the client's have come that were not read yet."""
+    count = bytearray(4)
+    fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.FIONREAD, count)
+    return any(count)

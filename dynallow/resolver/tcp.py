@@ -57,6 +57,10 @@ class TcpClients:
         """The protocol of a connection that is about to be made."""
         return Stream(self, self._limits, self._memory)
 
+    def busy(self, patient: bool) -> bool:
+        """See `Stream.part`, of all of them."""
+        return not all([stream.part(patient) for stream in [*self._open]])
+
     def close(self) -> None:
         """Cut all of them."""
         for stream in [*self._open]:
@@ -148,13 +152,21 @@ class TcpListener:
         self._server = await loop.create_server(self._clients.stream, sock=self._sock, backlog=_ACCEPTS)
 
     def rest(self) -> None:
-        """Take no more clients; those that are there are still answered."""
+        """Take no more clients; those that are there are still answered.
+
+        Not by closing the server: asyncio refuses those that it has just accepted then.
+        """
         if self._server is not None:
-            self._server.close()
+            asyncio.get_running_loop().remove_reader(self._sock.fileno())
+
+    def busy(self, patient: bool) -> bool:
+        """Whether a client still has an answer to come; each that has none is told that no more comes."""
+        return self._clients.busy(patient)
 
     def close(self) -> None:
         """Stop, free the port and cut the clients."""
-        self.rest()
+        if self._server is not None:
+            self._server.close()
         self._sock.close()
         self._clients.close()
 

@@ -54,7 +54,8 @@ class UdpListener:
         self._passes_on = False
         self._sock = open_udp(endpoint, inherited)
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
-        self._datagrams = Datagrams(self._sock, asked=endpoint.address.is_unspecified)
+        asked = endpoint.address.is_unspecified
+        self._datagrams = Datagrams(self._sock, asked=asked, unsent=self._count_unsent)
 
     async def start(self) -> None:
         """Begin to answer."""
@@ -63,6 +64,10 @@ class UdpListener:
     def rest(self) -> None:
         """Take no more questions; those that were taken are still answered."""
         self._attendant.dismiss(self._sock)
+
+    def busy(self, patient: bool) -> bool:
+        """Whether a question was taken that nothing has begun with yet."""
+        return bool(self._passing)
 
     def close(self) -> None:
         """Stop, and free the port."""
@@ -125,6 +130,9 @@ class UdpListener:
         reply = await self._road.walk(asked.packet, udp=True)
         if reply is not None:
             self._send(reply, asked.packet, sender)
+
+    def _count_unsent(self, count: int) -> None:
+        self._road.counts.unsent += count
 
     def _send(self, reply: bytes, packet: bytes, sender: bytes) -> None:
         if may_have_options(packet):

@@ -6,12 +6,15 @@ Knows `faulty_process.py` and its control socket. Must not import dynallow.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 
 from tests.lab.agent import Agent
 from tests.lab.lab import Lab
+from tests.lab.waiting import wait_until
 
 
 class FaultyAgent(Agent):
@@ -21,6 +24,7 @@ class FaultyAgent(Agent):
         self._control = self.directory / "faults.sock"
         self._control.unlink(missing_ok=True)
         argv = ["-m", "tests.lab.faulty_process", str(self._control), "run", "--config", str(self.config)]
+        argv += self._options
         with self._log.open("a") as log:
             return self.host.popen([self.host.python_path, *argv], stdout=log, stderr=log, env=self._env)
 
@@ -36,6 +40,12 @@ class FaultyAgent(Agent):
     def set_clock(self, ahead_s: float) -> None:
         """Have the wall clock of this agent go so much before the machine's."""
         self._tell(clock_s=ahead_s)
+
+    def privileged(self, on: bool) -> None:
+        """Take CAP_NET_ADMIN away from its main thread, or give it back; done when this returns."""
+        before = self.struck["privileged"]
+        self._tell(privileged=on)
+        wait_until(lambda: self.struck["privileged"] > before, "the capability")
 
     @property
     def struck(self) -> Counter[str]:
@@ -53,9 +63,9 @@ class FaultyAgent(Agent):
         return told
 
 
-def faulty_agent(lab: Lab, settings: str) -> FaultyAgent:
+def faulty_agent(lab: Lab, settings: str, options: Sequence[str] = ()) -> FaultyAgent:
     """It, ready to answer; the host's resolver. It ends with the lab at the latest."""
-    agent = FaultyAgent(lab.host, settings)
+    agent = FaultyAgent(lab.host, settings, options=options)
     lab.cleanup(agent.kill)
     try:
         agent.wait_ready()
@@ -64,3 +74,9 @@ def faulty_agent(lab: Lab, settings: str) -> FaultyAgent:
         raise
     lab.host.resolv_conf(*agent.listens_on)
     return agent
+
+
+def lowest_free(pid: int) -> int:
+    """The lowest number that no descriptor of the process has: as its limit, it leaves none to be had."""
+    taken = {int(number) for number in os.listdir(f"/proc/{pid}/fd")}
+    return next(number for number in range(len(taken) + 1) if number not in taken)

@@ -41,7 +41,7 @@ class KnotServer:
     def wait_ready(self) -> None:
         """Return once the last zone is being served."""
         origin = self._zones[-1].origin
-        wait_until(lambda: self._answers(origin), f"knotd serving {origin}", within_s=30)
+        wait_until(lambda: self._answers(origin), f"knotd serving {origin}", within_s=60)
 
     def update(self, zone: Zone) -> None:
         """Serve `zone` in place of the one with its origin."""
@@ -62,13 +62,13 @@ class KnotServer:
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def _answers(self, origin: str) -> bool:
         if self.process.poll() is not None:
             raise LabError(f"knotd ended: {(self.directory / 'log').read_text()}")
         try:
-            return bool(self._place.ask(origin, "SOA", self.addresses[0], timeout=0.2).answer)
+            return bool(self._place.ask(origin, "SOA", self.addresses[0], timeout=0.3).answer)
         except (dns.exception.DNSException, OSError):
             return False
 

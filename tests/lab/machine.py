@@ -159,7 +159,7 @@ class Machine:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, 9)
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
         for cgroup in self._cgroups:
             wait_until(lambda at=cgroup: _is_gone(at), f"the end of what is in {cgroup}")  # type: ignore[misc]
 

@@ -66,7 +66,7 @@ class Namespace:
         for pipe in (self._holder.stdin, self._holder.stdout, self._holder.stderr):
             if pipe is not None:
                 pipe.close()
-        self._holder.wait(10)
+        self._holder.wait(60)
 
     # -- commands ---------------------------------------------------------
 
@@ -92,7 +92,7 @@ class Namespace:
         *,
         check: bool = True,
         user: int | None = None,
-        timeout: float = 30.0,
+        timeout: float = 90.0,
         stdin: str | None = None,
         env: Mapping[str, str] | None = None,
     ) -> subprocess.CompletedProcess[str]:
@@ -134,7 +134,7 @@ class Namespace:
         )
 
     def python(
-        self, code: str, *arguments: str, check: bool = True, user: int | None = None, timeout: float = 60.0
+        self, code: str, *arguments: str, check: bool = True, user: int | None = None, timeout: float = 120.0
     ) -> subprocess.CompletedProcess[str]:
         """Run `code` in a Python process in here, with `arguments` as its sys.argv[1:]."""
         return self.run([self.python_path, "-c", code, *arguments], check=check, user=user, timeout=timeout)
@@ -188,7 +188,7 @@ class Namespace:
         server: str = "127.0.0.1",
         *,
         tcp: bool = False,
-        timeout: float = 15.0,
+        timeout: float = 30.0,
     ) -> dns.message.Message:
         """One DNS question by dnspython, from inside, without a process; raises dns.exception.Timeout."""
         question = dns.message.make_query(name, rtype, use_edns=0, payload=1232)

@@ -48,7 +48,7 @@ def require(*tools: str) -> None:
 def namespaces_refused() -> str:
     """Why the kernel does not let this process make namespaces; "" if it does."""
     result = subprocess.run(
-        ["unshare", "-n", "-m", "true"], capture_output=True, text=True, check=False, timeout=10
+        ["unshare", "-n", "-m", "true"], capture_output=True, text=True, check=False, timeout=60
     )
     return result.stderr.strip() if result.returncode else ""
 

@@ -76,7 +76,7 @@ class Resolved:
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def _answers(self, name: str) -> bool:
         if self.process.poll() is not None:

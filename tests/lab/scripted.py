@@ -82,7 +82,7 @@ class ScriptedServer:
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def _is_up(self) -> bool:
         if self.process.poll() is not None:
@@ -95,7 +95,7 @@ class ScriptedServer:
 
     def _tell(self, request: Mapping[str, object]) -> list[list[Any]]:
         with socket.socket(socket.AF_UNIX) as control:
-            control.settimeout(5)
+            control.settimeout(30)
             control.connect(str(self._control))
             with control.makefile("rw") as stream:
                 stream.write(json.dumps(request) + "\n")

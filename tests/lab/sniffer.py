@@ -53,7 +53,7 @@ class Sniffer:
     def abandon(self) -> None:
         """End the capture without looking at it."""
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
         if self._process.stdout is not None:
             self._process.stdout.close()
 

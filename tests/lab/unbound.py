@@ -39,7 +39,7 @@ class UnboundProcess:
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
 
     def _answers(self, name: str) -> bool:
         if self.process.poll() is not None:

@@ -31,7 +31,7 @@ def in_time(took_s: float, within_s: float, what: str = "it") -> None:
         raise TooSlowError(f"{what} took {took_s:.3f} s, of at most {within_s:g}")
 
 
-def wait_until(condition: Callable[[], T], what: str, within_s: float = 30.0) -> T:
+def wait_until(condition: Callable[[], T], what: str, within_s: float = 60.0) -> T:
     """The first true value of `condition`, asked every few milliseconds."""
     deadline = time.monotonic() + within_s
     pause_s = 0.001

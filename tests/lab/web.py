@@ -89,7 +89,7 @@ class WebServer:
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.wait(10)
+        self.process.wait(60)
         if self.process.stdout is not None:
             self.process.stdout.close()
 
@@ -97,7 +97,7 @@ class WebServer:
 def openssl(*arguments: str) -> None:
     """Run it; LabError with its words when it fails."""
     result = subprocess.run(
-        ["openssl", *arguments], env={"PATH": PATH}, capture_output=True, text=True, check=False, timeout=30
+        ["openssl", *arguments], env={"PATH": PATH}, capture_output=True, text=True, check=False, timeout=90
     )
     if result.returncode:
         raise LabError(f"openssl: {result.stderr}")

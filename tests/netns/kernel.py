@@ -26,7 +26,7 @@ TOOLS = ("nft", "unshare", "nsenter")
 def nft(*words: str, stdin: str | None = None) -> str:
     """`nft WORDS` in whatever network the calling thread is in."""
     return subprocess.run(
-        ["nft", *words], input=stdin, capture_output=True, text=True, check=True, timeout=20
+        ["nft", *words], input=stdin, capture_output=True, text=True, check=True, timeout=60
     ).stdout
 
 

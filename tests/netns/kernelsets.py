@@ -33,7 +33,7 @@ class KernelSets:
     def __init__(self, host: Namespace) -> None:
         with host.entered():
             self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER)
-        self._sock.settimeout(5)
+        self._sock.settimeout(30)
         self._sock.bind((0, 0))
         self._sequence = 0
 

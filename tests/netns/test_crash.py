@@ -128,12 +128,14 @@ def test_forbidden_traffic_without_a_table_is_seen_on_the_wire(served: Lab) -> N
 
 
 def test_kill_and_start_under_load_loses_no_lease_and_opens_nothing(served: Lab, agent: Agent) -> None:
-    kill_and_start(served, agent, 3)
+    kill_and_start(served, agent, 10)
 
 
 @pytest.mark.slow
-def test_twenty_kills_and_starts_under_load_lose_no_lease_and_open_nothing(served: Lab, agent: Agent) -> None:
-    kill_and_start(served, agent, 20)
+def test_two_hundred_kills_and_starts_under_load_lose_no_lease_and_open_nothing(
+    served: Lab, agent: Agent
+) -> None:
+    kill_and_start(served, agent, 200)
 
 
 def test_adopted_leases_keep_their_names_in_status(served: Lab, agent: Agent) -> None:
@@ -195,7 +197,7 @@ def test_second_instance_with_a_control_socket_of_its_own_changes_nothing(served
     chains = _chains(served.host.run(["nft", "-s", "list", "table", "inet", "dynallow"]).stdout)
     generation, heals = _generation(served), _heals(agent)
     second = served.agent(SETTINGS.replace("443", "8443"), resolv_conf=False, wait=False)
-    assert second.process.wait(15) == EXIT_FAILED
+    assert second.process.wait(60) == EXIT_FAILED
     assert _chains(served.host.run(["nft", "-s", "list", "table", "inet", "dynallow"]).stdout) == chains
     assert _generation(served) == generation
     assert _heals(agent) == heals
@@ -219,7 +221,7 @@ def test_port_taken_by_another_program_is_a_clear_error_and_leaves_the_table(
         assert holder.stdout is not None
         assert holder.stdout.readline() == "ready\n"
         refused = served.agent(SETTINGS.replace("443", "8443"), resolv_conf=False, wait=False)
-        assert refused.process.wait(15) == EXIT_FAILED
+        assert refused.process.wait(60) == EXIT_FAILED
         assert "127.0.0.1:53" in refused.log
         assert "in use" in refused.log
         assert "Traceback" not in refused.log
@@ -238,7 +240,7 @@ def test_start_with_broken_settings_exits_3_with_every_fault_and_leaves_the_tabl
     agent.kill()
     agent.config.write_text(BROKEN)
     agent.start(wait=False)
-    assert agent.process.wait(15) == EXIT_SETTINGS
+    assert agent.process.wait(60) == EXIT_SETTINGS
     for fault in ("mode", "resolver.timeout", "rule", "names"):
         assert fault in agent.log
     for got in ("enforced", "soon", "Web", "*.com"):

@@ -77,7 +77,7 @@ class Crowd:
 
     def close(self) -> None:
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(60)
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
@@ -167,7 +167,7 @@ def test_crowd_costs_the_others_little_and_the_agent_neither_memory_nor_descript
                 during = descriptors(agent)
                 cut = crowd.end()
             found.append(Round(alone, beside))
-            wait_until(lambda: descriptors(agent) <= before + 1, "descriptors given back", 15)
+            wait_until(lambda: descriptors(agent) <= before + 1, "descriptors given back")
             print("p99 in ms alone, beside:", *(f"{each * 1e3:.1f}" for part in found[-1] for each in part))
         print(f"{memory >> 20} MiB, {during} descriptors, {cut} cut")
         for ratios in zip(*(one.ratios(noise_s) for one in found), strict=True):

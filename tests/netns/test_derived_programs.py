@@ -102,13 +102,13 @@ def test_apt_get_update_by_srv_records_needs_the_mirrors_name_alone(quiet_lab: L
     web = lab.internet.popen([*argv, "--directory", str(root / "www")], stdout=subprocess.DEVNULL)
     lab.cleanup(web.kill)
     agent = lab.agent(SETTINGS % "page.example.org")
-    wait_until(lambda: _listens(lab.internet, REPOSITORY), "the repository", 10)
+    wait_until(lambda: _listens(lab.internet, REPOSITORY), "the repository")
     assert lab.host.ask("one.pool.example.org").rcode() == 3
     environment = apt_home(root)
-    updated = lab.host.run(["apt-get", "update"], env=environment, timeout=60)
+    updated = lab.host.run(["apt-get", "update"], env=environment, timeout=120)
     assert "Err:" not in updated.stdout, updated
     downloaded = lab.host.run(
-        ["sh", "-ec", f"cd {root} && apt-get download tiny"], env=environment, timeout=60, check=False
+        ["sh", "-ec", f"cd {root} && apt-get download tiny"], env=environment, timeout=120, check=False
     )
     assert downloaded.returncode == 0, downloaded
     assert [path.name for path in root.glob("*.deb")] == ["tiny_1.0_all.deb"]

@@ -84,10 +84,10 @@ def test_encode_very_many_settings_are_what_nft_makes_of_their_text(found: Setti
     assert_same(build_ruleset(found, WAYS, uid))
 
 
-def one_rule(*matches: rs.Match, statement: rs.Statement | None = None) -> rs.Ruleset:
-    rule = rs.Rule(matches, statement or rs.Drop())
-    chain = rs.Chain("output", (rule,), rs.Hook("filter", "filter", "accept"))
-    return rs.Ruleset((rs.DENIED_COUNTER,), (), (chain, rs.Chain("denied", ())))
+def rules_of(*matches: rs.Match) -> rs.Ruleset:
+    """A rule for each match."""
+    rules = tuple(rs.Rule((match,), rs.Drop()) for match in matches)
+    return rs.Ruleset((), (), (rs.Chain("output", rules, rs.Hook("filter", "filter", "accept")),))
 
 
 @pytest.mark.parametrize("bits", [32, 128])
@@ -96,8 +96,7 @@ def test_encode_every_length_of_a_prefix_is_what_nft_makes_of_it(bits: int) -> N
     network = IPv4Network if bits == 32 else IPv6Network
     whole = (1 << bits) - 1
     prefixes = [network((whole ^ whole >> length, length)) for length in range(1, bits + 1)]
-    rules = tuple(rs.Rule((rs.ToNetworks((one,)),), rs.Drop()) for one in prefixes)
-    assert_same(rs.Ruleset((), (), (rs.Chain("output", rules, rs.Hook("filter", "filter", "accept")),)))
+    assert_same(rules_of(*(rs.ToNetworks((one,)) for one in prefixes)))
 
 
 NETWORKS = {
@@ -112,9 +111,8 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("which", NETWORKS)
-def test_encode_networks_are_what_nft_makes_of_them(which: str) -> None:
-    assert_same(one_rule(rs.ToNetworks(tuple(map(ip_network, NETWORKS[which])))))
+def test_encode_networks_are_what_nft_makes_of_them() -> None:
+    assert_same(rules_of(*(rs.ToNetworks(tuple(map(ip_network, which))) for which in NETWORKS.values())))
 
 
 PORTS = {
@@ -130,14 +128,13 @@ PORTS = {
 
 
 @pytest.mark.parametrize("protocol", ["tcp", "udp"])
-@pytest.mark.parametrize("which", PORTS)
-def test_encode_ports_are_what_nft_makes_of_them(which: str, protocol: Any) -> None:
-    assert_same(one_rule(rs.ToPorts(tuple(PortRange(protocol, *one) for one in PORTS[which]))))
+def test_encode_ports_are_what_nft_makes_of_them(protocol: Any) -> None:
+    matches = [rs.ToPorts(tuple(PortRange(protocol, *one) for one in which)) for which in PORTS.values()]
+    assert_same(rules_of(*matches))
 
 
-@pytest.mark.parametrize("uids", [(0,), (0, 1000, 65534), tuple(range(400))])
-def test_encode_users_are_what_nft_makes_of_them(uids: tuple[int, ...]) -> None:
-    assert_same(one_rule(rs.ByUsers(uids)))
+def test_encode_users_are_what_nft_makes_of_them() -> None:
+    assert_same(rules_of(*(rs.ByUsers(uids) for uids in ((0,), (0, 1000, 2**32 - 2), tuple(range(400))))))
 
 
 def test_encode_hundreds_of_addresses_are_what_nft_makes_of_them() -> None:
@@ -146,16 +143,14 @@ def test_encode_hundreds_of_addresses_are_what_nft_makes_of_them() -> None:
     for bits, size in ((32, 900), (128, 500)):
         numbers = chance.sample(range(1 << 31), size)
         networks = tuple(ip_network((number << (bits - 32), bits)) for number in numbers)
-        assert_same(one_rule(rs.ToNetworks(networks)))
-        assert_same(
-            one_rule(rs.ToNetworks((*networks, ip_network(("224.0.0.0" if bits == 32 else "ff00::", 8)))))
-        )
+        prefix = ip_network(("224.0.0.0" if bits == 32 else "ff00::", 8))
+        assert_same(rules_of(rs.ToNetworks(networks), rs.ToNetworks((*networks, prefix))))
 
 
-@pytest.mark.parametrize("per", ["second", "minute", "hour", "day"])
-@pytest.mark.parametrize("count", [1, 5, 1000])
-def test_encode_rates_are_what_nft_makes_of_them(count: int, per: str) -> None:
-    assert_same(one_rule(statement=rs.Log(Rate(count, per), "dynallow denied ", 65535)))
+def test_encode_rates_are_what_nft_makes_of_them() -> None:
+    rates = [Rate(count, per) for count in (1, 5, 1000) for per in ("second", "minute", "hour", "day")]
+    rules = tuple(rs.Rule((), rs.Log(rate, "dynallow denied ", 65535)) for rate in rates)
+    assert_same(rs.Ruleset((), (), (rs.Chain("denied", rules),)))
 
 
 def test_load_owned_table_is_listed_as_rendered_but_for_its_owner() -> None:

@@ -36,7 +36,7 @@ def sink(shared_lab: Lab) -> Iterator[socket.socket]:
     with shared_lab.internet.entered():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind((SCRIPTED_SERVER[0], 53))
-    sock.settimeout(5)
+    sock.settimeout(30)
     yield sock
     sock.close()
 

@@ -53,7 +53,7 @@ def crowd(shared_lab: Lab, agent: Agent) -> Iterator[list[socket.socket]]:
     with shared_lab.host.entered():
         socks = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(CLIENTS)]
     for sock in socks:
-        sock.settimeout(4)
+        sock.settimeout(30)
         sock.connect((V4, 53))
     yield socks
     for sock in socks:

@@ -36,7 +36,7 @@ class Side:
         with place.entered():
             self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._udp.connect(("127.0.0.1", 53))
-        self._udp.settimeout(8)
+        self._udp.settimeout(15)
         self._ident = 0
 
     def close(self) -> None:
@@ -65,7 +65,7 @@ class Side:
         with self._place.entered():
             sock = socket.socket()
         with sock:
-            sock.settimeout(8)
+            sock.settimeout(15)
             sock.connect(("127.0.0.1", 53))
             sock.sendall(struct.pack("!H", len(data)) + data)
             return read_frame(sock)
@@ -109,7 +109,7 @@ class Comparison:
     def _in_last_second(self, probe: Probe) -> bool:
         """Whether the recursor had no whole second left of a link that it remembers: soon there is more."""
         try:
-            return wait_until(lambda: 0 not in self.ours.ask(probe).ttls.values(), "a TTL above 0", 10)
+            return wait_until(lambda: 0 not in self.ours.ask(probe).ttls.values(), "a TTL above 0")
         except LabError:
             return False
 

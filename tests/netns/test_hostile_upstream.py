@@ -52,6 +52,7 @@ private = ["10.0.0.0/8", "fc00::/7"]
 CAP = 256  # lease.max-addresses-per-name
 _numbers = count(1)
 T = TypeVar("T")
+_late = set[str]()  # true addresses of names whose answers came too late to be told, if they came
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_lie_of_an_upstream_grants_only_what_was_validly_told(
         before = sets.members("hostile").keys()
         replies = client.ask_both_ways(name)
         told = replies[0].addresses.keys() | replies[1].addresses.keys()
-        assert sets.members("hostile").keys() - before == told
+        assert sets.members("hostile").keys() - before - _late == told
         if has_answer:
             _must_be_heard(*replies)
         return name, replies
@@ -210,7 +211,7 @@ def test_first_upstream_closed_second_answers(client: Client, sets: KernelSets) 
     assert list(told.addresses) == [honest_address(name, dnsbytes.A)]
 
 
-def test_many_lies_at_once_leave_only_what_was_told(client: Client, sets: KernelSets) -> None:
+def test_many_lies_at_once_leave_only_what_was_told(agent: Agent, client: Client, sets: KernelSets) -> None:
     """Answers that share a transaction must not share their addresses."""
     lies = [lie for lie in LIES if not lie.startswith("addresses-")]
 
@@ -223,11 +224,13 @@ def test_many_lies_at_once_leave_only_what_was_told(client: Client, sets: Kernel
         honest = {honest_address(name, dnsbytes.A) for name in names if LIES[_lie_of(name)].told == GOOD}
         # Some run out of time: the server plays all of them in one thread.
         assert told <= honest
-        assert sets.members("hostile").keys() - before == told
+        assert sets.members("hostile").keys() - before - _late == told
+        _late.update(honest)
         if len(told) <= len(honest) / 2:
             raise TooSlowError(f"{len(told)} of {len(honest)} were answered in time")
 
-    _until_heard(once)
+    with _patience(agent, "flood"):
+        _until_heard(once)
 
 
 def test_silent_upstream_with_default_timeouts_gives_servfail_within_4_s(
@@ -260,7 +263,8 @@ def _ask_and_compare(client: Client, sets: KernelSets, name: str, rtype: int, ru
         before = sets.members(rule)
         told = client.ask(name, rtype)
         assert told.rcode in ("NOERROR", "SERVFAIL")
-        assert sets.members(rule).keys() - before.keys() == told.addresses.keys() - before.keys()
+        grown = sets.members(rule).keys() - before.keys()
+        assert grown - _late == told.addresses.keys() - before.keys() - _late
         assert told.addresses.keys() <= sets.members(rule).keys()
         _must_be_heard(told)
         return told
@@ -296,4 +300,6 @@ def _must_be_heard(*replies: Told) -> None:
     """The lab's server has answered within the agent's short patience; else nothing is shown."""
     for told in replies:
         if any("no answer in " in text for _, text in ede_of(told)):
+            name = told.message.question[0].name.to_text(omit_final_dot=True)
+            _late.update(honest_address(name, rtype) for rtype in (dnsbytes.A, dnsbytes.AAAA))
             raise TooSlowError(f"the lab's server: {ede_of(told)}")

@@ -233,7 +233,7 @@ def test_ensure_while_suspended_waits_and_writes_after_resume(leaser: Leaser) ->
         assert not waiting.done()
         assert not members("web_v4")
         leaser.resume()
-        return await asyncio.wait_for(waiting, 5)
+        return await asyncio.wait_for(waiting, 60)
 
     assert run(work) == frozenset()
     assert set(members("web_v4")) == {ONE}
@@ -247,7 +247,7 @@ def test_ensure_suspended_for_too_long_raises_and_leaves_nothing_planned(
     async def work() -> None:
         leaser.suspend()
         with pytest.raises(KernelError, match="not back yet"):
-            await asyncio.wait_for(leaser.ensure([grant()]), 5)
+            await asyncio.wait_for(leaser.ensure([grant()]), 60)
         assert not members("web_v4")
         assert not list(leaser.ledger.leases(time.monotonic()))
         leaser.resume()
@@ -268,7 +268,7 @@ def test_ensure_of_a_lease_that_already_holds_waits_while_suspended_too(leaser: 
             await asyncio.sleep(0)
         early = waiting.done()
         leaser.resume()
-        await asyncio.wait_for(waiting, 5)
+        await asyncio.wait_for(waiting, 60)
         return early
 
     assert run(work) is False

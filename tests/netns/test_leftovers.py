@@ -24,7 +24,7 @@ name = "web"
 names = [".example.org"]
 ports = ["tcp/443"]
 """
-WITHIN_S = 3.0
+WITHIN_S = 30.0
 LEASES = {"web_v4": {"192.0.2.10", "192.0.2.11"}, "web_v6": {"2001:db8::a", "2001:db8::b"}}
 DENIED = ("198.51.100.200", "2001:db8:51::200")
 TAMPERINGS = {

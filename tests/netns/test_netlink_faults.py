@@ -5,6 +5,7 @@ Needs a namespace; the socket of `faulty_process.py` stands between, in this ver
 
 from __future__ import annotations
 
+import socket
 import struct
 import time
 from collections.abc import Iterator
@@ -13,10 +14,11 @@ import pytest
 
 from dynallow.errors import KernelError
 from dynallow.firewall import netlink
-from dynallow.firewall.elements import Element
+from dynallow.firewall.elements import Element, Member
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.policy.names import parse_name
 from tests.lab import faulty_process
-from tests.netns.kernel import bare_network
+from tests.netns.kernel import bare_network, left_s
 from tests.netns.leases import ONE, TWO, ensure, fresh_elements, grant, make
 from tests.netns.test_elements import added, element
 
@@ -29,7 +31,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[object]:
 
 @pytest.fixture
 def elements(bare: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[ElementSocket]:
-    monkeypatch.setattr(netlink.socket, "socket", faulty_process.FaultySocket)
+    monkeypatch.setattr(socket, "socket", faulty_process.FaultySocket)
     monkeypatch.setattr(faulty_process, "plan", faulty_process.Plan())
     yield from fresh_elements()
 
@@ -88,3 +90,26 @@ def test_element_of_a_lost_acknowledgement_is_read_back_and_taken_away(elements:
     assert elements.dump("web_v4") == []
     leaser.resume()
     assert ensure(leaser, grant(ONE)) == frozenset()
+
+
+def test_lease_that_was_read_slowly_at_a_restart_is_put_back_no_shorter(
+    elements: ElementSocket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that stood still while it adopted, and then healed the table, cut what others were told."""
+    ensure(make(elements), grant(ONE, 300))
+    ends = time.monotonic() + left_s("web_v4", ONE)
+    real = elements.dump
+
+    def slow(name: str, count: int | None = None) -> list[Member]:
+        time.sleep(0.4)
+        return real(name, count)
+
+    adopting = make(elements)
+    monkeypatch.setattr(elements, "dump", slow)
+    assert adopting.adopt(("web",), parse_name) == 1
+    monkeypatch.undo()
+    assert adopting.restore() == 1
+    looked = time.monotonic()
+    assert looked + left_s("web_v4", ONE) >= ends - (time.monotonic() - looked) - 0.02
+    (lease,) = adopting.ledger.leases(time.monotonic())
+    assert lease[2].deadline <= ends

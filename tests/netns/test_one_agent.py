@@ -81,7 +81,7 @@ def test_second_agent_with_other_port_and_control_socket_is_refused_and_changes_
         second = clean.agent(ELSEWHERE, user=user, resolv_conf=False, wait=False)
         wait_until(lambda: second.process.poll() is not None or "ready: " in second.log, "the second's end")
         try:
-            assert second.process.wait(1) == EXIT_FAILED
+            assert second.process.wait(20) == EXIT_FAILED
         finally:
             second.kill()
         who = f"pid {first.process.pid}" if user is None else "its pid is for root to see"
@@ -135,7 +135,7 @@ def test_hang_up_before_the_agent_is_ready_does_not_end_it(clean: Lab) -> None:
     try:
         # Before the program itself has run, the signal is the interpreter's: it ends it.
         wait_until(lambda: _heeds_hang_ups(agent), "the agent ignoring SIGHUP")
-        wait_until(hangs_up, "the agent's being ready", 15)
+        wait_until(hangs_up, "the agent's being ready")
         agent.wait_ready()
         assert any(early)
         assert clean.host.addresses("www.example.org") == ["192.0.2.10"]

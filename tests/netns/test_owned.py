@@ -145,7 +145,7 @@ def test_table_outlives_its_owner_and_the_next_one_adopts_it(bare: Lab, agent: A
     ):
         for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL):
             agent.process.send_signal(number)
-            agent.process.wait(15)
+            agent.process.wait(60)
             assert shape(bare) == before, "an orphan, and whole"
             agent = bare.agent(SETTINGS)
             assert is_owned(agent)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import errno
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 
 import pytest
 
 from dynallow.errors import KernelError
-from dynallow.firewall import load, netlink
+from dynallow.firewall import load, netlink, step
+from dynallow.firewall.build import build_ruleset
 from dynallow.firewall.elements import Batch, element, lasting
 from dynallow.firewall.netlink import ElementSocket
-from dynallow.firewall.present import read_counts, read_owner
+from dynallow.firewall.present import read_counts, read_owner, read_present
 from dynallow.firewall.step import Flags
+from dynallow.settings import Settings
 from tests.golden.cases import build
 from tests.netns.kernel import bare_network, flush, members, nft
 
@@ -143,3 +148,74 @@ def test_leases_that_are_more_than_may_be_sent_at_once_stay_in_a_shared_table(
     narrow.close()
     assert (loaded.owned, read_owner()) == (False, (Flags.NONE, 0))
     assert read_counts()["api_v4"] in (3000, None)
+
+
+_SENDER = """
+import json, select, socket, sys
+told = {address: [0, 0] for address in sys.argv[1:]}
+print("ready", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    for address in told:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:  # a new flow each
+            try:
+                sock.sendto(b"x", (address, 443))
+                told[address][0] += 1
+            except OSError:
+                told[address][1] += 1
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def wire() -> tuple[str, str]:
+    """A link, and two addresses beyond it."""
+    allowed, denied = "10.0.0.2", "192.0.2.2"
+    for words in (
+        "link set lo up",
+        "link add w0 type veth peer name w1",
+        "addr add 10.9.0.1/24 dev w0",
+        "link set w0 up",
+        "link set w1 up",
+        *(f"route add {one}/32 dev w0" for one in (allowed, denied)),
+        *(f"neigh add {one} lladdr 02:00:00:00:00:02 dev w0" for one in (allowed, denied)),
+    ):
+        subprocess.run(["ip", *words.split()], check=True, timeout=20)
+    return allowed, denied
+
+
+def test_no_packet_notices_that_the_table_changes_owner_or_rules(
+    elements: ElementSocket, wire: tuple[str, str]
+) -> None:
+    """Invariant 9: what is denied stays so at each moment, and what is allowed as well."""
+    table = build_ruleset(
+        Settings.model_validate(
+            {"mode": "enforce", "rule": [{"name": "api", "names": ["a.example.org"], "ports": ["udp/443"]}]}
+        ),
+        [],
+        0,
+    )
+    load.load(table, elements)
+    fill(elements, 3000)
+    sender = subprocess.Popen(
+        [sys.executable, "-c", _SENDER, *wire], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert sender.stdout is not None
+        assert sender.stdout.readline() == "ready\n"
+        for _ in range(4):
+            assert load.load(table, elements, Flags.OWNED).owned  # made anew, with an owner
+            assert load.load(table, elements, Flags.OWNED).owned  # renewed
+            elements.close()  # an orphan
+            elements = ElementSocket()
+            assert load.load(table, elements, Flags.OWNED).owned  # adopted
+            present = read_present()
+            carried = {"api_v4": elements.dump("api_v4")}
+            elements.apply(step.anew(table, present, carried, Flags.NONE, (0, 0)))  # plain, as of nft
+    finally:
+        elements.close()
+        out, _ = sender.communicate("", timeout=30)
+    told = json.loads(out)
+    (sent, refused), (leaked, denied) = (told[address] for address in wire)
+    print(f"{sent} allowed packets sent, {refused} refused; {denied} denied, {leaked} leaked")
+    assert sent > 100
+    assert (refused, leaked) == (0, 0)

@@ -99,10 +99,15 @@ def test_search_list_leads_to_what_the_c_library_makes_of_each_denial(
     for name, result in zip((LISTED, ELSEWHERE, ABOVE, UNLISTED), expected, strict=True):
         if result is None:
             continue
-        began = time.monotonic()
-        assert shared_lab.host.run([*programs[library], name]).stdout.split() == result, name
+        for _ in range(5):
+            began = time.monotonic()
+            found = shared_lab.host.run([*programs[library], name]).stdout.split()
+            took_s = time.monotonic() - began
+            if found == result or took_s < 0.95 * PATIENCE_S:
+                break  # else the library may have lost its patience with a machine that stood still
+        assert found == result, name
         if library == "musl" and result == LATER:
-            assert time.monotonic() - began > 0.95 * PATIENCE_S
+            assert took_s > 0.95 * PATIENCE_S
     # LISTED and ELSEWHERE, A and AAAA, are cached for whoever comes second.
     (asked,) = [each["asked"] for each in agent.cli_json("status")["upstreams"]]
     assert asked <= 4, "a name with a suffix has left the host"

@@ -36,7 +36,7 @@ CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.ar
 TALK = """
 import socket, sys
 sock = socket.create_connection((sys.argv[1], 6002), 5)
-sock.settimeout(1)
+sock.settimeout(20)
 print("ready", flush=True)
 for line in sys.stdin:
     sock.sendall(b"hello")

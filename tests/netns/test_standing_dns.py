@@ -58,7 +58,7 @@ def opened(lab: Lab, kind: socket.SocketKind, server: str) -> socket.socket:
     """A socket of the host's that has asked `server` and was answered."""
     with lab.host.entered():
         sock = socket.socket(socket.AF_INET, kind)
-    sock.settimeout(5)
+    sock.settimeout(30)
     sock.connect((server, 53))
     sock.send(QUESTION if kind is socket.SOCK_DGRAM else FRAMED)
     assert sock.recv(65535)
@@ -118,7 +118,7 @@ def talking(lab: Lab, kind: socket.SocketKind) -> Iterator[None]:
     server.bind((TALKER, 53))
     if kind is socket.SOCK_STREAM:
         server.listen(1)
-    server.settimeout(10)
+    server.settimeout(60)
     ended = threading.Event()
     worker = threading.Thread(target=_talk, args=(server, ended))
     worker.start()
@@ -126,7 +126,7 @@ def talking(lab: Lab, kind: socket.SocketKind) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        worker.join(15)
+        worker.join(60)
         server.close()
 
 

@@ -45,7 +45,7 @@ def running(lab: Lab, kind: str, addresses: Sequence[str]) -> Iterator[Seen]:
         if process.stdout.readline() != "ready\n":
             raise LabError(f"traffic {kind} did not start")
         yield seen
-        out, _ = process.communicate(timeout=20)
+        out, _ = process.communicate(timeout=90)
         told = json.loads(out)
         seen.tries, seen.failed, seen.first = told["tries"], told["failed"], told["first"]
     finally:
@@ -76,7 +76,7 @@ def questions(
         "-d",
         str(file),
         "-l",
-        "600",
+        "7200",
         "-Q",
         str(per_second),
         "-t",
@@ -92,12 +92,12 @@ def questions(
     try:
         yield load
         process.send_signal(signal.SIGINT)
-        process.wait(20)
+        process.wait(90)
         text = shown.read_text()
         load.sent, load.completed = (_figure(text, word) for word in ("sent", "completed"))
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(60)
 
 
 def _figure(text: str, word: str) -> int:

@@ -18,7 +18,7 @@ from typing import Any
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 _SHOWN = 20
-_REPLY_S = 2.0
+_REPLY_S = 20.0
 _PACE_S = 0.001  # between rounds: two cores are shared by everything in the lab
 
 

@@ -16,7 +16,7 @@ import json
 import socket
 import sys
 
-_WITHIN_S = 3.0
+_WITHIN_S = 20.0
 _SIDE_BY_SIDE = 256
 _KINDS = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}
 

@@ -31,6 +31,7 @@ FLOORS = {
     "resolver": 3,
     "firewall": 3,
     "control": 4,
+    "checkpoint": 4,
     "inforce": 5,
     "agent": 6,
     "cli": 7,

@@ -18,7 +18,7 @@ from dynallow.notify import Notifier
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.bind(str(tmp_path / "notify"))
-        sock.settimeout(5)
+        sock.settimeout(30)
         yield sock
 
 
@@ -52,7 +52,7 @@ def test_notifier_abstract_address_is_one_with_a_nul() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         name = f"dynallow-test-{os.getpid()}"
         manager.bind(f"\0{name}")
-        manager.settimeout(5)
+        manager.settimeout(30)
         notifier = Notifier({"NOTIFY_SOCKET": f"@{name}"})
         notifier.beat()
         assert told(manager) == {"WATCHDOG": "1"}

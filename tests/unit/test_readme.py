@@ -1,6 +1,6 @@
 """The README says what the program does: its tables are checked against the code.
 
-Invariant: a setting, a verb, or a test that stands for an invariant or an RFC,
+Invariant: a setting, a verb, or a test that stands for an invariant, a fault or an RFC,
 that changes its name without the README following fails here; so does an RFC that
 the resolver's code names and the README does not.
 """
@@ -8,11 +8,14 @@ the resolver's code names and the README does not.
 from __future__ import annotations
 
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from dynallow.cli.main import VERBS
+from dynallow.firewall.leaser import Counts as Written
+from dynallow.resolver.counts import Counts
 from dynallow.settings import settings_table
 from tests.netns.compared import EXPLAINED
 
@@ -22,6 +25,40 @@ _RFCS = README[README.index("## RFCs") : README.index("### Differences")]
 _RESOLVER = [
     path for room in ("resolver", "wire", "policy") for path in (ROOT / "dynallow" / room).rglob("*.py")
 ]
+_SECTION = README[README.index("### Faults") : README.index("## Settings\n")]
+_FAULTS = [line for line in _SECTION.splitlines() if line.startswith("| ") and not line.startswith("| fault")]
+_MUST_BE_TOLD = (  # DESIGN section 10, and issue 5
+    *(
+        "malformed",
+        "EDNS",
+        "denied name",
+        "HTTPS and SVCB",
+        "about to lapse",
+        "forged",
+        "silent",
+        "TC=1",
+        "lies",
+    ),
+    *(
+        "1,000 addresses",
+        "1,000 clients",
+        "set full",
+        "table changed",
+        "settings broken",
+        "killed",
+        "TCP clients",
+    ),
+    *(
+        "control socket",
+        "no privilege",
+        "ENOBUFS",
+        "EMSGSIZE",
+        "ERESTART",
+        "acknowledgement lost",
+        "disk full",
+    ),
+    *("no descriptors", "second instance", "a year off", "20 s"),
+)
 _NOT_FOLLOWED = {"952"}  # named to say so
 _TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 
@@ -48,6 +85,24 @@ def test_readme_invariant_names_tests_that_exist(number: str) -> None:
 @pytest.mark.parametrize("row", re.findall(r"^\| RFC (\d.*)$", _RFCS, re.MULTILINE), ids=lambda row: row[:4])
 def test_readme_rfc_names_tests_that_exist(row: str) -> None:
     _names_tests_that_exist(row)
+
+
+@pytest.mark.parametrize("row", _FAULTS, ids=lambda row: row[:40].strip())
+def test_readme_fault_names_tests_that_exist(row: str) -> None:
+    _names_tests_that_exist(row)
+
+
+def test_readme_has_every_fault_that_must_not_open_anything() -> None:
+    faults = "\n".join(_FAULTS)
+    for fault in _MUST_BE_TOLD:
+        assert fault in faults, f"no row of {fault}"
+    named = {field.name for field in fields(Counts)} | {field.name for field in fields(Written)}
+    told = {
+        one.strip()
+        for many in re.findall(r"`(?:questions|kernel_writes)\{([\w, ]+)\}`", faults)
+        for one in many.split(",")
+    }
+    assert told <= named
 
 
 def test_readme_names_every_rfc_that_the_resolver_names() -> None:

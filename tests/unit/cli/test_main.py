@@ -107,11 +107,11 @@ def test_fault_of_ours_exits_1_in_one_line_and_with_debug_a_traceback(tmp_path: 
         "mode.execute = broken\nsys.exit(main.main(['mode', 'observe']))\n"
     )
     command = [sys.executable, "-c", script]
-    ran = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=30, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=90, check=False)
     assert (ran.returncode, ran.stdout) == (1, "")
     assert ran.stderr.startswith("dynallow: internal error: RuntimeError: oops \\x1b[31m\n")
     ran = subprocess.run(
-        command, capture_output=True, text=True, env=environment(DYNALLOW_DEBUG="1"), timeout=30, check=False
+        command, capture_output=True, text=True, env=environment(DYNALLOW_DEBUG="1"), timeout=90, check=False
     )
     assert ran.returncode == 1
     assert "Traceback" in ran.stderr
@@ -142,7 +142,7 @@ def test_ctrl_c_exits_130_quietly(tmp_path: Path) -> None:
             assert process.poll() is None
             os.sched_yield()
         process.send_signal(signal.SIGINT)
-        out, error = process.communicate(timeout=30)
+        out, error = process.communicate(timeout=90)
         assert agent.gate is not None
         loop.call_soon_threadsafe(agent.gate.set)
     assert (process.returncode, out, error) == (130, b"", b"")
@@ -168,7 +168,7 @@ def test_status_loads_none_of_the_heavy_libraries(tmp_path: Path) -> None:
             capture_output=True,
             text=True,
             env=environment(),
-            timeout=30,
+            timeout=90,
             check=True,
         )
     assert ran.stderr == "[]\n"

@@ -61,7 +61,7 @@ def on_a_terminal(columns: int, *arguments: str, **more: str) -> str:
     except OSError:
         pass  # EIO: the other side is closed, which is a terminal's end
     os.close(ours)
-    assert process.wait(30) == 0
+    assert process.wait(90) == 0
     return written.decode()
 
 

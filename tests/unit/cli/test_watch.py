@@ -26,7 +26,7 @@ def test_watch_json_is_a_line_a_draw_and_ends_with_0(tmp_path: Path) -> None:
         assert process.stdout is not None
         modes = [json.loads(process.stdout.readline())["mode"] for _ in range(2)]
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=30)
+        _, error = process.communicate(timeout=90)
     assert modes == ["enforce", "enforce"]
     assert (process.returncode, error) == (0, b"")
 
@@ -48,7 +48,7 @@ def test_watch_on_a_terminal_shows_the_new_mode_and_survives_the_agents_end(tmp_
     process.send_signal(signal.SIGINT)
     written = b"".join(iter(lambda: read_some(ours), b""))
     os.close(ours)
-    assert process.wait(30) == 0
+    assert process.wait(90) == 0
     assert b"\x1b[?1049l" in written  # the screen is given back
 
 

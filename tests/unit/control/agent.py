@@ -199,7 +199,7 @@ def serving(
     thread.start()
 
     def run(coroutine: object) -> None:
-        asyncio.run_coroutine_threadsafe(coroutine, loop).result(10)  # type: ignore[arg-type]
+        asyncio.run_coroutine_threadsafe(coroutine, loop).result(60)  # type: ignore[arg-type]
 
     server = ControlServer(agent, socket, metrics, limits=limits)
     try:

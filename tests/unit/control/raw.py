@@ -20,7 +20,7 @@ class Reply:
         return answer
 
 
-def connect(path: Path, timeout_s: float = 5.0) -> socket.socket:
+def connect(path: Path, timeout_s: float = 20.0) -> socket.socket:
     """A connection to the control socket that fails instead of hanging."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     sock.settimeout(timeout_s)
