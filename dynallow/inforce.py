@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
@@ -23,15 +24,17 @@ from dynallow.control.backend import BadRequestError, UnknownRuleError
 from dynallow.control.reports import changes, warnings
 from dynallow.control.schema import FlushReport, Mode, ReloadReport
 from dynallow.errors import KernelError
-from dynallow.firewall import conntrack
+from dynallow.expiries import Expiries
 from dynallow.firewall.addresses import HostAddresses
 from dynallow.firewall.build import AGENT_MARK, build_ruleset
 from dynallow.firewall.kept import Kept
 from dynallow.firewall.leaser import comment
+from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.ruleset import Ruleset
-from dynallow.firewall.spared import is_spared
 from dynallow.firewall.table import Table
-from dynallow.lease.ledger import Ledger, Revocation
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.plan import Revocation
+from dynallow.living import Living
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import GRANTING_TYPES
@@ -46,6 +49,9 @@ from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
 
 log = logging.getLogger(__name__)
+
+_REVOKE_AGAIN_S = 0.5
+_REVOKE_TRIES = 600  # for five minutes
 
 
 class InForce:
@@ -67,6 +73,8 @@ class InForce:
         self.ledger = Ledger(limits_of(self.settings), [rule.name for rule in self.settings.rules])
         self.table = Table(self.ledger, to_text, self.tasks, self._forget)
         self.own = HostAddresses(self.tasks)
+        self.revoker = Revoker(self.table, self.ledger, self.own, time.monotonic)
+        self.expiries = Expiries(self._expire)
         self.exchange = Exchange(AGENT_MARK, attendant.attend)
         cache = self.settings.resolver
         self.road = Road(
@@ -85,6 +93,8 @@ class InForce:
         self.checkpoint = Checkpoint(
             self.settings.control.socket, self.road, self.ledger, lambda name: comment(to_text(name))
         )
+        self.living = Living(self.table, self.ledger, self.road, self.own, self.tasks)
+        self.living_counts = self.living.counts
 
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
@@ -93,8 +103,12 @@ class InForce:
         self.checkpoint.read()
         adopted = self.table.leaser.adopt([rule.name for rule in self.settings.rules], self._name_of)
         self.checkpoint.recall_names(self._unjustified)
+        self._follow()
         self._revoke(self._unjustified, left_over)  # the settings may have changed while no agent ran
         self.checkpoint.recall(adopted)
+        self._end(self.revoker.revoked())  # also what an agent that died half-way had begun to revoke
+        self.tasks.start(self.expiries.watch())
+        self.tasks.start(self.living.watch())
         self.tasks.start(self.kept.keep(ruleset))
         self.tasks.start(self.checkpoint.keep())
         return adopted
@@ -150,8 +164,8 @@ class InForce:
             revocation = self._revoke(
                 lambda holder, earner: rule in (None, holder) and wanted in (None, earner)
             )
-        count = await asyncio.to_thread(conntrack.cut, revocation.cut + revocation.spared)
-        return changes.flushed(revocation, named, count)
+        cut = await self.revoker.end(revocation.cut)
+        return changes.flushed(revocation, named, cut.flows)
 
     def _apply(self, loaded: cfg.Loaded, settings: cfg.Settings, chosen: Chosen) -> None:
         """Make these settings the ones in force, kernel first.
@@ -159,10 +173,16 @@ class InForce:
         Without an `await`, so that no question sees old rules with new sets.
         Raises KernelError from the first step alone; then nothing has changed.
         """
-        now = self.road.clock()
         self.table.load(build_ruleset(settings, chosen.ways(), os.geteuid()))
         kept = {rule.name for rule in settings.rules}
-        gone = [address for rule, address, _ in self.ledger.leases(now) if rule not in kept]
+        narrowed = changes.narrowed(self.settings, settings)
+        gone = [
+            address
+            for rule in self.ledger.rules()
+            for address in self.ledger.addresses(rule)
+            if rule not in kept or rule in narrowed
+        ]
+        enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
@@ -172,14 +192,27 @@ class InForce:
         self.road.upstreams = self._upstreams()
         self.road.cache.size = self.road.hot.size = settings.resolver.cache_size
         self.road.cache.stale_s = settings.resolver.stale
+        self._follow()
         try:
             revocation = self._revoke(self._unjustified, gone)
         except KernelError as error:
-            # The new rules are in force; what they no longer justify lapses by itself, only later.
-            log.error("leases could not be revoked, they end with their timeout: %s", error)
+            # The new rules are in force; what they no longer justify lapses by itself, if nothing else helps.
+            log.error("leases could not be revoked, it is tried again: %s", error)
+            self.tasks.start(self._revoke_later(gone))
             return
-        if ended := revocation.cut + revocation.spared:
-            self.tasks.start(asyncio.to_thread(conntrack.cut, ended))
+        self._end(self.revoker.revoked() if enforces else revocation.cut)
+
+    async def _revoke_later(self, gone: list[bytes]) -> None:
+        """By the rules that are in force then, as soon as the kernel takes it."""
+        for _ in range(_REVOKE_TRIES):
+            await asyncio.sleep(_REVOKE_AGAIN_S)
+            try:
+                revocation = self._revoke(self._unjustified, gone)
+            except KernelError:
+                continue
+            log.warning("leases are revoked now: %d addresses", len(revocation.cut))
+            self._end(revocation.cut)
+            return
 
     # ------------------------------------------------------------ what follows from the settings
 
@@ -208,7 +241,7 @@ class InForce:
     ) -> Revocation:
         """Take leases away; no cached answer outlives that."""
         try:
-            return self.table.leaser.revoke(unjustified, gone or [], self._spared)
+            return self.revoker.revoke(unjustified, gone or [])
         finally:
             self._forget()
 
@@ -219,8 +252,23 @@ class InForce:
         except ValueError:
             return b""
 
-    def _spared(self, packed: bytes) -> bool:
-        return is_spared(packed, self.own, self.chosen.endpoints(), self.settings)
+    def _end(self, addresses: tuple[bytes, ...]) -> None:
+        """Have their flows ended, in the background."""
+        if addresses:
+            self.tasks.start(self.revoker.end(addresses))
+
+    def _expire(self, rules: frozenset[str]) -> None:
+        """These have just expired. Raises KernelError; then it is tried again."""
+        gone = [address for rule in rules for address in self.ledger.addresses(rule)]
+        revocation = self._revoke(lambda rule, name: rule in rules, gone)
+        log.warning("expired: %s; addresses taken away: %d", ", ".join(sorted(rules)), len(revocation.cut))
+        self._end(revocation.cut)
+
+    def _follow(self) -> None:
+        """What goes by the settings from outside the road."""
+        self.revoker.follow(self.settings, self.chosen.ways())
+        self.living.follow(self.settings)
+        self.expiries.follow(self.loaded.policy.rules, self.road.wall())
 
     def _forget(self) -> None:
         self.road.forget()

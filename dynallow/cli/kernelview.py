@@ -59,6 +59,7 @@ def report(table: TableView, why: str, rule: str | None) -> StatusReport:
         "questions": QuestionCounts(
             allowed=0, denied=0, filtered=0, malformed=0, hot=0, cached=0, fresh=0, stale=0, servfail=0
         ),
+        "living": {"asked": 0, "kept": 0, "passed_over": 0},
         "rules": [_rule(name, members) for name, members in table.sets.items() if rule in (None, name)],
         "destinations": [],
         "not_in_force": [],

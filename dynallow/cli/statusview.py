@@ -45,6 +45,11 @@ def _header(report: StatusReport) -> list[Block]:
         ]
         counts = ", ".join(f"{count} {what}" for what, count in report["questions"].items())
         lines.append(Line(f"questions   {counts}"))
+        living = report["living"]
+        if living["asked"]:
+            told = f"{plural(living['asked'], 'name')} asked again, {plural(living['kept'], 'lease')} kept"
+            over = f", {living['passed_over']} passed over" if living["passed_over"] else ""
+            lines.append(Line(f"living      {told}{over}: somebody talked to their addresses"))
         lines += [Line(f"not yet     {text}", "dim") for text in report["not_in_force"]]
     return [*lines]
 
@@ -72,7 +77,7 @@ def _features(kernel: KernelReport) -> list[str]:
     told = (
         (kernel["owned"], "owned by the agent", "shared"),
         (kernel["in_place_refresh"], "refreshed in place", "refreshed by add-delete-add"),
-        (kernel["conntrack_filter"], "flows cut by one message", "flows cut one by one"),
+        (kernel["conntrack_filter"], "flows found by address", "flows found among all"),
         (kernel["sock_destroy"], "sockets ended", "sockets not ended"),
     )
     return [yes if there else no for there, yes, no in told if there is not None]

@@ -62,6 +62,14 @@ class QuestionCounts(TypedDict):
     servfail: int
 
 
+class LivingReport(TypedDict):
+    """Names that the agent asked for by itself, because a flow to an address of theirs lived."""
+
+    asked: int
+    kept: int
+    passed_over: int
+
+
 class LeaseReport(TypedDict):
     """A member of a rule's set, with the kernel's own counters."""
 
@@ -98,6 +106,7 @@ class StatusReport(TypedDict):
     listen: list[str]
     upstreams: list[UpstreamReport]
     questions: QuestionCounts
+    living: LivingReport
     rules: list[RuleReport]
     destinations: list[DestinationReport]
     not_in_force: list[str]

@@ -17,6 +17,9 @@ from dynallow.settings.force import DNS_PORTS
 from dynallow.settings.model import Destination, RuleSettings, Settings
 from dynallow.units import Address, Endpoint, PortRange, Protocol
 
+JUDGED_MARK = 0x64796E6A
+"""Conntrack mark of a flow that does not count as established ("dynj")."""
+
 AGENT_MARK = 0x64796E61
 """SO_MARK of the agent's own sockets ("dyna"); setting a mark takes a capability."""
 
@@ -82,7 +85,7 @@ def build_ruleset(settings: Settings, upstreams: Iterable[Way], agent_uid: int) 
     for rule in settings.rules:
         sets += [rs.AddressSet(rs.set_name(rule.name, f), f, 2 * budget, True) for f in (4, 6)]
     agent = _agent_socket(agent_uid)
-    chains = [_output(settings, sorted(set(upstreams), key=_place), agent), _denied(settings)]
+    chains = [_output(settings, sorted(set(upstreams), key=_place), agent), _STANDING, _denied(settings)]
     if settings.mode == "enforce" and settings.firewall.dns == "redirect":
         chains += [_nat_output(settings.resolver.listen, agent), _REDIRECTED]
     return rs.Ruleset((rs.DENIED_COUNTER,), tuple(sets), tuple(chains))
@@ -95,23 +98,22 @@ def _agent_socket(uid: int) -> tuple[rs.Match, ...]:
 
 def _output(settings: Settings, upstreams: Sequence[Way], agent: tuple[rs.Match, ...]) -> rs.Chain:
     rules = [
-        *(
-            rs.Rule((rs.InSet(rs.set_name(rs.REVOKED, family), family),), rs.Goto(rs.DENIED))
-            for family in (4, 6)
-        ),
         *(rs.Rule((detour,), rs.Goto(rs.DENIED)) for detour in _DETOURS),
         # Most packets end here. Not DNS: a flow that began before enforcing, or that its server
         # keeps alive, would carry questions past the policy for ever.
-        rs.Rule((_ESTABLISHED, _TCP_OR_UDP, rs.Test("th dport", DNS_PORTS, negated=True)), rs.Accept()),
+        rs.Rule(
+            (_ESTABLISHED, _TCP_OR_UDP, rs.Test("th dport", DNS_PORTS, negated=True)), rs.Jump(rs.STANDING)
+        ),
         *(rs.Rule(foreign, rs.Goto(rs.DENIED)) for foreign in _FOREIGN_SOURCE),
         rs.Rule((_ON_LOOPBACK,), rs.Accept()),
         # What nat_output has turned to this host still carries the old interface here.
         rs.Rule((rs.Test("ct status", ("dnat",)), rs.Test("fib daddr type", ("local",))), rs.Accept()),
         *(_upstream(way, agent) for way in upstreams),
         rs.Rule((_TCP_OR_UDP, rs.Test("th dport", DNS_PORTS)), rs.Goto(rs.DENIED)),
-        rs.Rule((_ESTABLISHED,), rs.Accept()),
+        rs.Rule((_ESTABLISHED,), rs.Jump(rs.STANDING)),
         rs.Rule(
-            (rs.Test("ct state", ("related",)), rs.Test("meta l4proto", ("icmp", "ipv6-icmp"))), rs.Accept()
+            (rs.Test("ct state", ("related",)), rs.Test("meta l4proto", ("icmp", "ipv6-icmp"))),
+            rs.Jump(rs.STANDING),
         ),
         rs.Rule(_NEIGHBOUR_DISCOVERY, rs.Accept()),
         rs.Rule(_MULTICAST_LISTENER, rs.Accept()),
@@ -125,6 +127,22 @@ def _output(settings: Settings, upstreams: Sequence[Way], agent: tuple[rs.Match,
     rules.append(rs.Rule((), rs.Goto(rs.DENIED)))
     hook = rs.Hook("filter", "filter", "drop" if settings.mode == "enforce" else "accept")
     return rs.Chain(rs.OUTPUT, tuple(rules), hook)
+
+
+# Whether it counts that a flow is established. Not when its flow was cut (`cutting.py`), which holds for as
+# long as that lives; nor towards an address that lost a lease, because packets come before the cutting: these
+# fall back into `output` and are judged by the rules as new ones are, so that what something else opens goes
+# on. Flows that others began are not touched: dynallow is about what goes out by itself.
+_STANDING = rs.Chain(
+    rs.STANDING,
+    (
+        rs.Rule((rs.Test("ct mark", (f"0x{JUDGED_MARK:08x}",)),), rs.Return()),
+        rs.Rule((rs.Test("ct direction", ("reply",)),), rs.Accept()),
+        rs.Rule((rs.InSet(rs.set_name(rs.REVOKED, 4), 4),), rs.Return()),
+        rs.Rule((rs.InSet(rs.set_name(rs.REVOKED, 6), 6),), rs.Return()),
+        rs.Rule((), rs.Accept()),
+    ),
+)
 
 
 def _place(way: Way) -> tuple[str, bool]:

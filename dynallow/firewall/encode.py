@@ -253,6 +253,8 @@ def _statement(statement: rs.Statement) -> bytes:
             return ex.reset()
         case rs.Return():
             return ex.verdict(ex.RETURN)
+        case rs.Jump(chain):
+            return ex.verdict(ex.JUMP, chain)
         case rs.Goto(chain):
             return ex.verdict(ex.GOTO, chain)
         case rs.Count(counter):

@@ -31,7 +31,7 @@ NETWORK, TRANSPORT = 1, 2
 """Where a payload's offset counts from: the IP header, or what follows it."""
 
 # Values of NFTA_VERDICT_CODE: netfilter's own, and nf_tables' negative ones.
-DROP, ACCEPT, GOTO, RETURN = 0, 1, -4, -5
+DROP, ACCEPT, JUMP, GOTO, RETURN = 0, 1, -3, -4, -5
 
 
 def attribute(kind: int, value: bytes) -> bytes:

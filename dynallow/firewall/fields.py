@@ -135,6 +135,8 @@ FIELDS: Mapping[str, Field] = {
     "meta skuid": _meta(10, 4, 24),
     "oif": _meta(5, 4, words=_LOOPBACK),
     "ct state": Field(ex.conntrack(0), 4, 26, _of_flow(0), words=_STATES, bits=True),
+    "ct direction": Field(ex.conntrack(1), 1, words={"original": 0, "reply": 1}),
+    "ct mark": Field(ex.conntrack(3), 4),
     "ct status": Field(ex.conntrack(2), 4, words={"dnat": 32}, bits=True),
     "fib saddr type": Field(ex.route_type(1), 4, words=_ROUTES),
     "fib daddr type": Field(ex.route_type(2), 4, words=_ROUTES),

@@ -31,10 +31,11 @@ from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, element, las
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.present import read_counts
 from dynallow.firewall.refusals import Refusals
+from dynallow.firewall.revoking import release, revoke_elements
 from dynallow.firewall.ruleset import REVOKED, family_of, set_name
 from dynallow.lease.grant import Grant
-from dynallow.lease.ledger import Ledger, Revocation
-from dynallow.lease.plan import Put, Room, room_of
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.plan import Put, Revocation, Room, room_of
 from dynallow.tasks import Promise
 
 log = logging.getLogger(__name__)
@@ -287,43 +288,19 @@ class Leaser:
 
     # ------------------------------------------------------------ revoking
 
-    def revoke(
-        self,
-        unjustified: Callable[[str, bytes], bool],
-        gone: Sequence[bytes] = (),
-        spared: Callable[[bytes], bool] = lambda address: False,
-    ) -> Revocation:
-        """Take away every lease that only unjustified claims hold, and cut its flows.
+    def revoke(self, unjustified: Callable[[str, bytes], bool], gone: Sequence[bytes] = ()) -> Revocation:
+        """Take away every lease that only unjustified claims hold; its flows are judged anew then.
 
-        Runs to its end without an `await`. `gone` are addresses whose set went
-        with its rule; those that are `spared` lose their lease but are not
-        blocked. Raises KernelError; then the ledger is unchanged.
+        Runs to its end without an `await`. `gone` are addresses that lost a lease otherwise: with
+        its rule, or at its end. Raises KernelError; then the ledger is unchanged.
         """
         self.flush()
         self._epoch += 1
         now = self._clock()
         unjustified = cache(unjustified)  # asked for twice, and the policy is not cheap to ask
         revocation = self.ledger.plan_revocation(unjustified, now, gone)
-        revocation = revocation._replace(
-            cut=tuple(address for address in revocation.cut if not spared(address)),
-            spared=tuple(address for address in revocation.cut if spared(address)),
-        )
-        blocks = [
-            Element(set_name(REVOKED, family_of(address)), address, REVOKED_S * 1000 + _MARGIN_MS, b"")
-            for address in revocation.cut
-        ]
         try:
-            # Blocked before taken away, so that no flow sees a gap between two transactions.
-            for start in range(0, len(blocks), _MAX_PUTS):
-                batch = Batch()
-                for block in blocks[start : start + _MAX_PUTS]:
-                    batch.replace(block)
-                self._elements.commit(batch)
-            for start in range(0, len(revocation.elements), _MAX_PUTS):
-                batch = Batch()
-                for rule, address in revocation.elements[start : start + _MAX_PUTS]:
-                    batch.remove(set_name(rule, family_of(address)), address)
-                self._elements.commit(batch)
+            revoke_elements(self._elements, revocation, REVOKED_S * 1000 + _MARGIN_MS)
         except KernelError as error:
             # Some of it may have happened: what the ledger still says must be made true again.
             if self.on_missing is not None:
@@ -332,6 +309,16 @@ class Leaser:
         # The kernel's block must not outlive what is known of it: a lease in that gap would be dead.
         self.ledger.commit_revocation(revocation, unjustified, now + REVOKED_S + 4 * _MARGIN_S)
         return revocation
+
+    @property
+    def epoch(self) -> int:
+        """Another one after each revocation."""
+        return self._epoch
+
+    def release(self, addresses: Sequence[bytes]) -> None:
+        """Let flows to these count as established again, but for those marked. Raises KernelError."""
+        release(self._elements, addresses)
+        self.ledger.forget_revoked(addresses)
 
     # ------------------------------------------------------------ restart, healing
 

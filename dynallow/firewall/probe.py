@@ -3,7 +3,7 @@
     in place          re-adding an element moves its deadline: since about 6.12; before, the kernel
                       says yes and keeps the old one. Tried on 0.0.0.0 in `revoked_v4`, which no packet has
     owner             a table that its owner alone can change, and that outlives him: since about 6.9
-    conntrack filter  flows to an address deleted by one message: see `conntrack`
+    conntrack filter  flows to an IPv4 address told without all others: see `conntrack`
     sock destroy      sockets ended from outside: see `sock_destroy`
 
 A probe leaves nothing behind. What it finds is told by `status` and `doctor`, and each lack has a way

@@ -13,7 +13,7 @@ from typing import Literal
 from dynallow.units import PortRange, Rate
 
 TABLE = "dynallow"
-OUTPUT, NAT_OUTPUT, REDIRECTED, DENIED = "output", "nat_output", "redirected", "denied"
+OUTPUT, STANDING, NAT_OUTPUT, REDIRECTED, DENIED = "output", "standing", "nat_output", "redirected", "denied"
 DENIED_COUNTER = "denied"
 REVOKED = "revoked"
 
@@ -116,6 +116,13 @@ class Return:
 
 
 @dataclass(frozen=True, slots=True)
+class Jump:
+    """Look into another chain, and come back if that decides nothing."""
+
+    chain: str
+
+
+@dataclass(frozen=True, slots=True)
 class Goto:
     """Go on in another chain."""
 
@@ -145,7 +152,7 @@ class Redirect:
     port: int
 
 
-Statement = Accept | Drop | Reject | Reset | Return | Goto | Count | Log | Redirect
+Statement = Accept | Drop | Reject | Reset | Return | Jump | Goto | Count | Log | Redirect
 
 
 @dataclass(frozen=True, slots=True)

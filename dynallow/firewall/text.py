@@ -97,6 +97,8 @@ def _statement(statement: rs.Statement) -> str:
             return "reject with tcp reset"
         case rs.Return():
             return "return"
+        case rs.Jump(chain):
+            return f"jump {chain}"
         case rs.Goto(chain):
             return f"goto {chain}"
         case rs.Count(counter):

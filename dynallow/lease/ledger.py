@@ -12,11 +12,11 @@ so a refused transaction leaves no trace.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dynallow.lease.grant import Grant, Lease, Limits, lifetime
-from dynallow.lease.plan import Plan, Put, Room, room_of
+from dynallow.lease.lapsed import Lapsed
+from dynallow.lease.plan import Plan, Put, Revocation, Room, room_of
 from dynallow.lease.slices import slices
 
 # A cached answer is handed out again and again while its TTL runs down. Its lease was
@@ -26,16 +26,6 @@ _GRACE_SLACK_S = 2.0
 _NONE: frozenset[bytes] = frozenset()
 _UNCLAIMED: dict[bytes, float] = {}
 _new = tuple.__new__  # what Put(...) calls in the end, at half the price
-
-
-class Revocation(NamedTuple):
-    """Elements to take away, and the addresses whose flows must be cut too."""
-
-    elements: tuple[tuple[str, bytes], ...]
-    cut: tuple[bytes, ...]
-    """Addresses that no other live lease justifies: blocked, and their flows ended."""
-    spared: tuple[bytes, ...] = ()
-    """Those of them that are open for another reason: their flows are ended, but they are not blocked."""
 
 
 class Ledger:
@@ -52,6 +42,7 @@ class Ledger:
         # and each of them keeps its own count (the cap) and its own claim (revocation).
         self._names: dict[str, dict[bytes, dict[bytes, float]]] = {rule: {} for rule in rules}
         self._revoked: dict[bytes, float] = {}
+        self.lapsed = Lapsed()
         self._swept_full: dict[tuple[str, str | None], float] = {}
         # What is planned and not yet acknowledged: plans made in one turn must not share a budget.
         self._reserved: dict[str | tuple[str, bytes], int] = {}
@@ -232,6 +223,10 @@ class Ledger:
         """Of a rule's leases, lapsed and not yet swept ones included; at one stroke, for other threads."""
         return list(self._leases.get(rule, ()))
 
+    def held(self, rule: str) -> Mapping[bytes, Lease]:
+        """A rule's leases by address, lapsed and not yet swept ones included; to look at alone."""
+        return self._leases.get(rule, {})
+
     def leases(self, now: float) -> Iterator[tuple[str, bytes, Lease]]:
         """Every live lease as (rule, address, lease)."""
         for rule, leases in self._leases.items():
@@ -289,6 +284,11 @@ class Ledger:
         """The addresses that are blocked as revoked, and until when."""
         return ((address, until) for address, until in self._revoked.items() if until > now)
 
+    def forget_revoked(self, addresses: Iterable[bytes]) -> None:
+        """They were taken out of the kernel's revoked set."""
+        for address in addresses:
+            self._revoked.pop(address, None)
+
     def drop(self, rule: str, address: bytes) -> None:
         """Forget a lease whose element could not be kept."""
         self._leases.get(rule, {}).pop(address, None)
@@ -311,10 +311,10 @@ class Ledger:
 
         `unjustified(rule, name)` says which claims those are; a lease goes
         when the last name that claims it goes. `gone` are addresses whose
-        leases went with their rule. An address that still has a live lease
-        under another rule is not cut (DESIGN 8.2).
+        leases went otherwise. Flows to what has lapsed may live on: they are cut too.
         """
         losing: list[tuple[str, bytes]] = []
+        ended = self.lapsed.of(unjustified, self._leases)
         for rule, leases in self._leases.items():
             kept: set[bytes] = set()
             for name, claims in self._names[rule].items():
@@ -325,12 +325,12 @@ class Ledger:
                 for address, lease in leases.items()
                 if address not in kept and lease.deadline > now
             ]
-        lost = set(losing)
-        cut = [
-            address
-            for address in dict.fromkeys([*gone, *(address for _, address in losing)])
-            if all((rule, address) in lost for rule, _ in self.at(address, now))
-        ]
+            ended += [
+                address
+                for address, lease in leases.items()
+                if lease.deadline <= now and unjustified(rule, lease.name)
+            ]
+        cut = dict.fromkeys([*gone, *(address for _, address in losing), *ended])
         return Revocation(tuple(losing), tuple(cut))
 
     def commit_revocation(
@@ -345,16 +345,14 @@ class Ledger:
                 del claims[name]
         for rule, address in revocation.elements:
             self._leases[rule].pop(address, None)
+        self.lapsed.forget(unjustified, self._leases)
         for address in revocation.cut:
             self._revoked[address] = revoked_until
 
     # ------------------------------------------------------------ forgetting
 
     def sweep(self, now: float) -> Iterator[None]:
-        """Forget everything that has lapsed, a slice at each step.
-
-        A hundred thousand leases at once would hold up every question for as long.
-        """
+        """Forget what has lapsed, in slices: 100,000 leases at once would hold up every question."""
         self._revoked = {address: end for address, end in self._revoked.items() if end > now}
         for rule in self.rules():
             leases, names = self._leases.get(rule, {}), self._names.get(rule, {})
@@ -362,7 +360,7 @@ class Ledger:
                 for address in addresses:
                     lease = leases.get(address)
                     if lease is not None and lease.deadline <= now:
-                        del leases[address]
+                        self.lapsed.note(rule, address, leases.pop(address).name)
                 yield
             for some in slices(names):
                 for name in some:
@@ -390,7 +388,7 @@ class Ledger:
     def _sweep_when_full(self, rule: str, leases: dict[bytes, Lease], now: float) -> None:
         if self._may_sweep(rule, "leases", now):
             for address in [address for address, lease in leases.items() if lease.deadline <= now]:
-                del leases[address]
+                self.lapsed.note(rule, address, leases.pop(address).name)
 
     def _may_sweep(self, rule: str, what: str | None, now: float) -> bool:
         """At most once a second: a full rule under a flood of names must not cost O(n) each."""

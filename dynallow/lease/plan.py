@@ -40,6 +40,14 @@ class Plan(NamedTuple):
     """What `puts` need; `Ledger.reserve` it until they are committed or given up."""
 
 
+class Revocation(NamedTuple):
+    """Elements to take away, and the addresses whose flows must be judged anew."""
+
+    elements: tuple[tuple[str, bytes], ...]
+    cut: tuple[bytes, ...]
+    """Every address that lost a lease; others may hold it still, on other ports or for other users."""
+
+
 def room_of(puts: Iterable[Put]) -> tuple[Room, ...]:
     """The room that some puts need: of a rule and a name for each that is fresh."""
     fresh = Counter((put.rule, put.name) for put in puts if put.fresh)

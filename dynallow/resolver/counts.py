@@ -44,3 +44,16 @@ class Counts:
     """Replies over UDP that the kernel did not take: its buffer was full, or another table was in the way."""
     tcp_kept_waiting: int = 0
     """Times that no descriptor was left to take a client with: he waits, and it is tried again after 1 s."""
+
+
+@dataclass(slots=True)
+class LivingCounts:
+    """Names that the agent asked for by itself, because a flow to an address of theirs lived."""
+
+    asked: int = 0
+    kept: int = 0
+    """Leases that their answers made longer."""
+    passed_over: int = 0
+    """Not asked for, because there were too many."""
+    unread: int = 0
+    """Times that the kernel did not tell its flows."""

@@ -225,6 +225,26 @@ class Road:
         with suppress(DynallowError):  # whoever joined is told; what is there holds a little longer
             await self._fly(key, verdict)
 
+    async def ask_anew(self, name: Name, qtype: int, rule: str) -> bool:
+        """Ask upstream for what `rule` lists, as for a client who waits, and lease what comes.
+
+        Whether there is nothing left to try: not when it failed, or too much is under way.
+        """
+        verdict = self.decide(name, qtype)
+        if verdict.outcome is not ALLOWED or all(known.name != rule for known in verdict.rules):
+            return True
+        under = tuple([known.index for known in verdict.rules]) if verdict.leads else ()
+        key = (name, qtype, n.DO if self.terms.dnssec else 0, under)
+        if key in self._flights:
+            return True
+        if len(self._flights) >= MAX_RENEWALS:
+            return False
+        try:
+            await self._fly(key, verdict)
+        except DynallowError:
+            return False
+        return True
+
     async def _fly(self, key: Key, verdict: Verdict) -> Answer:
         """Ask upstream, lease what came, keep it; for all who ask meanwhile. The one way into the cache."""
         generation = self.generation

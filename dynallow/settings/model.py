@@ -83,6 +83,10 @@ class LeaseSettings(Section):
     max: f.Duration = Field(default=86400.0, description="longest lease")
     max_addresses_per_name: f.Count = Field(default=256, description="most addresses leased for one name")
     max_per_rule: f.Count = Field(default=65536, description="most leases of one rule")
+    keep_alive: f.Flag = Field(
+        default=True,
+        description="ask again for a name whose lease is about to lapse while a flow to its address lives",
+    )
 
 
 class FirewallSettings(Section):

@@ -74,12 +74,16 @@ def test_revoke_again_prolongs_the_block(leaser: Leaser) -> None:
     assert since.lasts("revoked_v4", TWO, 600, 1)
 
 
-def test_revoke_shared_address_stays_reachable_for_the_other_rule(leaser: Leaser) -> None:
+def test_revoke_shared_address_is_judged_anew_and_stays_in_the_other_rule(leaser: Leaser) -> None:
     ensure(leaser, grant(), grant(rule="apt", name=CDN))
-    leaser.revoke(lambda rule, name: name == DEB)
+    revocation = leaser.revoke(lambda rule, name: name == DEB)
     assert not members("web_v4")
     assert set(members("apt_v4")) == {ONE}
+    assert set(members("revoked_v4")) == {ONE}
+    leaser.release(revocation.cut)
     assert not members("revoked_v4")
+    assert ensure(leaser, grant(ttl=1, rule="apt", name=CDN)) == frozenset()
+    assert leaser.counts.transactions == 1, "nothing is left to unblock"
 
 
 def test_ensure_after_a_revocation_unblocks_in_the_same_transaction(leaser: Leaser) -> None:

@@ -146,7 +146,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if deadline > self.now and not unjustified(rule, name)
         }
         gone = {key for key in live if key not in kept}
-        cut = {address for _, address in gone} - {address for _, address in live.keys() & kept}
+        cut = {address for _, address in gone}
         revocation = self.ledger.plan_revocation(unjustified, self.now)
         assert set(revocation.elements) == gone
         assert set(revocation.cut) == cut

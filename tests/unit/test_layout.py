@@ -30,6 +30,8 @@ FLOORS = {
     "setup": 3,
     "resolver": 3,
     "firewall": 3,
+    "expiries": 2,
+    "living": 4,
     "control": 4,
     "checkpoint": 4,
     "inforce": 5,

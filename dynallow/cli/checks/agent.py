@@ -29,8 +29,8 @@ _FEATURES: tuple[
     ),
     (
         "conntrack_filter",
-        "conntrack filter: the flows to a revoked address are deleted by one message",
-        "no conntrack filter: the flows to a revoked address are looked for and deleted one by one",
+        "conntrack filter: the flows to an IPv4 address are told without all others",
+        "no conntrack filter (Linux 5.8): the flows to an address are looked for among all",
     ),
     (
         "sock_destroy",

@@ -9,7 +9,7 @@ from dynallow.control.schema import (
     FlushReport,
     ReloadReport,
 )
-from dynallow.lease.ledger import Revocation
+from dynallow.lease.plan import Revocation
 from dynallow.policy.names import to_text
 from dynallow.settings import Loaded, Settings, not_in_force
 
@@ -33,6 +33,17 @@ def changes(before: Settings, after: Loaded, restart: Sequence[str]) -> ReloadRe
         (report["rules_added"], report["rules_removed"], report["rules_changed"], settings_changed)
     )
     return report
+
+
+def narrowed(before: Settings, after: Settings) -> set[str]:
+    """The rules that stay, and have lost ports or have other users: flows of theirs may have lost theirs."""
+    old = {rule.name: rule for rule in before.rules}
+    return {
+        rule.name
+        for rule in after.rules
+        if (was := old.get(rule.name)) is not None
+        and (set(was.ports) - set(rule.ports) or set(was.users) != set(rule.users))
+    }
 
 
 def flushed(revocation: Revocation, named: Mapping[tuple[str, bytes], bytes], cut: int) -> FlushReport:

@@ -119,12 +119,13 @@ def _explain_address(agent: Source, packed: bytes, port: PortRange | None, user:
     ]
     fitting = [rule for rule in rules if _fits(rule, port, user)]
     blocked = dict(agent.ledger.revoked(now)).get(packed)
-    if blocked is not None:
-        fitting = []
-        text = f"{address} was revoked, and is blocked for {format_duration(blocked - now)} more"
-    elif fitting:
+    if fitting:
         text = (
             f"{address} may be reached on {_scope(fitting)}, by {', '.join(rule['rule'] for rule in fitting)}"
+        )
+    elif blocked is not None and not rules:
+        text = (
+            f"{address} was revoked; flows to it count for nothing for {format_duration(blocked - now)} more"
         )
     elif rules:
         text = f"{address} may be reached, but only on {_scope(rules)}"

@@ -19,7 +19,7 @@ def metrics(agent: Source) -> bytes:
         agent.road.upstreams.exchange.counts,
     )
     none: dict[str, str] = {}
-    derived = agent.road.derived
+    derived, living, cut = agent.road.derived, agent.living_counts, agent.revoker.counts
     families = [
         Family(
             "dynallow_questions_total",
@@ -125,6 +125,24 @@ def metrics(agent: Source) -> bytes:
             "Replies that TCP clients do not read, and long questions that are not whole.",
             "gauge",
             ((none, float(agent.road.tcp_held)),),
+        ),
+        Family(
+            "dynallow_living_names_total",
+            "Names asked for again because a flow to an address of theirs lived, and what came of it.",
+            "counter",
+            tuple(({"outcome": f.name}, float(getattr(living, f.name))) for f in fields(living)),
+        ),
+        Family(
+            "dynallow_flows_cut_total",
+            "Flows cut because nothing justified them any more, and sockets of theirs that were ended.",
+            "counter",
+            tuple(({"what": f.name}, float(getattr(cut, f.name))) for f in fields(cut)),
+        ),
+        Family(
+            "dynallow_lapsed_leases",
+            "Leases that have lapsed, to whose addresses flows may live on.",
+            "gauge",
+            ((none, float(len(agent.ledger.lapsed))),),
         ),
         Family(
             "dynallow_table_healed_total",

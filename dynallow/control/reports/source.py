@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger
+from dynallow.resolver.counts import LivingCounts
 from dynallow.resolver.road import Road
 from dynallow.settings import Loaded, Settings
 from dynallow.units import PortRange
@@ -23,6 +25,8 @@ class Source(Protocol):
     road: Road
     since: datetime
     mode_since: datetime
+    revoker: Revoker
+    living_counts: LivingCounts
 
     def warnings(self) -> list[str]:
         """What an administrator should know."""

@@ -89,6 +89,11 @@ def status(
             "stale": counts.stale,
             "servfail": counts.servfail,
         },
+        "living": {
+            "asked": agent.living_counts.asked,
+            "kept": agent.living_counts.kept,
+            "passed_over": agent.living_counts.passed_over,
+        },
         "rules": [_rule(rule, known, warnings) for rule in settings.rules if rule.name in rules],
         "destinations": [
             {

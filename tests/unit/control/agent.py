@@ -111,6 +111,7 @@ class MemoryAgent:
                 "stale": 0,
                 "servfail": 0,
             },
+            "living": {"asked": 4, "kept": 3, "passed_over": 0},
             "rules": [one for one in rules if rule in (None, one["rule"])],
             "destinations": [
                 {

@@ -40,18 +40,16 @@ def lines(table: rs.Ruleset, name: str) -> list[str]:
 def test_output_rules_stand_in_their_order() -> None:
     table = build(rule=[API], destination=[NTP])
     marks = [
-        "@revoked_v4 goto denied",
-        "@revoked_v6 goto denied",
         "exthdr rt exists goto denied",
         "ip option lsrr exists goto denied",
-        "ct state established meta l4proto { tcp, udp } th dport != { 53, 853, 5353, 5355 } accept",
+        "ct state established meta l4proto { tcp, udp } th dport != { 53, 853, 5353, 5355 } jump standing",
         "ip saddr != 0.0.0.0 fib saddr type != local goto denied",
         'oif "lo" accept',
         "ct status dnat fib daddr type local accept",
         "meta mark 0x64796e61 ip daddr 10.10.0.10 udp dport 53 accept",
         "meta l4proto { tcp, udp } th dport { 53, 853, 5353, 5355 } goto denied",
-        "ct state established accept",
-        "ct state related meta l4proto { icmp, ipv6-icmp } accept",
+        "ct state established jump standing",
+        "ct state related meta l4proto { icmp, ipv6-icmp } jump standing",
         "nd-router-solicit",
         "mld-listener-report",
         '"DHCP"',
@@ -64,6 +62,23 @@ def test_output_rules_stand_in_their_order() -> None:
     places = [next(at for at, line in enumerate(text) if mark in line) for mark in marks]
     assert places == sorted(places)
     assert text[-1] == "goto denied"
+
+
+def test_standing_counts_not_for_cut_flows_nor_towards_revoked_addresses_but_for_others_flows() -> None:
+    assert lines(build(rule=[API]), "standing") == [
+        "ct mark 0x64796e6a return",
+        "ct direction reply accept",
+        "ip daddr @revoked_v4 return",
+        "ip6 daddr @revoked_v6 return",
+        "accept",
+    ]
+
+
+def test_established_is_accepted_nowhere_but_in_standing() -> None:
+    table = build(rule=[API], destination=[NTP])
+    told = [line for line in lines(table, "output") if "established" in line and "!=" not in line[:12]]
+    assert len(told) == 2
+    assert all(line.endswith("jump standing") for line in told)
 
 
 def test_output_has_a_conntrack_expression_in_every_mode() -> None:
@@ -83,7 +98,7 @@ def test_observe_has_the_same_output_rules_and_blocks_nothing() -> None:
     assert enforced.sets == watched.sets
     ended = [type(rule.statement) for rule in chain(watched, "denied").rules]
     assert ended == [rs.Log, rs.Count]
-    assert {one.name for one in watched.chains} == {"output", "denied"}
+    assert {one.name for one in watched.chains} == {"output", "standing", "denied"}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +125,7 @@ def test_denied_logs_counts_and_then_refuses(word: str, refusal: list[str]) -> N
 
 
 def test_dns_reject_has_no_nat_chain() -> None:
-    assert {one.name for one in build(firewall={"dns": "reject"}).chains} == {"output", "denied"}
+    assert {one.name for one in build(firewall={"dns": "reject"}).chains} == {"output", "standing", "denied"}
 
 
 def test_nat_turns_stray_dns_to_the_loopback_listeners_after_the_agents_own() -> None:
