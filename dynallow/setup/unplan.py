@@ -16,6 +16,7 @@ from dynallow.setup.steps import Forget, GiveBack, Part, Plan, RemoveTree, Remov
 from dynallow.setup.things import File, View
 
 STATE = "/var/lib/dynallow"
+_RUNTIME = "/run/dynallow"  # outlives the service
 _UNITS = (shipped.SOCKET, shipped.SOCKET_6, shipped.SERVICE, shipped.FIREWALL)
 
 
@@ -49,7 +50,7 @@ def plan_uninstall(view: View, found: Found, record: Record) -> Plan:
     if record.made_user and found.has_user:
         steps.append(RemoveUser(USER))
     if record.made_state:
-        steps.append(RemoveTree(STATE))
+        steps += [RemoveTree(STATE), *([RemoveTree(_RUNTIME)] if found.live else [])]
     return Plan((*steps, Forget()), tuple(notes))
 
 

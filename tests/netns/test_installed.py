@@ -159,6 +159,7 @@ def test_install_serves_the_host_and_uninstall_leaves_no_trace(lab: Lab, machine
     assert lab.host.run(["nft", "list", "tables"]).stdout == ""
     assert machine.show("dynallow.service", "LoadState") == "not-found"
     assert machine.run("id", "dynallow", check=False).returncode != 0
+    assert not machine.path("/run/dynallow").exists()
     assert as_outside(tree(machine)) == before
 
 

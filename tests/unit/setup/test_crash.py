@@ -6,6 +6,7 @@ no moment does resolv.conf name nobody.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from dynallow.setup.things import File, Root, spare_of
 from tests.unit.setup.hosts import RULERS, install, killed, make, planned, tree, uninstall, write
 
 MOMENTS_MAX = 60
+# Every step is written through to the disk, which a busy machine has little of.
+_IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 _CHANGED = "/etc/dynallow/dynallow.toml"
 
 
@@ -39,7 +42,7 @@ def cut_short(root: Root, verb: str, moment: int) -> bool:
     return was_killed
 
 
-@hypothesis_settings(max_examples=15)
+@hypothesis_settings(max_examples=12)
 @given(
     st.sampled_from(sorted(RULERS)),
     st.sampled_from(["install", "uninstall"]),
@@ -49,7 +52,7 @@ def cut_short(root: Root, verb: str, moment: int) -> bool:
 def test_killed_at_any_moment_can_be_finished_and_undone(
     ruler: str, verb: str, moment: int, finished: bool
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=_IN_MEMORY) as directory:
         root = make(Path(directory, "host"), ruler)
         before = tree(root)
         cut_short(root, verb, moment)
@@ -104,7 +107,7 @@ def test_half_a_write_to_a_mount_point_is_no_edit(tmp_path: Path) -> None:
     assert tree(root) == before
 
 
-@hypothesis_settings(max_examples=10)
+@hypothesis_settings(max_examples=8)
 @given(
     st.sampled_from(sorted(RULERS)),
     st.lists(st.sampled_from(["install", "uninstall", "edit", "restore"]), min_size=2, max_size=6),
@@ -112,7 +115,7 @@ def test_half_a_write_to_a_mount_point_is_no_edit(tmp_path: Path) -> None:
 def test_whatever_was_done_in_whatever_order_uninstall_leaves_what_was_before_and_the_edits(
     ruler: str, actions: list[str]
 ) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=_IN_MEMORY) as directory:
         root = make(Path(directory, "host"), ruler)
         before = tree(root)
         edited = False
