@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 
 from dynallow.errors import DynallowError, SetupError
 from dynallow.setup.asking import must_answer
-from dynallow.setup.record import DIRECTORY, Record, forget, save
+from dynallow.setup.record import DIRECTORY, Record, forget, load, make_directory, save
 from dynallow.setup.steps import (
     Ask,
     Forget,
@@ -54,15 +54,15 @@ class Performer:
 
     def install(self, plan: Plan, *, program: str, version: str, ruler: str, made_state: bool) -> None:
         """Take all steps of a plan to install; raises SetupError at the first that fails."""
-        self.record.complete = False
-        self.record.made_state = made_state if not self.record.exists else self.record.made_state
-        self.record.program, self.record.version = program, version
-        self.record.ruler = self.record.ruler or ruler
-        places = [step for step in plan.steps if isinstance(step, Place)]
-        for step in places:
-            self.record.begin(step)
-        self._save()
         with self._alone():
+            self.record.complete = False
+            self.record.made_state = made_state if not self.record.exists else self.record.made_state
+            self.record.program, self.record.version = program, version
+            self.record.ruler = self.record.ruler or ruler
+            places = [step for step in plan.steps if isinstance(step, Place)]
+            for step in places:
+                self.record.begin(step)
+            self._save()
             self._take(plan.steps)
             for step in places:
                 self.record.done(step)
@@ -71,18 +71,28 @@ class Performer:
 
     def uninstall(self, plan: Plan) -> None:
         """Take all steps of a plan to uninstall."""
-        if self.record.exists:
-            self.record.complete = False
-            self._save()
         with self._alone():
+            if self.record.exists:
+                self.record.complete = False
+                self._save()
             self._take(plan.steps)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Two at once would take each other's work for somebody's edits."""
-        directory = os.open(self.root.at(DIRECTORY), os.O_RDONLY | os.O_DIRECTORY)
+        """Two at once would take each other's work for somebody's edits, and lose each other's record."""
+        changed = SetupError(
+            "another install or uninstall was at work meanwhile", "give the same command again"
+        )
+        if not self.record.exists:
+            make_directory(self.root)
+        try:
+            directory = os.open(self.root.at(DIRECTORY), os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:
+            raise changed from None
         try:
             fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if load(self.root) != self.record:
+                raise changed
             yield
         except BlockingIOError as error:
             raise SetupError("another install or uninstall is at work", "wait for its end") from error

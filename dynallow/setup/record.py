@@ -94,8 +94,8 @@ def load(root: Root) -> Record:
         ) from error
 
 
-def save(root: Root, record: Record) -> None:
-    """Have it on the disk."""
+def make_directory(root: Root) -> None:
+    """The record's place. Raises SetupError."""
     directory = root.at(DIRECTORY)
     try:
         directory.mkdir(mode=0o700, exist_ok=True)
@@ -103,6 +103,11 @@ def save(root: Root, record: Record) -> None:
         raise SetupError(
             f"{directory}: {error.strerror}", "the record of what is done must have a place"
         ) from error
+
+
+def save(root: Root, record: Record) -> None:
+    """Have it on the disk."""
+    make_directory(root)
     data = {
         "format": _FORMAT,
         **{key: getattr(record, key) for key in _PLAIN},

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dynallow.errors import SetupError
 from dynallow.setup import shipped_files as shipped
 from dynallow.setup.found import USER, Found
+from dynallow.setup.plan import is_packaged
 from dynallow.setup.record import Entry, Record
 from dynallow.setup.rulers import RESOLV_CONF, reloads, still_names_us, without_ours
 from dynallow.setup.steps import Forget, GiveBack, Part, Plan, RemoveTree, RemoveUser, Run, Step
@@ -43,10 +44,14 @@ def plan_uninstall(view: View, found: Found, record: Record) -> Plan:
         )
         if found.has_table or shipped.SERVICE in found.active:
             why = "nothing restricts this host any more"
-            steps.append(Run(("nft", "delete", "table", "inet", "dynallow"), why, True))
+            # If a table that is there stayed, the host would stay closed, with nobody to hand out anything.
+            step = Run(("nft", "delete", "table", "inet", "dynallow"), why, optional=not found.has_table)
+            steps.append(step)
     steps += _back(view, record, "service", notes)
     if found.live:
         steps.append(Run(("systemctl", "daemon-reload"), optional=True))
+    if is_packaged(view):
+        notes.append("the package's units stay enabled: until `apt remove dynallow` they start at each boot")
     if record.made_user and found.has_user:
         steps.append(RemoveUser(USER))
     if record.made_state:

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from dynallow.errors import SetupError
+from dynallow.setup.found import find
+from dynallow.setup.perform import Performer
 from dynallow.setup.plan import UPSTREAMS, Wish
 from dynallow.setup.record import FILE, load
-from dynallow.setup.steps import Place
+from dynallow.setup.steps import GiveBack, Place, Run
+from dynallow.setup.unplan import plan_uninstall
 from tests.unit.setup.hosts import PROGRAM, RULERS, SERVER, install, planned, tree, uninstall
 from tests.unit.setup.hosts import make as host
 from tests.unit.setup.hosts import write as put
@@ -181,6 +186,62 @@ def test_units_of_a_package_are_used_where_they_are(tmp_path: Path) -> None:
     assert not (tmp_path / "etc/systemd/system/dynallow.service").exists()
     assert not (tmp_path / "etc/sysusers.d").exists()
     uninstall(root)
+    assert tree(root) == before
+
+
+def test_uninstall_of_what_a_package_brings_says_that_it_comes_back_with_the_next_boot(
+    tmp_path: Path,
+) -> None:
+    unit = {"/lib/systemd/system/dynallow.service": f"ExecStart={PROGRAM} run\n"}
+    root = host(tmp_path, files={**unit, "/usr/lib/sysusers.d/dynallow.conf": 'u dynallow - "agent" - -\n'})
+    install(root)
+    assert any("apt remove dynallow" in note for note in uninstall(root).notes)
+
+
+@pytest.mark.parametrize("has_table", [True, False])
+def test_table_that_is_there_must_go_before_anything_of_the_service_does(
+    tmp_path: Path, has_table: bool
+) -> None:
+    """Else units and user were gone, and the host closed as before."""
+    root = host(tmp_path)
+    install(root)
+    found = replace(find(root), live=True, active=frozenset({"dynallow.service"}), has_table=has_table)
+    steps = plan_uninstall(root.look, found, load(root)).steps
+    (at,) = [number for number, step in enumerate(steps) if isinstance(step, Run) and step.argv[0] == "nft"]
+    deleting = steps[at]
+    assert isinstance(deleting, Run)
+    assert deleting.optional is not has_table
+    back = {step.path: number for number, step in enumerate(steps) if isinstance(step, GiveBack)}
+    assert back["/etc/resolv.conf"] < at < back["/etc/systemd/system/dynallow.service"]
+
+
+@pytest.mark.parametrize("first", [install, uninstall])
+def test_two_at_once_the_second_does_nothing_to_the_firsts_record(
+    tmp_path: Path, first: Callable[..., object]
+) -> None:
+    root = host(tmp_path)
+    before = tree(root)
+    if first is uninstall:
+        install(root)
+    late = load(root)  # and what it would do was shown, before the first began
+    plan = planned(root) if first is install else plan_uninstall(root.look, find(root), late)
+    refusals = 0
+
+    def meanwhile() -> None:
+        nonlocal refusals
+        record = load(root)
+        second = Performer(root, replace(late, entries=dict(late.entries)))
+        again = partial(second.install, program=PROGRAM, version="1", ruler="file", made_state=True)
+        with pytest.raises(SetupError, match="another install or uninstall"):
+            again(plan) if first is install else second.uninstall(plan)
+        assert load(root) == record
+        refusals += 1
+
+    first(root, moment=meanwhile)
+    assert refusals > 5
+    if first is install:
+        meanwhile()  # the first is done, and the second knows only what was before
+        uninstall(root)
     assert tree(root) == before
 
 
