@@ -1,7 +1,8 @@
 """Clients that keep a TCP connection and ask on it one question after the other, as RFC 7766 has it.
 
-Each opens another when it is closed, and never asks twice: a question that was outstanding when its
-connection ended is counted. Knows asking.py's packets.
+Each opens another when it is closed. A question that was outstanding when its connection ended otherwise than
+by a FIN is counted as lost; one that the FIN crossed, before its client could know, is asked again, as any
+client does. Knows asking.py's packets.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Kept:
         self.opened = 0
         self.cut: list[str] = []
         """Why a question got no answer."""
+        self.crossed = 0
         self.slowest_s = 0.0
 
 
@@ -63,6 +65,11 @@ def _keep(lab: Lab, names: Sequence[str], per_second: float, kept: Kept, ended: 
         try:
             sock.sendall(struct.pack("!H", len(data)) + data)
             reply = _frame(sock)
+        except EOFError:
+            kept.crossed += 1
+            sock.close()
+            sock = None
+            continue
         except OSError as error:
             kept.cut.append(repr(error))
             sock.close()
@@ -93,7 +100,9 @@ def _frame(sock: socket.socket) -> bytes:
     data = b""
     while len(data) < 2 or len(data) < 2 + int.from_bytes(data[:2], "big"):
         part = sock.recv(65535)
+        if not part and not data:
+            raise EOFError
         if not part:
-            raise ConnectionError("closed with a question outstanding")
+            raise ConnectionError(f"closed after {len(data)} bytes of a reply")
         data += part
     return data[2:]

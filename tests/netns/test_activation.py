@@ -159,7 +159,8 @@ def restarted(lab: Lab, agent: Agent, client: Client, times: int) -> None:
     cut = [why for one in kept for why in one.cut]
     print(
         f"{len(asked.sent)} asked over {times} restarts, {asked.lost} lost, slowest {asked.slowest_s:.2f} s; "
-        f"{sum(one.answered for one in kept)} over TCP, {len(cut)} lost, slowest "
+        f"{sum(one.answered for one in kept)} over TCP, {len(cut)} lost, "
+        f"{sum(one.crossed for one in kept)} crossed by a FIN, slowest "
         f"{max(one.slowest_s for one in kept):.2f} s, {sum(one.opened for one in kept)} connections"
     )
     assert len(asked.sent) > 250 * times

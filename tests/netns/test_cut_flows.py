@@ -218,8 +218,7 @@ while True:
 """
 COME_IN = """
 import socket, sys
-sock = socket.create_connection((sys.argv[1], 2222), 5, (sys.argv[2], 0))
-sock.settimeout(5)
+sock = socket.create_connection((sys.argv[1], 2222), 60, (sys.argv[2], 0))
 print("ready", flush=True)
 for line in sys.stdin:
     sock.sendall(b"hello")

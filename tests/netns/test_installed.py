@@ -26,7 +26,7 @@ RESOLV_CONF = (
 )
 RULE = 'mode = "enforce"\n[[rule]]\nname = "web"\nnames = ["www.example.org"]\n'
 RULE_FILE = "/etc/dynallow/conf.d/50-rules.toml"
-CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 443), 0.5).close()"
+CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 443), 30).close()"
 TAKER = """
 import socket, time
 taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -36,7 +36,17 @@ class Cut(NamedTuple):
 
     after: float
     before: float
+    since: float
+    """When it was first seen to last so long."""
     text: str
+
+
+class Known(NamedTuple):
+    """A lease as it was seen last (monotonic seconds)."""
+
+    ends: float
+    looked: float
+    since: float
 
 
 class Watch(threading.Thread):
@@ -50,7 +60,7 @@ class Watch(threading.Thread):
         self.failure = ""
         self._agent = agent
         self._sets = KernelSets(lab.host)
-        self._known: dict[tuple[str, str], tuple[float, float]] = {}
+        self._known: dict[tuple[str, str], Known] = {}
         self._at_once = 0
         self._ended = threading.Event()
 
@@ -71,7 +81,7 @@ class Watch(threading.Thread):
     def _look_at_leases(self) -> None:
         """A lease's end is what it has left from now; the clock is read before and after."""
         self._at_once = 0
-        found: dict[tuple[str, str], tuple[float, float]] = {}
+        found: dict[tuple[str, str], Known] = {}
         for rule in RULES:
             looked = time.monotonic()
             try:
@@ -81,13 +91,15 @@ class Watch(threading.Thread):
             late = time.monotonic() - looked
             for address, left_s in members.items():
                 self.leases_looked_at += 1
-                found[rule, address] = (looked + left_s, looked)
+                ends = looked + left_s
                 was = self._known.get((rule, address))
-                if was is not None and looked + late + left_s < was[0] - _MARGIN_S:
-                    text = f"{address} in {rule} ended {was[0] - looked - left_s:.2f} s earlier than it had"
-                    self._cut(was[1], looked + late, text)
-        for (rule, address), (ends, looked) in self._known.items():
-            if (rule, address) in found or ends - _MARGIN_S < time.monotonic():
+                grown = was is None or ends > was.ends + _MARGIN_S
+                found[rule, address] = Known(ends, looked, looked if was is None or grown else was.since)
+                if was is not None and ends + late < was.ends - _MARGIN_S:
+                    text = f"{address} in {rule} ended {was.ends - ends:.2f} s earlier than it had"
+                    self._cut(was, looked + late, text)
+        for (rule, address), was in self._known.items():
+            if (rule, address) in found or was.ends - _MARGIN_S < time.monotonic():
                 continue
             # A dump passes over others when some lapse meanwhile, so it is asked for by its name.
             try:
@@ -95,16 +107,16 @@ class Watch(threading.Thread):
             except OSError:
                 left_s = 0.0
             now = time.monotonic()
-            if now + left_s < ends - _MARGIN_S:
-                self._cut(looked, now, f"{address} went from {rule} {ends - now:.2f} s before its end")
+            if now + left_s < was.ends - _MARGIN_S:
+                self._cut(was, now, f"{address} went from {rule} {was.ends - now:.2f} s before its end")
             else:
-                found[rule, address] = (ends, looked)
+                found[rule, address] = was
         self._known = found
 
-    def _cut(self, after: float, before: float, text: str) -> None:
+    def _cut(self, was: Known, before: float, text: str) -> None:
         self._at_once += 1
         if self._at_once <= _MOST_AT_ONCE:
-            self.cuts.append(Cut(after, before, text))
+            self.cuts.append(Cut(was.looked, before, was.since, text))
 
 
 def sample_of(pid: int) -> Sample | None:
