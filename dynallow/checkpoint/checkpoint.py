@@ -6,8 +6,8 @@
     flush, reload, mode ─ `withdrawn`: there is no checkpoint before anything is revoked, and until all is
 
 Nothing of it is believed that the kernel does not bear out (`names.py`, `answers.py`), and nothing at all
-where no lease was adopted: then this is another boot, or somebody else's table. It is a hint; without it a
-restart asks anew. Knows what is remembered and when; must not know nft or netlink.
+where no lease was adopted: then this is another boot, or somebody else's table, and it is removed. It is a
+hint; without it a restart asks anew. Knows what is remembered and when; must not know nft or netlink.
 Invariant: what was revoked is in no checkpoint that outlives the revocation, wherever the process dies.
 """
 
@@ -17,7 +17,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Generator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Final
@@ -97,6 +97,11 @@ class Checkpoint:
         """Take back what the adopted leases bear out; the answers that `keep` goes on with are left."""
         self._generation, self._kept = self._road.generation, self._state()
         lines, self._lines = self._lines, {}
+        if not adopted:
+            # Of an earlier boot, it may be, where the system does not tell and the file outlived it: the next
+            # start will find leases, and it must not find this beside them.
+            with suppress(OSError):
+                file.remove(self.path)
         if not adopted or not lines:
             return
         now = self._road.clock()

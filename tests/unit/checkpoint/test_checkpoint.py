@@ -132,12 +132,22 @@ def test_nothing_is_believed_where_no_lease_was_adopted_or_the_boot_is_another(
     before: Life, tmp_path: Path
 ) -> None:
     life = after(before, tmp_path)
-    life.begin([])
-    assert life.told(DEB, "AAAA").rcode() == dns.rcode.SERVFAIL
-    life = after(before, tmp_path)
     life.checkpoint._boot = "another"
     life.begin(before.leases())
     assert life.told(DEB, "AAAA").rcode() == dns.rcode.SERVFAIL
+    life = after(before, tmp_path)
+    life.begin([])
+    assert life.told(DEB, "AAAA").rcode() == dns.rcode.SERVFAIL
+
+
+def test_what_the_first_start_of_a_boot_did_not_believe_the_second_does_not_either(
+    before: Life, tmp_path: Path
+) -> None:
+    """Killed before it wrote one of its own, where nobody can tell one boot from another by their ids."""
+    after(before, tmp_path).begin([])
+    second = after(before, tmp_path, passed=11.0)
+    second.begin([("web", TWO, second.now + 400, parse_name(MAIL))])
+    assert second.told(DEB, "AAAA").rcode() == dns.rcode.SERVFAIL
 
 
 def test_wall_clock_a_year_off_changes_nothing(before: Life, tmp_path: Path) -> None:
