@@ -248,7 +248,7 @@ def test_killed_at_its_worst_moments_the_next_agent_tells_nothing_that_the_kerne
         before = {name: shared_lab.host.set_elements(name) for name in ("web_v4", "mirror_v4")}
         agent.armed.touch()
         trigger(agent, client, point)
-        agent.process.wait(30)
+        agent.process.wait(60)
         assert agent.process.returncode == -signal.SIGKILL
         assert "policy drop" in shared_lab.host.run(["nft", "list", "table", "inet", "dynallow"]).stdout
         agent.armed.unlink()

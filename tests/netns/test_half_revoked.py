@@ -64,7 +64,7 @@ def test_agent_that_dies_half_way_through_a_revocation_leaves_it_closed_or_to_be
         with process(served.host, "flows_process", TWO) as flows:
             agent.write_settings(WITHOUT_WEB.format(expires=""))
             assert agent.cli("reload").returncode != 0 or name != "commit_patiently"
-            agent.process.wait(30)
+            agent.process.wait(60)
             if name != "commit_patiently":
                 wire = served.sniffer()
                 sent = say(peer)
