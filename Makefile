@@ -34,7 +34,7 @@ test: venv ## lint, types and the whole suite
 	@$(python) -m compileall -q dynallow tests
 	@unset PYTHONDONTWRITEBYTECODE; failed=0; \
 	    .ci/privileged $(python) -m pytest -m "alone and not slow" || failed=1; \
-	    PYTHONHASHSEED=0 .ci/privileged $(python) -m pytest $(side_by_side) -m "not alone and not slow" || failed=1; \
+	    PYTHONHASHSEED=0 .ci/privileged $(python) -m pytest $(side_by_side) --durations=15 -m "not alone and not slow" || failed=1; \
 	    exit $$failed
 
 lint: venv ## ruff: rules and format

@@ -123,6 +123,7 @@ def test_read_present_sees_named_sets_with_size_and_every_chain(elements: Elemen
     assert {one.name for one in present.sets} == {one.name for one in build("enforce").sets}
     assert set(present.chains) == {
         PresentChain("output", ("filter", 3, 0)),
+        PresentChain("standing", None),
         PresentChain("denied", None),
         PresentChain("nat_output", ("nat", 3, -100)),
         PresentChain("redirected", ("filter", 4, 0)),

@@ -19,7 +19,7 @@ from collections import Counter
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
-from tests.lab.dnsbytes import AAAA, A
+from tests.lab.dnsbytes import AAAA, A, name
 from tests.netns.asking import packet
 from tests.netns.kernelsets import KernelSets
 from tests.soak.names import rules_of
@@ -165,7 +165,8 @@ class Client:
 
     def take(self, reply: bytes) -> None:
         asked = self.waiting.pop(int.from_bytes(reply[:2], "big"), None)
-        if asked is None:
+        question = b"" if asked is None else name(asked.name)
+        if asked is None or reply[12 : 12 + len(question)] != question:  # ids come round again
             self.outcomes["late or double"] += 1
             return
         now = time.monotonic()
