@@ -103,7 +103,7 @@ class Agent:
         adopted = inforce.start()
         for listener in self._listeners:
             await listener.start()
-        inforce.tasks.start(self._sweep())
+        inforce.tasks.keep(self._sweep)
         self.ready = True
         await server.serve()
         # Settings and policy live as long as the agent: no need to walk them at each collection, nor to

@@ -68,6 +68,10 @@ class TableMissingError(KernelError):
     """The table or a set of it is not there (ENOENT): somebody took it away."""
 
 
+class UnsettledError(KernelError):
+    """The kernel's answer was lost: whether the transaction holds is not known."""
+
+
 class DecideAgainError(DynallowError):
     """What this rested on (rules, leases, another's question) went while it waited: decide again."""
 

@@ -73,7 +73,7 @@ class InForce:
         self.ledger = Ledger(limits_of(self.settings), [rule.name for rule in self.settings.rules])
         self.table = Table(self.ledger, to_text, self.tasks, self._forget)
         self.own = HostAddresses(self.tasks)
-        self.revoker = Revoker(self.table, self.ledger, self.own, time.monotonic)
+        self.revoker = Revoker(self.table, self.ledger, self.own, time.monotonic, self.tasks)
         self.expiries = Expiries(self._expire)
         self.exchange = Exchange(AGENT_MARK, attendant.attend)
         cache = self.settings.resolver
@@ -107,10 +107,10 @@ class InForce:
         self._revoke(self._unjustified, left_over)  # the settings may have changed while no agent ran
         self.checkpoint.recall(adopted)
         self._end(self.revoker.revoked())  # also what an agent that died half-way had begun to revoke
-        self.tasks.start(self.expiries.watch())
-        self.tasks.start(self.living.watch())
+        self.tasks.keep(self.expiries.watch)
+        self.tasks.keep(self.living.watch)
         self.tasks.start(self.kept.keep(ruleset))
-        self.tasks.start(self.checkpoint.keep())
+        self.tasks.keep(self.checkpoint.keep)
         return adopted
 
     async def stop(self) -> None:
@@ -173,7 +173,7 @@ class InForce:
         Without an `await`, so that no question sees old rules with new sets.
         Raises KernelError from the first step alone; then nothing has changed.
         """
-        self.table.load(build_ruleset(settings, chosen.ways(), os.geteuid()))
+        self.table.leaser.flush()  # what it leases now may be gone in a moment
         kept = {rule.name for rule in settings.rules}
         narrowed = changes.narrowed(self.settings, settings)
         gone = [
@@ -182,6 +182,7 @@ class InForce:
             for address in self.ledger.addresses(rule)
             if rule not in kept or rule in narrowed
         ]
+        self.table.load(build_ruleset(settings, chosen.ways(), os.geteuid()), gone)
         enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
@@ -213,6 +214,7 @@ class InForce:
             log.warning("leases are revoked now: %d addresses", len(revocation.cut))
             self._end(revocation.cut)
             return
+        log.error("leases could not be revoked in five minutes: they lapse by themselves, or by a reload")
 
     # ------------------------------------------------------------ what follows from the settings
 

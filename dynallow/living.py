@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from dynallow.firewall import conntrack
 from dynallow.firewall.build import JUDGED_MARK
-from dynallow.firewall.flows import TCP, UDP, Flow
+from dynallow.firewall.flows import TCP, UDP
 from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger
 from dynallow.resolver.counts import LivingCounts
@@ -97,14 +97,11 @@ class Living:
         if not wanted:
             return 0.0
         try:
-            flows, took_s = await asyncio.to_thread(self._read, wanted)
+            ends, took_s = await asyncio.to_thread(self._read, wanted)
         except OSError as error:
             self.counts.unread += 1
             log.debug("flows cannot be read: %s", error)
             return 0.0
-        ends: dict[bytes, set[tuple[int, int]]] = {}
-        for flow in flows:
-            ends.setdefault(flow.address, set()).add((flow.protocol, flow.port))
         self._ledger.lapsed.keep(lapsed, ends)
         self._ask_for([one for one in due if self._is_used(one.rule, ends.get(one.address, ()))], now)
         return took_s
@@ -129,15 +126,14 @@ class Living:
                 await asyncio.sleep(0)
         return found
 
-    def _read(self, wanted: Collection[bytes]) -> tuple[list[Flow], float]:
-        """In a thread: the living flows from here to these, and the seconds of CPU that it took."""
+    def _read(self, wanted: Collection[bytes]) -> tuple[dict[bytes, set[tuple[int, int]]], float]:
+        """In a thread: to which (protocol, port) of these a flow from here lives, and its CPU seconds."""
         began = time.thread_time()
-        flows = [
-            flow
-            for flow in conntrack.flows_to(wanted, filtered=self._table.features.conntrack_filter)
-            if flow.alive and flow.mark != JUDGED_MARK and flow.source in self._own
-        ]
-        return flows, time.thread_time() - began
+        ends: dict[bytes, set[tuple[int, int]]] = {}
+        for flow in conntrack.flows_to(wanted, filtered=self._table.features.conntrack_filter):
+            if flow.alive and flow.mark != JUDGED_MARK and flow.source in self._own:
+                ends.setdefault(flow.address, set()).add((flow.protocol, flow.port))
+        return ends, time.thread_time() - began
 
     def _is_used(self, rule: str, ends: Iterable[tuple[int, int]]) -> bool:
         """Whether one of these (protocol, port) is the rule's."""

@@ -21,6 +21,8 @@ A = TypeVar("A")
 T = TypeVar("T")
 
 
+_AGAIN_S = 1.0
+"""After which what failed is begun again."""
 _driven = False
 """Whether `Tasks` itself runs the step that is being taken, and no task does."""
 
@@ -128,6 +130,18 @@ class Tasks:
         self._running.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def keep(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Task[Any]:
+        """Run in the background what is never to end: anew, a moment later, where it failed."""
+        return self.start(self._kept(work))
+
+    async def _kept(self, work: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        while True:
+            try:
+                await work()
+            except Exception as error:
+                self._failed(error)
+            await asyncio.sleep(_AGAIN_S)
 
     def attempt(self, work: Callable[[A], T], argument: A) -> T | None:
         """Its result; None when it failed, which is logged and counted as a task's failure is.

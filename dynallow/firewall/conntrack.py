@@ -5,7 +5,7 @@ the peer, and whoever answers what came in is let out. It gets a mark instead, b
 knows that it counts for nothing: each packet of it is judged as a new one's, for as long as it lives.
 
 Best effort, and not for the loop's thread. Without conntrack in the kernel there is no flow to find.
-Keeps: bounded in time and memory whatever the kernel's table holds (`_FLOWS_MAX`).
+Keeps: however many flows the kernel has, no more than one of its datagrams is held here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import logging
 import os
 import socket
 import struct
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from dynallow.firewall.build import JUDGED_MARK
 from dynallow.firewall.flows import Flow, flows_request, keys, mark_request, parse_flows
@@ -28,7 +28,6 @@ _RECEIVE_BUFFER = 4 << 20
 _SO_RCVBUFFORCE = 33
 _PATIENCE_S = 5.0
 _TRIES = 3
-_FLOWS_MAX = 200_000
 _FEW = 4
 """Up to so many addresses each is asked for by itself, where the kernel can: 30 ms where there are 100,000
 flows, of which reading all takes 270."""
@@ -52,12 +51,12 @@ def filters() -> bool:
         return False
 
 
-def flows_to(addresses: Collection[bytes], *, filtered: bool) -> list[Flow]:
+def flows_to(addresses: Collection[bytes], *, filtered: bool) -> Iterator[Flow]:
     """Every flow whose first packet went to one of these packed addresses; `filtered`: see `filters`.
 
-    Raises OSError when the kernel does not tell them.
+    As they are read; where others change the table meanwhile, one may be told twice. Raises OSError when the
+    kernel does not tell them.
     """
-    found: list[Flow] = []
     with _open() as sock:
         for size in (4, 16):
             wanted = [address for address in addresses if len(address) == size]
@@ -68,8 +67,7 @@ def flows_to(addresses: Collection[bytes], *, filtered: bool) -> list[Flow]:
             one_by_one = filtered and size == 4 and len(wanted) <= _FEW
             asked: Sequence[bytes | None] = wanted if one_by_one else [None]
             for one in asked:
-                found += _read(sock, keys(wanted if one is None else [one], size), size, one)
-    return found
+                yield from _read(sock, keys(wanted if one is None else [one], size), size, one)
 
 
 def disown(flows: Sequence[Flow]) -> int:
@@ -108,16 +106,14 @@ def _open() -> socket.socket:
     return sock
 
 
-def _read(sock: socket.socket, wanted: frozenset[bytes], size: int, one: bytes | None) -> list[Flow]:
+def _read(sock: socket.socket, wanted: frozenset[bytes], size: int, one: bytes | None) -> Iterator[Flow]:
     """A dump, again while others change the table under it; what is found in any of them counts."""
-    found: dict[bytes, Flow] = {}
     for sequence in range(1, _TRIES + 1):
         sock.send(flows_request(size, sequence, one))
         interrupted = False
         while True:
             part = parse_flows(sock.recv(_RECEIVE), wanted, size)
-            if len(found) < _FLOWS_MAX:
-                found.update((flow.tuple, flow) for flow in part.flows)
+            yield from part.flows
             interrupted = interrupted or part.interrupted
             if part.errno:
                 raise OSError(part.errno, os.strerror(part.errno))
@@ -125,7 +121,6 @@ def _read(sock: socket.socket, wanted: frozenset[bytes], size: int, one: bytes |
                 break
         if not interrupted:
             break
-    return list(found.values())
 
 
 def _errors(datagram: bytes) -> list[int]:

@@ -11,7 +11,8 @@ programs know. Best effort; in a thread. Flows that others began (an SSH session
 from __future__ import annotations
 
 import logging
-from collections.abc import Container
+from collections.abc import Container, Iterable
+from itertools import islice
 from typing import NamedTuple
 
 from dynallow.firewall import conntrack, sock_destroy
@@ -22,6 +23,9 @@ from dynallow.firewall.probe import Features
 from dynallow.firewall.sock_destroy import Ends, Held
 
 log = logging.getLogger(__name__)
+
+_AT_ONCE = 50_000
+"""Flows that are held at a time: some 25 MiB; sockets are read anew for each lot."""
 
 
 class Cut(NamedTuple):
@@ -37,16 +41,22 @@ class Cut(NamedTuple):
 
 def cut(opened: Openings, own: Container[bytes], features: Features) -> Cut:
     """End the flows from here to the keys of `opened`, but for those that its values let go on."""
+    told = conntrack.flows_to(opened.keys(), filtered=features.conntrack_filter)
+    flows = (flow for flow in told if flow.source in own and not _is_here(flow.address, own))
+    done = Cut(whole=True)
     try:
-        flows = [
-            flow
-            for flow in conntrack.flows_to(opened.keys(), filtered=features.conntrack_filter)
-            if flow.source in own and flow.address not in own
-        ]
+        while some := list(islice(flows, _AT_ONCE)):
+            cut = _cut({flow.tuple: flow for flow in some}.values(), opened, features)
+            done = Cut(done.flows + cut.flows, done.sockets + cut.sockets, done.whole and cut.whole)
     except OSError as error:
         log.warning("flows cannot be read, they are stopped by the revoked sets alone: %s", error)
-        return Cut()
-    held = _sockets() if flows else {}
+        done = done._replace(whole=False)
+    return done
+
+
+def _cut(flows: Iterable[Flow], opened: Openings, features: Features) -> Cut:
+    """Those of some that have been found."""
+    held = _sockets()
     condemned = [
         (flow, socket)
         for flow in flows
@@ -63,6 +73,11 @@ def cut(opened: Openings, own: Container[bytes], features: Features) -> Cut:
         whole = False
     sockets = [socket for flow, socket in condemned if socket is not None and flow.protocol in (TCP, UDP)]
     return Cut(alive, _destroy(sockets) if features.sock_destroy else 0, whole)
+
+
+def _is_here(address: bytes, own: Container[bytes]) -> bool:
+    """What goes by the loopback interface, which is open: of 127.0.0.0/8 all, though one is listed."""
+    return address in own or (len(address) == 4 and address[0] == 127)
 
 
 def _sockets() -> dict[Ends, Held]:

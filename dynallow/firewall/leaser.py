@@ -310,6 +310,13 @@ class Leaser:
         self.ledger.commit_revocation(revocation, unjustified, now + REVOKED_S + 4 * _MARGIN_S)
         return revocation
 
+    def block(self, addresses: Sequence[bytes]) -> None:
+        """Have flows to these judged anew for as long again, leased or not. Raises KernelError."""
+        now = self._clock()
+        revoke_elements(self._elements, Revocation((), tuple(addresses)), REVOKED_S * 1000 + _MARGIN_MS)
+        for address in addresses:
+            self.ledger.adopt_revoked(address, now + REVOKED_S + 4 * _MARGIN_S)
+
     @property
     def epoch(self) -> int:
         """Another one after each revocation."""

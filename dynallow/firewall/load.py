@@ -12,16 +12,18 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from dynallow.errors import KernelError
+from dynallow.errors import KernelError, UnsettledError
 from dynallow.firewall import step
+from dynallow.firewall.build import REVOKED_S
 from dynallow.firewall.elements import Member
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.present import read_counts, read_denied, read_present
-from dynallow.firewall.ruleset import AddressSet, Ruleset
-from dynallow.firewall.step import Flags, Present
+from dynallow.firewall.ruleset import REVOKED, AddressSet, Ruleset, family_of, set_name
+from dynallow.firewall.step import Carried, Flags, Present
+from dynallow.firewall.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -38,18 +40,22 @@ class Loaded(NamedTuple):
     """Nobody else can change the table while the socket is open."""
 
 
-def load(table: Ruleset, elements: ElementSocket, wanted: Flags = Flags.NONE) -> Loaded:
+def load(
+    table: Ruleset, elements: ElementSocket, wanted: Flags = Flags.NONE, judged: Iterable[bytes] = ()
+) -> Loaded:
     """Replace chains and rules, keep the sets of the rules that stay.
 
+    In the same step flows to `judged` count as established no longer: these addresses lose something by it.
     `wanted` says whose the table shall be: OWNED, this socket's alone, if the kernel can and else as with
-    NONE; PERSIST, to be taken over by who comes; NONE, as it is. Raises KernelError; nothing has changed.
+    NONE; PERSIST, to be taken over by who comes; NONE, as it is. Raises KernelError; nothing has changed then
+    (UnsettledError: that is not known).
     """
     present = read_present()
     refusal: KernelError | None = None
     ours = present.owner == elements.port  # then it stays so
     for flags in (wanted,) if ours or not wanted else (wanted, Flags.NONE):
         try:
-            dropped = _load(table, present, elements, flags)
+            dropped = _load(table, present, elements, flags, tuple(dict.fromkeys(judged)))
         except KernelError as error:
             refusal = error
             if error.errno not in _NOT_OURS_ALONE:
@@ -61,7 +67,9 @@ def load(table: Ruleset, elements: ElementSocket, wanted: Flags = Flags.NONE) ->
     raise refusal or AssertionError("one round at least")
 
 
-def _load(table: Ruleset, present: Present, elements: ElementSocket, flags: Flags) -> list[tuple[str, bytes]]:
+def _load(
+    table: Ruleset, present: Present, elements: ElementSocket, flags: Flags, judged: Sequence[bytes]
+) -> list[tuple[str, bytes]]:
     there = present.flags
     if not flags and there is not None:
         flags = there & Flags.PERSIST  # it was somebody's, and can be nothing else
@@ -70,17 +78,44 @@ def _load(table: Ruleset, present: Present, elements: ElementSocket, flags: Flag
     if there is None or there & Flags.PERSIST == flags & Flags.PERSIST:
         carried, dropped = _carry_all(step.remade(table, present), elements)
         try:
-            elements.apply(step.renew(table, present, carried, flags))
+            _apply(elements, lambda more: step.renew(table, present, more, flags), carried, judged)
             return dropped
+        except UnsettledError as error:
+            refusal, present = error, read_present()
         except KernelError as error:
             refusal = error
     # Some leftovers of others do not let go one by one either: a dormant table, a map that points at a chain.
-    carried, dropped = _carry_all(step.kept(table, present), elements)
     try:
-        elements.apply(step.anew(table, present, carried, flags, read_denied()))
+        carried, dropped = _carry_all(step.kept(table, present), elements)
+        denied = read_denied()
+        _apply(elements, lambda more: step.anew(table, present, more, flags, denied), carried, judged)
+    except UnsettledError:
+        raise
     except KernelError as error:
         raise refusal or error from None
     return dropped
+
+
+def _apply(
+    elements: ElementSocket,
+    make: Callable[[Carried], Transaction],
+    carried: dict[str, list[Member]],
+    judged: Sequence[bytes],
+) -> None:
+    """Have it done, with the blocks if that is not too much at once: whoever loads revokes after it."""
+    if judged:
+        more = {name: list(members) for name, members in carried.items()}
+        for address in judged:
+            block = Member(address, REVOKED_S * 1000, "", 0, 0)
+            more.setdefault(set_name(REVOKED, family_of(address)), []).append(block)
+        try:
+            elements.apply(make(more))
+        except KernelError as error:
+            if error.errno != errno.EMSGSIZE:
+                raise
+        else:
+            return
+    elements.apply(make(carried))
 
 
 def _carry_all(

@@ -18,7 +18,7 @@ import struct
 import sys
 from collections.abc import Iterator
 
-from dynallow.errors import KernelError, SetBusyError, SetFullError, TableMissingError
+from dynallow.errors import KernelError, SetBusyError, SetFullError, TableMissingError, UnsettledError
 from dynallow.firewall.elements import Batch, DumpPart, Member, acknowledgements, dump_request, parse_dump
 from dynallow.firewall.transaction import Transaction
 
@@ -148,7 +148,8 @@ class ElementSocket:
         """Run one transaction on the ruleset; returns when the kernel has acknowledged it.
 
         Raises KernelError, which names what was refused; nothing of it holds then. EMSGSIZE: it is longer
-        than this process may send at once, and two transactions would not be one.
+        than this process may send at once, and two transactions would not be one. UnsettledError: all of it
+        may hold, or nothing.
         """
         first = self._sequence % 0x3FFFFFFF + 1
         self._sequence = first + len(transaction) - 1
@@ -162,29 +163,34 @@ class ElementSocket:
             raise translate(error.errno or 0, "loading the ruleset") from error
         refused = self._refusal()
         if refused is None:
-            raise KernelError("loading the ruleset: no acknowledgement came", errno=errno.EAGAIN)
+            raise UnsettledError("loading the ruleset: no acknowledgement came", errno=errno.EAGAIN)
         if refused[1]:
             doing = f"loading the ruleset: {transaction.what(refused[0] - first)}"
             raise refused_ruleset(refused[1], doing)
 
     def _refusal(self) -> tuple[int, int] | None:
-        """The first refusal, as (sequence, errno); (0, 0) is the acknowledgement, None silence.
+        """The first refusal, as (sequence, errno); (0, 0) is the acknowledgement, None: neither is known.
 
         There may be as many refusals as messages, more than the queue takes (ENOBUFS): the first one counts.
+        After such a loss an acknowledgement alone means nothing: the kernel sends it after refusals too.
         """
         first: tuple[int, int] | None = None
+        acknowledged = lost = False
         while True:
             try:
                 datagram = self._sock.recv(_RECEIVE, socket.MSG_DONTWAIT)
             except BlockingIOError:
-                return first
+                return first or ((0, 0) if acknowledged and not lost else None)
             except OSError as error:
                 if error.errno != errno.ENOBUFS:
-                    raise translate(error.errno or 0, "loading the ruleset") from error
+                    raise UnsettledError(f"loading the ruleset: {error}", errno=error.errno or 0) from error
+                lost = True
                 continue
             for sequence, number in acknowledgements(datagram):
-                if first is None or (number and not first[1]):
-                    first = (sequence, number) if number else (0, 0)
+                if number:
+                    first = first or (sequence, number)
+                else:  # a late one, of an earlier transaction, says nothing of this one
+                    acknowledged = acknowledged or sequence == self._sequence
 
     def _outcome(self) -> tuple[bool, int]:
         """Whether the last message was acknowledged, and the first error of any message.

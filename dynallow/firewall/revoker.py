@@ -3,6 +3,7 @@
     revoke ─ elements out, addresses into the revoked sets: what was established is judged anew
     end    ─ in a thread: flows that nothing opens are marked, their sockets ended
            ─ addresses that something else opens leave the revoked sets again
+           ─ again, and blocked for as long, where that did not end all of them
 
 Knows what is in force (`follow`); must not know why something is revoked. What dies after the first step
 leaves flows that are judged anew for ten minutes; the next start goes on with `end`.
@@ -16,17 +17,20 @@ from collections.abc import Callable, Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from dynallow.errors import KernelError
-from dynallow.firewall.build import Way
+from dynallow.firewall.build import REVOKED_S, Way
 from dynallow.firewall.cutting import Cut, cut
 from dynallow.firewall.justified import Openings, openings
 from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger
 from dynallow.lease.plan import Revocation
 from dynallow.settings import Settings
+from dynallow.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 _SLICE = 500
+_AGAIN_S = (1.0, 60.0)
+_BLOCK_AGAIN_S = REVOKED_S / 2
 
 
 @dataclass(slots=True)
@@ -43,13 +47,22 @@ class Revoker:
     """One for the table."""
 
     def __init__(
-        self, table: Table, ledger: Ledger, own: Container[bytes], clock: Callable[[], float]
+        self,
+        table: Table,
+        ledger: Ledger,
+        own: Container[bytes],
+        clock: Callable[[], float],
+        tasks: Tasks,
     ) -> None:
         self.counts = Counts()
         self._table = table
         self._ledger = ledger
         self._own = own
         self._clock = clock
+        self._tasks = tasks
+        self._left: set[bytes] = set()
+        """Addresses whose flows could not all be found and marked."""
+        self._going_on = False
         self._settings: Settings | None = None
         self._ways: tuple[Way, ...] = ()
 
@@ -66,10 +79,54 @@ class Revoker:
         return tuple(address for address, _ in self._ledger.revoked(self._clock()))
 
     async def end(self, addresses: Collection[bytes]) -> Cut:
-        """End the flows to these that nothing justifies. What only observes ends nothing."""
+        """End the flows to these that nothing justifies. What only observes ends nothing.
+
+        Where it does not succeed it is gone on with in the background.
+        """
+        result = await self._tried(addresses)
+        if not result.whole:
+            self._left.update(addresses)
+            if not self._going_on:
+                self._going_on = True
+                self._tasks.start(self._go_on())
+        return result
+
+    async def _go_on(self) -> None:
+        """Until it has succeeded: after ten minutes these flows would count as established again."""
+        pause_s, longest_s = _AGAIN_S
+        block_at = self._clock() + _BLOCK_AGAIN_S
+        try:
+            while self._left:
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, longest_s)
+                left, self._left = self._left, set()
+                if self._clock() >= block_at and self._block_again(left):
+                    block_at = self._clock() + _BLOCK_AGAIN_S
+                if not (await self._tried(left)).whole:
+                    self._left |= left
+        finally:
+            self._going_on = False
+
+    def _block_again(self, addresses: Collection[bytes]) -> bool:
+        try:
+            self._table.leaser.block(tuple(addresses))
+        except KernelError as error:
+            log.warning("addresses could not be kept in the revoked sets: %s", error)
+            return False
+        return True
+
+    async def _tried(self, addresses: Collection[bytes]) -> Cut:
+        """As `_end`; nothing that it may meet ends whoever waits for it."""
+        try:
+            return await self._end(addresses)
+        except Exception:  # no thread, no memory: there may be again
+            log.exception("flows could not be ended, they are stopped by the revoked sets alone")
+            return Cut()
+
+    async def _end(self, addresses: Collection[bytes]) -> Cut:
         settings = self._settings
         if not addresses or settings is None or settings.mode == "observe":
-            return Cut()
+            return Cut(whole=True)
         epoch = self._table.leaser.epoch
         opened: Openings = {}
         wanted = list(addresses)

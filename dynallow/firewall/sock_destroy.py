@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import struct
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -106,7 +107,7 @@ def _held(message: bytes, family: int, protocol: int) -> tuple[Ends, Held]:
         own, its = source, peer
     mark = attributes(message, _MESSAGE.size).get(_MARK, b"")
     request = _REQUEST.pack(family, protocol, 0, 0, 0xFFFFFFFF) + identity
-    return (protocol, own, port, its, peer_port), Held(uid, int.from_bytes(mark, "little"), request)
+    return (protocol, own, port, its, peer_port), Held(uid, int.from_bytes(mark, sys.byteorder), request)
 
 
 def _open() -> socket.socket:

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 import tenacity
 
-from dynallow.errors import KernelError
+from dynallow.errors import KernelError, UnsettledError
 from dynallow.firewall import load
 from dynallow.firewall.leaser import Leaser
 from dynallow.firewall.netlink import ElementSocket
@@ -76,20 +76,28 @@ class Table:
         self._flags = Flags.NONE if OWNERSHIP in without else Flags.OWNED
         self._wait_for_predecessor()
         left_over = load.left_over(ruleset, self._elements)
-        self.load(ruleset)
+        self.load(ruleset, left_over)
         self.features = features(self._elements, bool(self._flags), without)
         self.leaser.in_place = self.features.in_place
         self._watch.start()
         return left_over
 
-    def load(self, ruleset: Ruleset) -> None:
-        """Bring the kernel to this ruleset. Raises KernelError; the old one then stays.
+    def load(self, ruleset: Ruleset, judged: Collection[bytes] = ()) -> None:
+        """Bring the kernel to this ruleset. Raises KernelError; the old one then stays, or is brought back.
+
+        Flows to `judged` are judged anew in the same step: an agent that dies here leaves none behind.
 
         In the loop's thread on purpose: for the milliseconds that it takes no question
         is answered, so none is answered by rules that are half gone.
         """
         self.leaser.flush()
-        dropped, owned = load.load(ruleset, self._elements, self._flags)
+        try:
+            dropped, owned = load.load(ruleset, self._elements, self._flags, judged)
+        except UnsettledError as error:
+            # The kernel may have what is not in force here, and be the more open for it.
+            if self._wanted is not None:
+                self._changed(f"a load that may hold ({error})")
+            raise
         for rule, address in dropped:
             self.ledger.drop(rule, address)
         if not owned:

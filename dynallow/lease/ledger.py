@@ -290,8 +290,10 @@ class Ledger:
             self._revoked.pop(address, None)
 
     def drop(self, rule: str, address: bytes) -> None:
-        """Forget a lease whose element could not be kept."""
-        self._leases.get(rule, {}).pop(address, None)
+        """Forget a lease whose element could not be kept; flows to its address may live on."""
+        lease = self._leases.get(rule, {}).pop(address, None)
+        if lease is not None:
+            self.lapsed.note(rule, address, lease.name)
         for claims in self._names.get(rule, {}).values():
             claims.pop(address, None)
 

@@ -14,6 +14,7 @@ product knows of it. Knows netlink's framing and no more; must not import dynall
     slow              `send` itself takes `delay_s`: the kernel was busy
     closed            the socket is no socket any more
     ruleset NUMBER    the kernel never sees a transaction on the table itself; it says errno NUMBER
+    deaf              the kernel has done one on the table itself, and its acknowledgement never comes
     unanswered        a reply to somebody's question cannot be sent (sendmmsg): errno NUMBER
 """
 
@@ -84,6 +85,11 @@ class FaultySocket(_REAL):
                 return super().send(data, flags)
             self.waiting.append((0.0, _acknowledgement(number, plan.number)))
             return len(data)
+        if plan.kind == "deaf":
+            sent = super().send(data, flags)
+            if _of_the_table(data) and plan.take():
+                self._all()
+            return sent
         if not (sequence := _transaction(data)):
             return super().send(data, flags)
         kind = plan.take()

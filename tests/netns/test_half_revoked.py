@@ -14,6 +14,7 @@ import pytest
 from tests.lab import Lab, wait_until
 from tests.netns.cutting import (
     FOUR,
+    SETTINGS,
     SIX,
     WITHOUT_WEB,
     Trial,
@@ -73,6 +74,36 @@ def test_agent_that_dies_half_way_through_a_revocation_leaves_it_closed_or_to_be
             agent.start()
             wait_until(lambda: say(flows)[1]["alive"] == 0, "the programs being told")
             assert served.host.set_elements("web_v4") == {}
+    finally:
+        agent.kill()
+        served.host.run(["nft", "delete", "table", "inet", "dynallow"], check=False)
+
+
+WITHOUT_A_RULE = SETTINGS[: SETTINGS.index("[[rule]]")] + SETTINGS[SETTINGS.index('[[rule]]\nname = "api"') :]
+NARROWED = SETTINGS.replace('ports = ["tcp/6005", "udp/6005"]', 'ports = ["tcp/6004"]')
+
+
+@pytest.mark.parametrize("after", [WITHOUT_A_RULE, NARROWED], ids=["rule gone", "ports gone"])
+def test_agent_that_dies_between_the_new_rules_and_the_revocation_leaves_nothing_behind(
+    served: Lab, peer: subprocess.Popen[str], after: str
+) -> None:
+    """The sets of a rule that went are gone then, as is what its ports were: the next start cannot tell."""
+    agent = started(served, Trial)
+    try:
+        agent.stop()
+        agent.dies("dynallow.firewall.revoking", "commit_patiently")
+        agent.start()
+        resolve(served.host, "www")
+        with process(served.host, "flows_process", TWO) as flows:
+            agent.write_settings(after.format(expires=""))
+            assert agent.cli("reload").returncode != 0
+            agent.process.wait(30)
+            wire = served.sniffer()
+            sent = say(peer)
+            wait_until(lambda: say(peer) > sent + 40, "the peer that goes on")
+            assert to_them(wire.stop(), 6005) == []
+            agent.start()
+            wait_until(lambda: say(flows)[1]["alive"] == 0, "the programs being told")
     finally:
         agent.kill()
         served.host.run(["nft", "delete", "table", "inet", "dynallow"], check=False)

@@ -5,6 +5,7 @@ Needs a namespace; the socket of `faulty_process.py` stands between, in this ver
 
 from __future__ import annotations
 
+import errno
 import socket
 import struct
 import time
@@ -12,10 +13,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from dynallow.errors import KernelError
+from dynallow.errors import KernelError, UnsettledError
+from dynallow.firewall import expressions as ex
 from dynallow.firewall import netlink
 from dynallow.firewall.elements import Element, Member
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.transaction import NEW_TABLE, Transaction
 from dynallow.policy.names import parse_name
 from tests.lab import faulty_process
 from tests.netns.kernel import bare_network, left_s
@@ -63,6 +66,32 @@ def test_late_refusal_of_another_transaction_is_no_grant(elements: ElementSocket
     with pytest.raises(KernelError):  # at worst one too many is refused
         elements.commit(added(element(ONE)))
     elements.commit(added(element(ONE)))
+
+
+def test_load_with_something_lost_is_not_settled_by_an_acknowledgement_alone(elements: ElementSocket) -> None:
+    """The kernel acknowledges the last message after refusals too; one of these may be what was lost."""
+    sock = elements._sock
+    assert isinstance(sock, faulty_process.FaultySocket)
+    sock.waiting = [(0.0, OSError(errno.ENOBUFS, "lost"))]
+    with pytest.raises(UnsettledError):
+        elements.apply(one_message())
+    elements.apply(one_message())
+
+
+def test_load_is_not_settled_by_a_late_acknowledgement_of_another(elements: ElementSocket) -> None:
+    faulty_process.plan.kind, faulty_process.plan.times = "deaf", 1
+    sock = elements._sock
+    assert isinstance(sock, faulty_process.FaultySocket)
+    sock.waiting = [(0.0, faulty_process._acknowledgement(12345, 0))]
+    with pytest.raises(UnsettledError):
+        elements.apply(one_message())
+
+
+def one_message() -> Transaction:
+    """The table, which is there."""
+    made = Transaction()
+    made.add(NEW_TABLE, "the table", ex.number(2, 0))
+    return made
 
 
 def test_dump_that_is_never_answered_ends_with_an_error(

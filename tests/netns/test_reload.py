@@ -274,6 +274,26 @@ def test_ruleset_that_the_kernel_refuses_leaves_everything(lab: Lab) -> None:
     assert not reaches(lab.host, "old-one")
 
 
+@pytest.mark.parametrize("lost", [1, 2])
+def test_load_whose_acknowledgement_is_lost_leaves_kernel_and_agent_of_one_mind(lost: int) -> None:
+    """The kernel may have taken what the agent does not follow: it was open, and stayed so."""
+    require_lab()
+    with Lab(web=False) as lab:
+        agent = faulty_agent(lab, BEFORE)
+        before = everything(lab.host)
+        agent.fault("deaf", lost)
+        switched = agent.cli("mode", "observe")
+        assert agent.struck["deaf"] == lost
+        if lost == 1:  # done again, and heard
+            assert switched.returncode == 0, switched
+            assert agent.cli_json("status")["mode"] == "observe"
+            assert "policy accept" in everything(lab.host)[0]
+        else:
+            assert switched.returncode == EXIT_KERNEL, switched
+            assert agent.cli_json("status")["mode"] == "enforce"
+            wait_until(lambda: everything(lab.host) == before, "what was in force")
+
+
 def test_how_long_denials_may_be_remembered_is_told_anew_at_once(served: Lab, agent: Agent) -> None:
     def ttl_s() -> set[int]:
         replies = [served.host.ask(name) for name in ("a.example.net", "a.example.net", "org")]

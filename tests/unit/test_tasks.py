@@ -357,3 +357,27 @@ def test_between_is_called_before_each_further_step_of_what_was_begun() -> None:
     later = ["a1", "b1", "a2", "b2"]
     expected = ["a0", "b0", *(word for step in later for word in (between, step)), between, between]
     assert asyncio.run(work()) == expected
+
+
+def test_keep_what_failed_is_begun_again_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A watch that ended would look at nothing any more, and nobody would notice."""
+    monkeypatch.setattr("dynallow.tasks._AGAIN_S", 0.0)
+
+    async def work() -> tuple[int, int]:
+        tasks, begun = Tasks(), 0
+
+        async def watch() -> None:
+            nonlocal begun
+            begun += 1
+            if begun < 3:
+                raise RuntimeError("can't start new thread")
+            await asyncio.Event().wait()
+
+        tasks.keep(watch)
+        while begun < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        failed = tasks.failed
+        await tasks.stop()
+        return begun, failed
+
+    assert asyncio.run(work()) == (3, 2)

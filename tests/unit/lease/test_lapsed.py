@@ -57,3 +57,11 @@ def test_lapsed_is_bounded_and_the_oldest_go_first() -> None:
     for address in addresses:
         lapsed.note("web", address, DEB)
     assert lapsed.addresses() == set(addresses[-10:])
+
+
+def test_drop_lease_whose_set_became_smaller_is_a_lapsed_one() -> None:
+    """Its flows live on as those of any lease that ended by itself, and end with the rule all the same."""
+    ledger = Ledger(Limits(), ["web"])
+    ledger.adopt("web", ONE, 100.0, b"\1a\0")
+    ledger.drop("web", ONE)
+    assert ledger.plan_revocation(lambda rule, name: True, 1.0).cut == (ONE,)
