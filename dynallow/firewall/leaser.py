@@ -21,13 +21,15 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from math import ceil
 
-from dynallow.errors import DecideAgainError, KernelError, SetBusyError, SetFullError
+from dynallow.errors import DecideAgainError, KernelError, SetBusyError, SetFullError, TableMissingError
 from dynallow.firewall.build import REVOKED_S
 from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, element, lasting
+from dynallow.firewall.inventory import take_inventory
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.present import read_counts
 from dynallow.firewall.refusals import Refusals
@@ -241,14 +243,14 @@ class Leaser:
         """Commit, unless the kernel has just refused the like."""
         self._refusals.check(puts, self._clock())
         try:
-            self._commit(puts)
+            self._commit(puts, in_place=self.in_place)
         except KernelError as error:
             self._note(error)
             self._refusals.note(puts, error, self._clock())
             raise
         self._failing = False
 
-    def _commit(self, puts: Sequence[Put]) -> None:
+    def _commit(self, puts: Sequence[Put], *, in_place: bool) -> None:
         """One transaction, and the ledger in the same step."""
         now = self._clock()
         batch = Batch()
@@ -264,7 +266,7 @@ class Leaser:
                 if unrevoke:
                     batch.remove(set_name(REVOKED, family_of(address)), address)
                 size = len(address)
-                if not self.in_place:
+                if not in_place:
                     batch.remove(names[size], address)
                 packed[size].append(element(address, lasts))
             for size, elements in packed.items():
@@ -330,7 +332,10 @@ class Leaser:
     # ------------------------------------------------------------ restart, healing
 
     def restore(self) -> int:
-        """Put every block and every live lease back, with its remaining time; returns how many leases."""
+        """Put every block and every live lease back, with its remaining time; returns how many leases.
+
+        What is there as it ought to be stays as it is: no lease gets shorter by it.
+        """
         self.flush()
         now = self._clock()
         blocked = list(self.ledger.revoked(now))
@@ -340,23 +345,25 @@ class Leaser:
                 timeout_ms = ceil((until - now) * 1000)
                 batch.replace(Element(set_name(REVOKED, family_of(address)), address, timeout_ms, b""))
             self._elements.commit(batch)
-        puts = [
-            Put(rule, address, lease.deadline, lease.name, fresh=False, unrevoke=False)
-            for rule, address, lease in self.ledger.leases(self._clock())
-        ]
-        for start in range(0, len(puts), _MAX_PUTS):
-            self._commit(puts[start : start + _MAX_PUTS])
-        self._take_away_strangers({(put.rule, put.address) for put in puts})
-        return len(puts)
-
-    def _take_away_strangers(self, ours: set[tuple[str, bytes]]) -> None:
-        """Remove what somebody put into a rule's set by hand: no answer has earned it."""
-        counts = read_counts()
-        for rule in self.ledger.rules():
-            for name in (set_name(rule, 4), set_name(rule, 6)):
-                for member in self._elements.dump(name, counts.get(name)):
-                    if (rule, member.address) not in ours:
-                        self._remove(name, member.address)
+        held = take_inventory(self._elements, self.ledger.rules(), self._clock())
+        leases = list(self.ledger.leases(self._clock()))
+        missing: list[Put] = []
+        wrong: list[Put] = []
+        for rule, address, lease in leases:
+            put = Put(rule, address, lease.deadline, lease.name, fresh=False, unrevoke=False)
+            there = held.pop((rule, address), None)
+            if there is None:
+                missing.append(put)
+            elif not there.bears(lease.deadline, comment(self._describe(lease.name))):
+                wrong.append(put)
+        # Refreshed in place an element keeps its comment, whoever wrote that.
+        for puts, in_place in ((missing, self.in_place), (wrong, False)):
+            for start in range(0, len(puts), _MAX_PUTS):
+                self._commit(puts[start : start + _MAX_PUTS], in_place=in_place)
+        for (_, address), stranger in held.items():  # somebody's hand: no answer has earned it
+            with suppress(TableMissingError):  # it has lapsed meanwhile
+                self._remove(stranger.set_name, address)
+        return len(leases)
 
     def adopt(self, rules: Sequence[str], parse: Callable[[str], bytes]) -> int:
         """Take over the elements that the kernel holds; returns how many."""

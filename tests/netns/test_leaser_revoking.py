@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from ipaddress import ip_address
 
 import pytest
 
@@ -166,6 +167,30 @@ def test_restore_where_elements_still_are_changes_no_deadline(leaser: Leaser) ->
     leaser.restore()
     assert since.lasts("web_v4", ONE, 360, 1)
     assert leaser.restore() == 1
+
+
+@pytest.mark.parametrize(
+    ("timeout_s", "comment", "kept_s"),
+    [
+        pytest.param(375, "deb.example.org", 375, id="of a process that stood still is not shortened"),
+        pytest.param(3600, "deb.example.org", 360, id="of another hand, far longer"),
+        pytest.param(375, "elsewhere.example.net", 360, id="of another hand, by its comment"),
+        pytest.param(200, "deb.example.org", 360, id="too short"),
+    ],
+)
+def test_restore_element_that_lasts_longer_than_its_lease(
+    leaser: Leaser, timeout_s: int, comment: str, kept_s: int
+) -> None:
+    """The kernel's end is later than the ledger's by as long as the agent stood still before it sent."""
+    since = Since()
+    ensure(leaser, grant(ttl=300))
+    address = ip_address(ONE)
+    nft("delete", "element", "inet", "dynallow", "web_v4", f"{{ {address} }}")
+    element = f'{{ {address} timeout {timeout_s}s comment "{comment}" }}'
+    nft("add", "element", "inet", "dynallow", "web_v4", element)
+    assert leaser.restore() == 1
+    assert since.lasts("web_v4", ONE, kept_s, 5)
+    assert members("web_v4")[ONE].comment == "deb.example.org"
 
 
 def test_restore_after_the_table_went_keeps_revoked_addresses_blocked(leaser: Leaser) -> None:
