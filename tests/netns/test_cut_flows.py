@@ -172,7 +172,7 @@ def test_address_earned_again_at_once_by_another_rule_opens_that_rules_port_alon
             sent = say(peer)
             wait_until(lambda: say(peer) > sent + 40, "the peer that goes on")
         assert to_them(wire.stop(), 6005) == []
-        assert say(web)[0]["alive"] == 0
+        wait_until(lambda: say(web)[0]["alive"] == 0, "the end of the flows, as their program sees it")
     resolve(served.host, "www")
     with process(served.host, "flows_process", json.dumps([["tcp", FOUR, 6005, 1], ["udp", SIX, 6005, 1]])):
         pass  # it is ready: answered
