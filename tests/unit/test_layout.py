@@ -26,20 +26,23 @@ FLOORS = {
     "policy": 1,
     "wire": 1,
     "lease": 1,
+    "usage": 1,
     "settings": 2,
     "setup": 3,
     "resolver": 3,
     "firewall": 3,
+    "advice": 3,
     "expiries": 2,
     "living": 4,
     "control": 4,
     "checkpoint": 4,
+    "sight": 4,
     "inforce": 5,
     "agent": 6,
     "cli": 7,
     "__main__": 8,
 }
-PURE = ("policy", "wire", "lease")
+PURE = ("policy", "wire", "lease", "usage")
 IMPURE_MODULES = {"asyncio", "socket", "time", "os", "pathlib", "select", "selectors", "threading"} | {
     "subprocess", "signal", "random", "secrets", "datetime", "io", "shutil", "tempfile", "glob", "logging"
 }  # fmt: skip
