@@ -119,6 +119,7 @@ class InForce:
     async def stop(self) -> None:
         """Let go of everything; table, sets and elements stay."""
         await self.tasks.stop()
+        await self.sight.close()
         self.road.upstreams.close()
         self.exchange.close()
         self.table.close()
@@ -130,6 +131,7 @@ class InForce:
         """Read the settings again and bring them into force; all of them, or none with the error."""
         async with self.applying:
             before = self.settings
+            await self.sight.settle()
             loaded = await asyncio.to_thread(cfg.load, self.loaded.files[0])
             settings = loaded.settings
             restart = cfg.needs_restart(before, settings)
@@ -146,6 +148,7 @@ class InForce:
         async with self.applying:
             was = self.settings.mode
             if was != mode:
+                await self.sight.settle()
                 async with self.checkpoint.withdrawn():
                     self._apply(self.loaded, self.settings.model_copy(update={"mode": mode}), self.chosen)
                 log.warning("mode %s, was %s; until the next start or reload", mode, was)
@@ -189,6 +192,10 @@ class InForce:
         enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
+            self.sight.changed("mode", loaded, settings.mode, f"{settings.mode}, was {self.settings.mode}")
+        if loaded is not self.loaded:
+            changed = changes.changes(self.settings, loaded, ())
+            self.sight.changed("reload", loaded, settings.mode, changes.summary(changed))
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
         self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
         self.road.change(terms_of(loaded, settings))
@@ -246,9 +253,11 @@ class InForce:
     ) -> Revocation:
         """Take leases away; no cached answer outlives that."""
         try:
-            return self.revoker.revoke(unjustified, gone or [])
+            revocation = self.revoker.revoke(unjustified, gone or [])
         finally:
             self._forget()
+        self.sight.revoked(revocation.elements, self.settings.mode)
+        return revocation
 
     def _name_of(self, comment: str) -> bytes:
         """The name in an element's comment; empty when it is none (cut, or written by someone else)."""
@@ -288,4 +297,5 @@ class InForce:
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""
         servers = bool(self.chosen.servers)
-        return warnings.warnings(self.settings, servers, self.unserved, self.kept.why_not, self.table)
+        not_kept = [why for why in (self.kept.why_not, self.sight.why_not) if why]
+        return warnings.warnings(self.settings, servers, self.unserved, not_kept, self.table)

@@ -26,12 +26,16 @@ from dynallow.sight.known import Known
 from dynallow.sight.shares import Shares
 from dynallow.sight.unwritten import untold
 from dynallow.sight.why import Flow, Held
-from dynallow.usage.record import Mode, Record, Subject
+from dynallow.usage.lines import Line
+from dynallow.usage.record import Kind, Mode, Record, Subject, ident
 from dynallow.wire import numbers as n
 from dynallow.wire import svcb
 
-BUDGET_S: Final = 0.03
-"""CPU time that the questions of one call may take."""
+BUDGET_S: Final = 0.015
+"""CPU time that the denied questions of one call may take; there is a call a second."""
+LINES_MAX: Final = 600
+ADDRESSES_MAX: Final = 32
+_FORGET_S: Final = 60.0
 _LOOK_EVERY: Final = 64
 
 
@@ -60,6 +64,45 @@ class Label(NamedTuple):
     unit: str = ""
 
 
+class Sampled(Protocol):
+    """Who somebody is (`sight/who.py`)."""
+
+    @property
+    def user(self) -> int | None: ...
+    @property
+    def process(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+
+
+class Sample(Protocol):
+    """Who asked a question or sent a packet; of the other kind's values it has none."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def who(self) -> Sampled: ...
+    @property
+    def name(self) -> Name: ...
+    @property
+    def qtype(self) -> int: ...
+    @property
+    def address(self) -> bytes: ...
+    @property
+    def protocol(self) -> int: ...
+    @property
+    def port(self) -> int: ...
+
+
+class Joined(NamedTuple):
+    """What came of it."""
+
+    records: list[Record]
+    lines: list[Line]
+    more: int
+    """Lines that there would be beside these."""
+
+
 Question = tuple[Name, int]
 _NOBODY = Label()
 
@@ -74,6 +117,45 @@ class Joining:
         self._ledger = ledger
         self._clock = clock
         self._wall = wall
+        self._ends = 0.0
+        self._forgot = wall()
+
+    def join(
+        self,
+        batches: Sequence[Batch],
+        missed: int,
+        tallies: Iterable[Counted],
+        samples: Iterable[Sample],
+        settings: Settings,
+    ) -> Joined:
+        """All of it. `missed` are questions that are in no batch; the settings' mode is the tallies'."""
+        for sample in samples:
+            who = Label(sample.who.user, sample.who.process, sample.who.unit)
+            if sample.kind == "question":
+                self.askers.note((sample.name, sample.qtype), who)
+            else:
+                self.senders.note(Flow(sample.address, sample.protocol, sample.port, who.user), who)
+        wall = self._wall()
+        self._ends = time.thread_time() + BUDGET_S
+        records: list[Record] = []
+        told: list[Line] = []
+        more = 0
+        for batch in batches:
+            records += self.questions(batch, settings.lease.grace)
+            answers = [one for one in batch.leased if one[2].outcome is ALLOWED]
+            told += [_answer_line(one, wall, mode_of(batch), settings) for one in answers[:LINES_MAX]]
+            more += max(len(answers) - LINES_MAX, 0)
+        if missed:
+            records.append(Record(untold("question", "denied", settings.mode), missed, wall, wall))
+        records += self.flows(tallies, settings, settings.mode)
+        denied = [record for record in records if record.subject.why]
+        told += map(line_of, denied[:LINES_MAX])
+        more += max(len(denied) - LINES_MAX, 0)
+        if wall - self._forgot >= _FORGET_S:
+            self._forgot = wall
+            self.askers.forget()
+            self.senders.forget()
+        return Joined(records, told[:LINES_MAX], more + max(len(told) - LINES_MAX, 0))
 
     # ------------------------------------------------------------ questions
 
@@ -83,21 +165,25 @@ class Joining:
         for told in (*batch.leased, *batch.told):
             self._learn(told, grace_s)
         records = list(self._allowed(batch.told, mode, wall))
-        ends = time.thread_time() + BUDGET_S
-        for filtered, found in (
-            (False, self._refused(batch, False)),
-            (True, self._refused(batch, True)),
-        ):
-            left = sum(found.values())
-            for number, ((name, qtype), count) in enumerate(found.items()):
-                if number % _LOOK_EVERY == 0 and time.thread_time() > ends:
+        for filtered in (False, True):
+            asked = batch.filtered if filtered else batch.denied
+            found = self._refused(batch, filtered)
+            left = sum(found.values()) + len(asked)
+            if not self._late():
+                for packet, count in Counter(asked).items():
+                    found[question_of(packet)] += count
+            for number, (question, count) in enumerate(found.items()):
+                if number % _LOOK_EVERY == 0 and self._late():
                     break
                 left -= count
-                records += self._denied(batch, (name, qtype), count, filtered, wall)
+                records += self._denied(batch, question, count, filtered, wall)
             if left:
                 subject = untold("question", "filtered" if filtered else "denied", mode)
                 records.append(Record(subject, left, wall, wall))
         return records
+
+    def _late(self) -> bool:
+        return time.thread_time() > self._ends
 
     def _learn(self, told: Told, grace_s: float) -> None:
         name, qtype, verdict, answer = told
@@ -127,8 +213,6 @@ class Joining:
             for name, qtype, verdict in batch.refused
             if (verdict.outcome is FILTERED) is filtered
         )
-        for asked, count in Counter(batch.filtered if filtered else batch.denied).items():
-            found[question_of(asked)] += count
         return found
 
     def _denied(
@@ -218,3 +302,43 @@ def addresses_of(records: Sequence[tuple[Name, int, int, bytes]], qtype: int) ->
     if qtype in (n.HTTPS, n.SVCB):
         return [hint for record in records if record[1] == qtype for hint in svcb.hints(record[3])]
     return []
+
+
+def line_of(record: Record) -> Line:
+    """What was denied, as a line of the log."""
+    subject = record.subject
+    return Line(
+        record.last,
+        subject.kind,
+        subject.decision,
+        subject.mode,
+        subject.why,
+        subject.name,
+        subject.qtype,
+        (subject.address,) if subject.address else (),
+        subject.port,
+        subject.rule,
+        subject.user,
+        subject.process,
+        subject.unit,
+        record.times,
+        None,
+        ident(subject),
+    )
+
+
+def _answer_line(told: Told, wall: float, mode: Mode, settings: Settings) -> Line:
+    """An answer that came from an upstream, with what was leased for it."""
+    name, qtype, verdict, answer = told
+    granted = dict.fromkeys(address for _, some in answer.by_rule for address in some)
+    return Line(
+        wall,
+        "answer",
+        "allowed",
+        mode,
+        name=to_text(name),
+        qtype=type_text(qtype),
+        addresses=tuple([str(ip_address(address)) for address in [*granted][:ADDRESSES_MAX]]),
+        rule=rules_text(verdict),
+        lease_s=answer.ttl_s + settings.lease.grace if granted else None,
+    )
