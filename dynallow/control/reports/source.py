@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from dynallow.control.schema import PendingReport
 from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger
@@ -27,6 +28,9 @@ class Source(Protocol):
     mode_since: datetime
     revoker: Revoker
     living_counts: LivingCounts
+
+    def pending(self) -> PendingReport | None:
+        """What is taken back by itself unless it is confirmed."""
 
     def warnings(self) -> list[str]:
         """What an administrator should know."""
