@@ -40,6 +40,7 @@ from dynallow.resolver.derived import Derived, rooted
 from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import HotReplies, HotTcpReplies
 from dynallow.resolver.leaser import Leaser
+from dynallow.resolver.steps import Steps
 from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
@@ -77,6 +78,7 @@ class Road:
     own: Container[bytes] = frozenset()
     earned: athome.Earned = lambda address, now: ()
     counts: Counts = field(default_factory=Counts)
+    steps: Steps = field(default_factory=Steps)
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     alert: Callable[[], None] = lambda: None
@@ -136,7 +138,8 @@ class Road:
             under = tuple([rule.index for rule in verdict.rules]) if verdict.leads else ()
             key = (question.name, question.qtype, self.terms.how(question), under)
             try:
-                answer = self._kept(key, verdict) or await self._obtain(key, verdict)
+                kept = self._kept(key, verdict)
+                answer = kept or await self._obtain(key, verdict)
             except DecideAgainError:
                 pass
             except (KernelError, UpstreamError, OverloadError) as error:
@@ -147,7 +150,8 @@ class Road:
                 # From here to the reply nothing waits: what was acknowledged still holds.
                 self.alert()
                 if generation == self.generation:
-                    return self._tell(asked, answer)
+                    self.steps.told(verdict, answer, kept is answer)
+                    return self.steps.reply.of(self._tell)(asked, answer)
             asked = asked._replace(verdict=self._decide(question))
             if not self._may_pass(asked):
                 return self._deny(asked)
@@ -246,8 +250,8 @@ class Road:
         self._flights[key] = twins
         try:
             try:
-                response = await self.upstreams.ask(key[0], key[1], key[2])
-                answer = self._compose(response, key, verdict)
+                response = await self.steps.upstream.waiting(self.upstreams.ask)(*key[:3])
+                answer = self.steps.compose.of(self._compose)(response, key, verdict)
             except UpstreamError:
                 if (expired := self._stale(key)) is None:
                     raise
@@ -257,7 +261,7 @@ class Road:
             if wanted:
                 if verdict.leads or key[0][1:2] == b"_":
                     wanted = rooted(wanted, verdict, self.terms.policy)
-                refused = await self.leaser.ensure(wanted)
+                refused = await self.steps.kernel.waiting(self.leaser.ensure)(wanted)
                 self._must_be(generation)
                 if refused:
                     answer = self._trim(answer, key[1], refused)
@@ -380,6 +384,7 @@ class Road:
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
+        self.steps.told(asked.verdict, None, False)
         code = _EDE_OTHER
         if isinstance(error, UpstreamError):
             code = _EDE_NO_AUTHORITY if error.reached else _EDE_NETWORK
