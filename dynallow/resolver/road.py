@@ -59,7 +59,6 @@ MAX_RENEWALS = 512
 """Not so many flights that renewals take the places of those for whom somebody waits."""
 _RENEW_AGAIN_S = 5.0
 _new = tuple.__new__  # what Scope(...) calls in the end, at half the price
-_EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
 
 
 @dataclass(slots=True)
@@ -319,6 +318,7 @@ class Road:
     def _trim(self, answer: Answer, qtype: int, refused: frozenset[bytes]) -> Answer:
         """The answer less what no budget is left for."""
         self.counts.trimmed += len(refused)
+        self.steps.left_out(answer, refused)
         if self.terms.observe:
             return answer
         trimmed = without(answer, qtype, refused)
@@ -385,10 +385,7 @@ class Road:
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
         self.steps.told(asked.verdict, None, False)
-        code = _EDE_OTHER
-        if isinstance(error, UpstreamError):
-            code = _EDE_NO_AUTHORITY if error.reached else _EDE_NETWORK
-        return asked.packet[:2] + local.servfail(asked.question, (code, error.message), asked.max_size).body
+        return asked.packet[:2] + local.servfail(asked.question, error, asked.max_size).body
 
     def forget(self) -> None:
         """Rules or leases were taken away: no answer given so far may be given again."""

@@ -4,15 +4,15 @@ Knows clocks and callables; must not know what a step does. A bystander: what it
 with the same arguments, and whatever comes of it (an error too) goes on unchanged.
 
 Invariant: whatever is asked, memory stays the same: a fixed number of buckets, one count a rule and source.
-One call in `EVERY` of each step is timed, so that timing costs a fresh answer some 0.3 % and a hot one
-nothing. Five, because programs ask in twos and threes (A, AAAA, HTTPS): each kind has its turn.
+One call in `EVERY` of each step is timed, so that timing costs a fresh answer less than 1 % and a hot one
+nothing. A prime, because programs ask in twos and threes (A, AAAA, HTTPS): each kind has its turn.
 """
 
 from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Container, Coroutine
 from typing import Any, Final, ParamSpec, TypeVar
 
 from dynallow.policy.verdict import ALLOWED, DENIED, Verdict
@@ -21,7 +21,7 @@ from dynallow.resolver.answer import Answer
 P = ParamSpec("P")
 T = TypeVar("T")
 
-EVERY: Final = 5
+EVERY: Final = 11
 BOUNDS: Final = (
     *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005),
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
@@ -43,7 +43,7 @@ class Step:
         self._clock = clock
 
     def of(self, work: Callable[P, T]) -> Callable[P, T]:
-        """`work` itself or, one time in five, what times its next call."""
+        """`work` itself or, one time in `EVERY`, what times its next call."""
         self._left -= 1
         return work if self._left else self._timed(work)
 
@@ -110,6 +110,8 @@ class Steps:
         self.denied: Told = {}
         """Passed all the same, in mode observe."""
         self.filtered: Told = {}
+        self.trimmed: dict[str, int] = {}
+        """Addresses by the rule that would have granted them, had its budget, or another's, not been used up."""
 
     def told(self, verdict: Verdict, answer: Answer | None, kept: bool) -> None:
         """Count an answer under every rule that allows it; `kept`: it was there. None: it failed."""
@@ -126,3 +128,9 @@ class Steps:
             told[key] = told.get(key, 0) + 1
         if not rules:
             told["", source] = told.get(("", source), 0) + 1
+
+    def left_out(self, answer: Answer, refused: Container[bytes]) -> None:
+        """Count what the leaser refused under each rule that it was meant for."""
+        for rule, addresses in answer.by_rule:
+            left = sum(address in refused for address in addresses)
+            self.trimmed[rule.name] = self.trimmed.get(rule.name, 0) + left
