@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from dynallow import settings as cfg
 from dynallow.checkpoint.checkpoint import Checkpoint
 from dynallow.control.backend import BadRequestError, UnknownRuleError
-from dynallow.control.reports import changes, warnings
+from dynallow.control.reports import changes, policylog, warnings
 from dynallow.control.schema import FlushReport, Mode, ReloadReport
 from dynallow.errors import KernelError
 from dynallow.expiries import Expiries
@@ -47,6 +47,7 @@ from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
+from dynallow.usage.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ class InForce:
         self.loaded = loaded
         self.settings = loaded.settings
         self.since = self.mode_since = datetime.now(UTC)
+        self.policy_log = policylog.PolicyLog()
+        self.denials = Totals()
         self.unserved: list[str] = []
         """Inherited sockets that no setting names."""
         self.kept = Kept()
@@ -186,6 +189,7 @@ class InForce:
         enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
+        self.policy_log.changed(policylog.told(self.settings, settings))
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
         self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
         self.road.change(terms_of(loaded, settings))
