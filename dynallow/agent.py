@@ -187,7 +187,8 @@ class Agent:
         self._must_be_ready()
         self.manager.reloading()
         try:
-            return await self.inforce.reload()
+            with self.inforce.policy_log.reload():
+                return await self.inforce.reload()
         finally:
             self.manager.ready(self.inforce.summary())
 

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from dynallow import settings as cfg
 from dynallow.checkpoint.checkpoint import Checkpoint
 from dynallow.control.backend import BadRequestError, UnknownRuleError
-from dynallow.control.reports import changes, warnings
+from dynallow.control.reports import changes, policylog, warnings
 from dynallow.control.schema import FlushReport, Mode, PendingReport, ReloadReport
 from dynallow.errors import KernelError
 from dynallow.expiries import Expiries
@@ -50,6 +50,7 @@ from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.sight.attributions import Attributions
 from dynallow.sight.sight import Sight
 from dynallow.tasks import Tasks
+from dynallow.usage.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ class InForce:
         self.loaded = loaded
         self.settings = loaded.settings
         self.since = self.mode_since = datetime.now(UTC)
+        self.policy_log = policylog.PolicyLog()
+        self.denials = Totals()
         self.unserved: list[str] = []
         """Inherited sockets that no setting names."""
         self.kept = Kept()
@@ -197,6 +200,7 @@ class InForce:
         enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
+        self.policy_log.changed(policylog.told(self.settings, settings))
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
         self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
         self.road.change(terms_of(loaded, settings))

@@ -35,7 +35,7 @@ class Family:
 
 
 class Buckets(NamedTuple):
-    """What was measured: `counts[i]` of at most `bounds[i]` and more than the bound before, the last one of more."""
+    """What was measured: `counts[i]` at most `bounds[i]` and above the one before; the last is the rest."""
 
     bounds: Sequence[float]
     counts: Sequence[int]
@@ -84,7 +84,7 @@ def _histogram(family: Histogram) -> HistogramMetricFamily:
     for labels, (bounds, counts, total) in family.samples:
         edges = [*map(_edge, bounds), "+Inf"]
         buckets = list(zip(edges, accumulate(counts), strict=True))
-        metric.add_metric([labels[name] for name in names], buckets, total)  # type: ignore[arg-type]
+        metric.add_metric([labels[name] for name in names], buckets, total)
     return metric
 
 

@@ -111,7 +111,7 @@ class Steps:
         """Passed all the same, in mode observe."""
         self.filtered: Told = {}
         self.trimmed: dict[str, int] = {}
-        """Addresses by the rule that would have granted them, had its budget, or another's, not been used up."""
+        """Addresses that no budget was left for, by the rules that would have granted them."""
 
     def told(self, verdict: Verdict, answer: Answer | None, kept: bool) -> None:
         """Count an answer under every rule that allows it; `kept`: it was there. None: it failed."""
