@@ -34,9 +34,10 @@ PACKETS: Final = 200
 PACKETS_AT_ONCE: Final = 64
 PENDING_MAX: Final = 1024
 KEPT_MAX: Final = 8192
-_REST: Final = 20.0
-"""The thread rests so many times as long as it has worked: a twentieth of a processor at most."""
-_REST_MAX_S: Final = 10.0
+SHARE: Final = 0.05
+"""Of a processor, so much is the thread's at most."""
+SPENT_AT_ONCE_S: Final = 0.2
+"""Of it, so much may be spent before the thread has to rest."""
 _UDP: Final = 17
 
 
@@ -146,6 +147,7 @@ class Attributions:
 
     async def watch(self) -> None:
         """Never ends."""
+        spent_s, before = 0.0, self._clock()
         while True:
             await self._some.wait()
             self._some.clear()
@@ -156,7 +158,10 @@ class Attributions:
             self.counts.attributed += len(named[:room])
             self.counts.dropped += len(pending) - len(named[:room])
             self.counts.unowned += sum(one.owner is None for one in pending)
-            await asyncio.sleep(min(took_s * _REST, _REST_MAX_S))
+            now = self._clock()
+            spent_s, before = max(spent_s - (now - before) * SHARE, 0.0) + took_s, now
+            if spent_s > SPENT_AT_ONCE_S:
+                await asyncio.sleep((spent_s - SPENT_AT_ONCE_S) / SHARE)
 
     def close(self) -> None:
         """Ask nothing more."""
