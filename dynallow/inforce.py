@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from dynallow import settings as cfg
 from dynallow.checkpoint.checkpoint import Checkpoint
 from dynallow.control.backend import BadRequestError, UnknownRuleError
-from dynallow.control.reports import changes, warnings
-from dynallow.control.schema import FlushReport, Mode, ReloadReport
+from dynallow.control.reports import changes, policylog, warnings
+from dynallow.control.schema import FlushReport, Mode, PendingReport, ReloadReport
 from dynallow.errors import KernelError
 from dynallow.expiries import Expiries
 from dynallow.firewall.addresses import HostAddresses
@@ -48,7 +48,9 @@ from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.sight.attributions import Attributions
+from dynallow.sight.sight import Sight
 from dynallow.tasks import Tasks
+from dynallow.usage.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,8 @@ class InForce:
         self.loaded = loaded
         self.settings = loaded.settings
         self.since = self.mode_since = datetime.now(UTC)
+        self.policy_log = policylog.PolicyLog()
+        self.denials = Totals()
         self.unserved: list[str] = []
         """Inherited sockets that no setting names."""
         self.kept = Kept()
@@ -97,6 +101,7 @@ class InForce:
         )
         self.living = Living(self.table, self.ledger, self.road, self.own, self.tasks)
         self.living_counts = self.living.counts
+        self.sight = Sight(self.road, self.ledger, lambda: self.settings)
         self.attributions = Attributions()
         self.denied_log = DeniedLog(self.attributions.hear)
 
@@ -115,6 +120,7 @@ class InForce:
         self.tasks.keep(self.living.watch)
         self.tasks.start(self.kept.keep(ruleset))
         self.tasks.keep(self.checkpoint.keep)
+        self.tasks.keep(self.sight.watch)
         self.tasks.keep(self.attributions.watch)
         self.tasks.keep(self.denied_log.watch)
         return adopted
@@ -194,6 +200,7 @@ class InForce:
         enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
+        self.policy_log.changed(policylog.told(self.settings, settings))
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
         self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
         self.road.change(terms_of(loaded, settings))
@@ -290,6 +297,10 @@ class InForce:
         """One line, for `systemctl status` and the log."""
         listening = ", ".join(map(str, self.settings.resolver.listen))
         return f"mode {self.settings.mode}, {len(self.settings.rules)} rules, listening on {listening}"
+
+    def pending(self) -> PendingReport | None:
+        """What is taken back by itself unless it is confirmed."""
+        return None
 
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""

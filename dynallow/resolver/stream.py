@@ -192,7 +192,7 @@ class Stream(asyncio.BufferedProtocol):
             self._write(packet[:_ID] + told)  # without options: whose question has some is not kept
             self._settle()
             return
-        met = road.tasks.attempt(partial(road.meet, udp=False), packet)
+        met = road.tasks.attempt(road.steps.decide.of(partial(road.meet, udp=False)), packet)
         if now >= witness.opens and refused != road.counts.denied + road.counts.filtered:
             witness.look(packet, self._ends())
         if isinstance(met, Asked):
@@ -214,7 +214,8 @@ class Stream(asyncio.BufferedProtocol):
 
     async def _answer(self, asked: Asked) -> None:
         try:
-            reply = await self._clients.road.answer(asked)
+            road = self._clients.road
+            reply = await road.steps.whole.waiting(road.answer)(asked)
             self._tell(reply, asked.packet)
         finally:
             self._in_flight -= 1

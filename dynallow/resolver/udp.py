@@ -53,8 +53,8 @@ class UdpListener:
         self._options = options
         self._address = slice(8, 24) if endpoint.address.version == 6 else slice(4, 8)  # of a sockaddr
         self._attendant = attendant
-        self._passing: deque[tuple[Asked, bytes, int]] = deque()
-        """What has to wait, to whom the reply goes, and the road's generation when it was decided."""
+        self._passing: deque[tuple[Asked, bytes, int, float]] = deque()
+        """What has to wait, to whom the reply goes; the road's generation and clock when it was decided."""
         self._passes_on = False
         self._sock = open_udp(endpoint, inherited)
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
@@ -106,15 +106,16 @@ class UdpListener:
                     break
                 self._show(slot)
         refused = counts.denied + counts.filtered
+        meet = road.steps.decide.of(road.meet)
         for slot in others:
             packet = datagrams.datagram(slot)
-            met = road.tasks.attempt(road.meet, packet)
+            met = road.tasks.attempt(meet, packet)
             if refused != counts.denied + counts.filtered:
                 refused = counts.denied + counts.filtered
                 if now >= witness.opens:
                     self._show(slot)
             if isinstance(met, Asked):
-                self._passing.append((met, datagrams.sender(slot), road.generation))
+                self._passing.append((met, datagrams.sender(slot), road.generation, now))
             elif met is not None:
                 if may_have_options(packet):
                     met = self._options.tell(met, packet, datagrams.sender(slot)[self._address])
@@ -136,9 +137,9 @@ class UdpListener:
         road, passing = self._road, self._passing
         try:
             for _ in range(min(len(passing), BURST)):
-                asked, sender, generation = passing.popleft()
+                asked, sender, generation, since = passing.popleft()
                 answer = self._answer if generation == road.generation else self._answer_anew
-                road.tasks.begin(answer(asked, sender))
+                road.tasks.begin(road.steps.whole.waiting(answer, since)(asked, sender))
                 self._attendant.attend()
         finally:
             self._passes_on = bool(passing)
