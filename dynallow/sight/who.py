@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import inf
 from typing import Final, NamedTuple
 
@@ -28,8 +28,9 @@ _CGROUPS_MAX: Final = 16384
 _READ: Final = 16384
 _FEW: Final = 256
 """Of so many processes the users are asked for each time (a microsecond each)."""
+_HELD_MAX: Final = 1024
 _LOOK_S: Final = 1.0
-"""Of more, those who were there before are believed so long."""
+"""Of more, those who were there before are believed so long; and who has a socket open."""
 _UNIT = re.compile(r"\.(service|scope|socket|mount|automount|swap|timer|path|device|target)$")
 
 
@@ -63,20 +64,26 @@ class Census:
         self._clock = clock
         self._taskstats = Taskstats()
         self._paths: dict[int, str] = {}
-        self._walked = False
+        self._walked = self._listed = False
         self._users: dict[int, int] = {}
         """By pid, where /proc shows others' processes."""
         self._looked = -inf
-        self._found: dict[tuple[str | None, int], list[_Process]] = {}
+        self._known: dict[tuple[str | None, int], Who] = {}
+        self._held: dict[int, tuple[Who, float]] = {}
+        """By the sockets' inodes, and until when that is believed."""
 
     def close(self) -> None:
         """Let go of what is open."""
         self._taskstats.close()
 
     def look_anew(self) -> None:
-        """Who is there now."""
-        self._walked = False
-        self._found.clear()
+        """From here on it is about who is there now."""
+        self._walked = self._listed = False
+        self._known.clear()
+
+    def _list(self) -> None:
+        """Who is there, where /proc shows it."""
+        self._listed = True
         if not os.path.isdir(f"{self._proc}/1"):
             self._users.clear()
             return
@@ -93,20 +100,42 @@ class Census:
             user = owner.uid if owner is not None else None
         if user is None:
             return Who(None)
-        path = self._path(owner.cgroup) if owner is not None else None
-        found = self._found.get((path, user))
-        if found is None:
-            found = self._found[path, user] = list(self._processes(path, user))
-        if owner is not None and owner.inode and len({process[1:] for process in found}) > 1:
-            found = [process for process in found if self._holds(process.pid, owner.inode)] or found
-        unit = unit_of(path) if path is not None else _common(process.unit for process in found)
-        pid = found[0].pid if len(found) == 1 else None
-        return Who(user, _common(process.name for process in found), unit, pid)
+        if owner is None or not owner.inode:
+            return self._in_common(user, None if owner is None else self._path(owner.cgroup))
+        now = self._clock()
+        who, until = self._held.get(owner.inode, (Who(None), 0.0))
+        if now >= until or who.user != user:  # many packets come from few sockets
+            who = self._holder(user, self._path(owner.cgroup), owner.inode)
+            if len(self._held) >= _HELD_MAX:
+                self._held.clear()
+            self._held[owner.inode] = who, now + _LOOK_S
+        return who
+
+    def _in_common(self, user: int, path: str | None) -> Who:
+        """What this user's processes have in common, of this cgroup if there is one."""
+        known = self._known.get((path, user))
+        if known is None:
+            found: list[_Process] = []
+            for process in self._processes(path, user):
+                found.append(process)
+                if path is None and not _common(found, 1) and not _common(found, 2):
+                    break
+            known = self._known[path, user] = _told(user, path, found)
+        return known
+
+    def _holder(self, user: int, path: str | None, inode: int) -> Who:
+        """The same, of those that have the socket open, where that may be known and makes a difference."""
+        found = list(self._processes(path, user))
+        if len({process[1:] for process in found}) > 1:
+            found = [process for process in found if self._holds(process.pid, inode)] or found
+        return _told(user, path, found)
 
     def _processes(self, path: str | None, user: int) -> Iterator[_Process]:
         """This user's, in this cgroup if there is one."""
         if path is not None:
             return self._processes_in(path, user)
+        if not self._listed:
+            self._list()
         if self._users:
             pids = (pid for pid, owner in self._users.items() if owner == user)
             return (process for process in map(self._process, pids) if process.name)
@@ -181,10 +210,15 @@ def unit_of(path: str) -> str:
     return ""
 
 
-def _common(texts: Iterable[str]) -> str:
+def _told(user: int, path: str | None, found: Sequence[_Process]) -> Who:
+    unit = _common(found, 2) if path is None else unit_of(path)
+    return Who(user, _common(found, 1), unit, found[0].pid if len(found) == 1 else None)
+
+
+def _common(found: Sequence[_Process], field: int) -> str:
     """What all of them are; empty when they differ."""
-    found = set(texts)
-    return found.pop() if len(found) == 1 else ""
+    texts = {str(process[field]) for process in found}
+    return texts.pop() if len(texts) == 1 else ""
 
 
 def _shown(text: str, size: int = _NAME_MAX) -> str:
