@@ -20,11 +20,11 @@ from dynallow.firewall.step import Flags, Present, PresentChain, PresentSet, Set
 
 _NETLINK_NETFILTER = 12
 _GETTABLE, _GETCHAIN, _GETSET, _GETOBJ = (10 << 8) | 1, (10 << 8) | 4, (10 << 8) | 10, (10 << 8) | 19
-_TABLE_NAME, _TABLE_FLAGS, _TABLE_OWNER = 1, 2, 7
+_TABLE_NAME, _TABLE_FLAGS, _TABLE_HANDLE, _TABLE_OWNER = 1, 2, 4, 7
 _ALL_OF_INET = struct.pack(">BBH", 1, 0, 0)  # nfgenmsg: NFPROTO_INET
 _SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_DESC, _SET_EXPR, _SET_COUNT = 1, 2, 3, 4, 9, 17, 20
 _DESC_SIZE = 1
-_SET_TIMEOUT = 11
+_SET_TIMEOUT, _SET_HANDLE = 11, 16
 _FLAG_ANONYMOUS, _FLAG_TIMEOUT, _FLAG_DYNAMIC = 0x1, 0x10, 0x20
 _FAMILIES: dict[int, Family] = {7: 4, 8: 6}  # nft's own numbers for ipv4_addr and ipv6_addr
 _FLOWS = {number: family for family, number in FLOW_TYPES.items()}
@@ -83,6 +83,19 @@ def read_denied() -> tuple[int, int]:
             counter = attributes(one.get(_OBJ_DATA, b""))
             return _number(counter, _COUNTER_PACKETS), _number(counter, _COUNTER_BYTES)
     return 0, 0
+
+
+def read_handles() -> dict[str, tuple[int, int]]:
+    """What the kernel numbers the table and each set by; others where they have been made anew.
+
+    Raises TableMissingError where there is no table.
+    """
+    for one in _list(_GETTABLE, _TABLE_NAME):
+        table = _number(one, _TABLE_HANDLE)
+        return {
+            _text(each, _SET_NAME): (table, _number(each, _SET_HANDLE)) for each in _list(_GETSET, _SET_TABLE)
+        }
+    raise translate(errno.ENOENT, "reading the table")
 
 
 def _list(kind: int, table: int) -> list[Attributes]:

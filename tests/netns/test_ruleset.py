@@ -122,7 +122,8 @@ def test_read_present_sees_named_sets_with_size_and_every_chain(elements: Elemen
     assert PresentSet("api_v6", SetShape(6, 131072, True)) in present.sets
     assert PresentSet("used_flows_v6", SetShape(6, 16384, False, 5400)) in present.sets
     table = build("enforce")
-    assert {one.name for one in present.sets} == {one.name for one in (*table.sets, *table.flow_sets)}
+    named = {one.name for one in table.sets} | {one.name for one in table.flow_sets}
+    assert {one.name for one in present.sets} == named
     assert set(present.chains) == {
         PresentChain("output", ("filter", 3, 0)),
         PresentChain("standing", None),
