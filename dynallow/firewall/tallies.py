@@ -4,16 +4,8 @@ Knows the four flow sets and the counter `denied`; must not know names, rules or
 blocking, for a thread; through a socket of its own. A set is read a datagram at a time, some 300 flows, and
 gone through in parts, so that the loop's thread has its turn in between.
 
-Keeps: what a read tells was not told before (by this object, or by the one whose `marks` it was given). The
-kernel's numbers only grow while an element lives; when one begins anew is told by what cannot be otherwise:
-
-    a number that is less           than it was, of an element that was not carried over
-    the same, in a later life       the element was counted in after the time at which it would have lapsed
-    an element of another table     without the mark of one whose counter goes on (`step.CARRIED_ON`)
-    one that was not there          in reads after its time
-
-What may be either is taken for the less: never negative, never twice. (Told too low is an element that
-lapses, and counts more than before ahead of the next read; or one of a set that somebody else has emptied.)
+Keeps: what a read tells was not told before, by this object or by the one whose `marks` it was given
+(`told.py`); what a look passes over, because the set changes under it, a later one tells.
 """
 
 from __future__ import annotations
@@ -27,18 +19,17 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from dynallow.errors import KernelError, TableMissingError
-from dynallow.firewall.counted import KEY_SIZES, Counted, flow_of, parse_flows
+from dynallow.firewall.counted import KEY_SIZES, flow_of, parse_flows
 from dynallow.firewall.elements import dump_request
-from dynallow.firewall.marks import Epoch, Known, Marks, pack_marks, unpack_marks
 from dynallow.firewall.netlink import open_socket, translate
 from dynallow.firewall.present import read_denied, read_handles
 from dynallow.firewall.ruleset import DENIED_FLOWS, USED_FLOWS, Family, set_name
+from dynallow.firewall.told import Epoch, Seen, unpack
 
 _RECEIVE = 65536
 _SEQUENCE_AT = 8  # in a message's header
 _TRIES = 5
 _AT_ONCE = 256
-_SLACK_S = 0.05  # of a tick of the kernel's, and milliseconds rounded
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _FAMILIES: tuple[Family, ...] = (4, 6)
 SETS: Final[tuple[tuple[str, Family, bool], ...]] = tuple(
@@ -65,14 +56,6 @@ class Tally(NamedTuple):
     octets: int
 
 
-class _Seen(NamedTuple):
-    """An element, and the time between which and which it was looked at."""
-
-    flow: Counted
-    after: float
-    before: float
-
-
 class Tallies:
     """What is new since the last read. Not for two threads at once.
 
@@ -84,10 +67,7 @@ class Tallies:
 
     def __init__(self, marks: bytes = b"") -> None:
         self._boot = _boot_id()
-        told = unpack_marks(marks, self._boot, [(name, KEY_SIZES[family]) for name, family, _ in SETS])
-        self._known = told.known
-        self._denied_before, self._denied = told.denied_before, told.denied
-        self._reads = 0
+        self._told = unpack(marks, self._boot, {name: KEY_SIZES[family] for name, family, _ in SETS})
         self._socket: socket.socket | None = None
         self._sequence = 0
 
@@ -97,7 +77,6 @@ class Tallies:
 
         Empty from a kernel that does not count flows.
         """
-        self._reads += 1
         try:
             looked, handles = self._look()
         except OSError as error:
@@ -106,6 +85,7 @@ class Tallies:
         except KernelError:
             self.close()
             raise
+        self._told.look()
         return [
             Tally(denied, *flow_of(key), packets, octets)
             for name, _, denied in SETS
@@ -118,15 +98,11 @@ class Tallies:
 
         Of this table, and of earlier ones since these marks were begun, as far as it was looked at them.
         """
-        denied = read_denied()[0]
-        if denied < self._denied:
-            self._denied_before += self._denied
-        self._denied = denied
-        return self._denied_before + denied
+        return self._told.total(read_denied()[0])
 
     def marks(self) -> bytes:
         """What was told up to the last read, for the next agent's `Tallies`: some 60 bytes a flow."""
-        return pack_marks(self._boot, Marks(self._known, self._denied_before, self._denied))
+        return self._told.pack(self._boot)
 
     def close(self) -> None:
         """Let go of the socket; the next read opens another."""
@@ -136,7 +112,7 @@ class Tallies:
 
     # ------------------------------------------------------------ the sets
 
-    def _look(self) -> tuple[dict[str, list[_Seen]], dict[str, Epoch]]:
+    def _look(self) -> tuple[dict[str, list[Seen]], dict[str, Epoch]]:
         """The elements of those sets that are there, all of one table."""
         for _ in range(_TRIES):
             handles = read_handles()
@@ -153,52 +129,21 @@ class Tallies:
                 return found, handles
         raise KernelError("reading what was counted: the table changes all the time", errno=errno.EAGAIN)
 
-    def _new(self, name: str, looked: list[_Seen], epoch: Epoch) -> dict[bytes, tuple[int, int]]:
+    def _new(self, name: str, looked: list[Seen], epoch: Epoch) -> dict[bytes, tuple[int, int]]:
         """Packets and octets by key."""
-        known = self._known.setdefault(name, {})
         new: dict[bytes, tuple[int, int]] = {}
         for start in range(0, len(looked), _AT_ONCE):
             for seen in looked[start : start + _AT_ONCE]:
-                self._take(known, seen, epoch, new)
+                packets, octets = self._told.take(name, seen, epoch)
+                if packets:
+                    before = new.get(seen.flow.key, (0, 0))
+                    new[seen.flow.key] = before[0] + packets, before[1] + octets
             time.sleep(0)  # lets other threads have the interpreter
-        if len(known) > len(looked):
-            now = time.monotonic()
-            for key in [key for key, one in known.items() if self._is_gone(one, now)]:
-                del known[key]
+        if self._told.count(name) > len(looked):
+            self._told.forget(name, time.monotonic())
         return new
 
-    def _take(
-        self, knowns: dict[bytes, Known], seen: _Seen, epoch: Epoch, new: dict[bytes, tuple[int, int]]
-    ) -> None:
-        flow, after, before = seen
-        left_s = flow.expires_ms / 1000
-        known = knowns.get(flow.key)
-        packets, octets = flow.packets, flow.octets
-        if known is None:
-            known = knowns[flow.key] = Known()
-        elif not self._is_another(known, flow, after, before, epoch):
-            packets, octets = max(0, packets - known.packets), max(0, octets - known.octets)
-        known.packets, known.octets = flow.packets, flow.octets
-        known.lapses_after, known.lapses_before = after + left_s, before + left_s
-        known.epoch, known.read = epoch, self._reads
-        if packets:
-            before_that = new.get(flow.key, (0, 0))
-            new[flow.key] = before_that[0] + packets, before_that[1] + octets
-
-    def _is_another(self, known: Known, flow: Counted, after: float, before: float, epoch: Epoch) -> bool:
-        """Whether the element has begun anew since it was seen, for certain."""
-        if known.epoch != epoch:
-            return not flow.carried
-        if flow.packets < known.packets or flow.octets < known.octets or self._is_gone(known, after):
-            return True
-        counted_in = after + flow.expires_ms / 1000 > known.lapses_before + _SLACK_S
-        return flow.packets == known.packets and counted_in and known.lapses_after < before + _SLACK_S
-
-    def _is_gone(self, known: Known, now: float) -> bool:
-        """Its time was over, and it was not there: one look may have passed it over, as the set changed."""
-        return known.lapses_before + _SLACK_S < now and self._reads - known.read > 2
-
-    def _dump(self, name: str, size: int) -> Iterator[_Seen]:
+    def _dump(self, name: str, size: int) -> Iterator[Seen]:
         """Every element. What is passed over, or comes twice, because the set changes, is made good later.
 
         The kernel makes a datagram while it hands out the one before, the first within `send`.
@@ -217,7 +162,7 @@ class Tallies:
             if part.errno:
                 raise translate(part.errno, f"reading set {name}")
             for flow in part.flows:
-                yield _Seen(flow, after, before)
+                yield Seen(flow, after, before)
             if part.done:
                 return
             after = called
