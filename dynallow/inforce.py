@@ -33,6 +33,7 @@ from dynallow.firewall.leaser import comment
 from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.ruleset import Ruleset
 from dynallow.firewall.table import Table
+from dynallow.firewall.tallies import Tallies
 from dynallow.lease.ledger import Ledger
 from dynallow.lease.plan import Revocation
 from dynallow.living import Living
@@ -104,7 +105,7 @@ class InForce:
         self.sight = Sight(self.road, self.ledger, lambda: self.settings)
         self.attributions = Attributions()
         self.denied_log = DeniedLog(self.attributions.hear)
-        self.sight.sampling = self.attributions
+        self.sight.sampling, self.sight.counting = self.attributions, Tallies
 
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
@@ -119,7 +120,7 @@ class InForce:
         self._end(self.revoker.revoked())  # also what an agent that died half-way had begun to revoke
         self.tasks.keep(self.expiries.watch)
         self.tasks.keep(self.living.watch)
-        self.tasks.start(self.kept.keep(ruleset))
+        self.tasks.start(self.kept.keep(self.table.fitting(ruleset)))
         self.tasks.keep(self.checkpoint.keep)
         self.tasks.keep(self.sight.watch)
         self.tasks.keep(self.attributions.watch)
@@ -143,7 +144,7 @@ class InForce:
         """Read the settings again and bring them into force; all of them, or none with the error."""
         async with self.applying:
             before = self.settings
-            await self.sight.settle()
+            await self.sight.settle(patient=False)
             loaded = await asyncio.to_thread(cfg.load, self.loaded.files[0])
             settings = loaded.settings
             restart = cfg.needs_restart(before, settings)
@@ -152,7 +153,7 @@ class InForce:
             settings = settings.model_copy(update={"resolver": resolver, "control": before.control})
             async with self.checkpoint.withdrawn():
                 self._apply(loaded, settings, choose(settings))
-            await self.kept.keep(self._ruleset())  # not what `mode` may switch to
+            await self.kept.keep(self.table.fitting(self._ruleset()))  # not what `mode` may switch to
             return changes.changes(before, loaded, restart)
 
     async def set_mode(self, mode: Mode) -> Mode:
@@ -160,7 +161,7 @@ class InForce:
         async with self.applying:
             was = self.settings.mode
             if was != mode:
-                await self.sight.settle()
+                await self.sight.settle(patient=False)
                 async with self.checkpoint.withdrawn():
                     self._apply(self.loaded, self.settings.model_copy(update={"mode": mode}), self.chosen)
                 log.warning("mode %s, was %s; until the next start or reload", mode, was)

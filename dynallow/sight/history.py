@@ -98,6 +98,8 @@ class Batch(NamedTuple):
     changes: Sequence[Change] = ()
     marks: bytes | None = None
     """Up to where the kernel's counters were read; they must not be counted twice."""
+    denied: int | None = None
+    """Denied packets that were told or given up, since there are marks."""
     serial: int = 0
     """Grows by one with each batch, so that it can be known whether one is in the file."""
 
@@ -232,6 +234,7 @@ class History:
                 )
             if batch.marks is not None:
                 file.execute("INSERT OR REPLACE INTO facts VALUES ('marks', ?)", (batch.marks,))
+                file.execute("INSERT OR REPLACE INTO facts VALUES ('denied', ?)", (batch.denied,))
             file.execute("INSERT OR REPLACE INTO facts VALUES ('serial', ?)", (batch.serial,))
         self._shrink()
 
@@ -295,11 +298,11 @@ class History:
 
     # ------------------------------------------------------------ looking
 
-    def marks(self) -> bytes:
-        """What `Batch.marks` was last; empty where there was none. Raises HistoryError."""
+    def marks(self) -> tuple[bytes, int | None]:
+        """`marks` and `denied` of the last batch; empty where there was none. Raises HistoryError."""
         with _told():
             self.open()
-            return bytes(self._fact("marks") or b"")
+            return bytes(self._fact("marks") or b""), self._fact("denied")
 
     def serial(self) -> int:
         """`Batch.serial` of the last one. Raises HistoryError."""

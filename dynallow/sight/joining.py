@@ -36,6 +36,7 @@ BUDGET_S: Final = 0.015
 LINES_MAX: Final = 600
 ADDRESSES_MAX: Final = 32
 _FORGET_S: Final = 60.0
+_KINDS: Final[tuple[Kind, Kind]] = ("question", "flow")
 _LOOK_EVERY: Final = 64
 
 
@@ -94,6 +95,13 @@ class Sample(Protocol):
     def port(self) -> int: ...
 
 
+class Missed(NamedTuple):
+    """What was denied and can be told of nobody."""
+
+    questions: int
+    packets: int
+
+
 class Joined(NamedTuple):
     """What came of it."""
 
@@ -123,12 +131,12 @@ class Joining:
     def join(
         self,
         batches: Sequence[Batch],
-        missed: int,
+        missed: Missed,
         tallies: Iterable[Counted],
         samples: Iterable[Sample],
         settings: Settings,
     ) -> Joined:
-        """All of it. `missed` are questions that are in no batch; the settings' mode is the tallies'."""
+        """All of it. `missed` is in no batch and no tally; the settings' mode is the tallies'."""
         for sample in samples:
             who = Label(sample.who.user, sample.who.process, sample.who.unit)
             if sample.kind == "question":
@@ -145,8 +153,9 @@ class Joining:
             answers = [one for one in batch.leased if one[2].outcome is ALLOWED]
             told += [_answer_line(one, wall, mode_of(batch), settings) for one in answers[:LINES_MAX]]
             more += max(len(answers) - LINES_MAX, 0)
-        if missed:
-            records.append(Record(untold("question", "denied", settings.mode), missed, wall, wall))
+        for kind, count in zip(_KINDS, missed, strict=True):
+            if count:
+                records.append(Record(untold(kind, "denied", settings.mode), count, wall, wall))
         records += self.flows(tallies, settings, settings.mode)
         denied = [record for record in records if record.subject.why]
         told += map(line_of, denied[:LINES_MAX])

@@ -70,6 +70,8 @@ class Keeping:
         self._writes = threading.Lock()
         self._pending: _Pending | None = None
         self._serial = 0
+        self._denied: int | None = None
+        """Denied packets that were told or given up, since there are marks."""
         self._changes: list[Change] = []
         self._next = 0.0
         self._tidy_next = clock() + _TIDY_FIRST_S
@@ -87,12 +89,22 @@ class Keeping:
             return b""
         try:
             with self._writes:
-                marks = self._history.marks()
+                marks, self._denied = self._history.marks()
                 self._serial = self._history.serial()
         except HistoryError as error:
             self._fail(error)
             return b""
         return marks
+
+    def account(self, told: int, total: int) -> int:
+        """How many of the `total` denied packets are in no tally; `told` were in those of this look."""
+        if self._denied is None:  # what was before the first marks is nobody's
+            self._denied = max(total, told)
+            return 0
+        self._denied += told
+        lost = max(total - self._denied, 0)
+        self._denied += lost
+        return lost
 
     def add(self, records: Iterable[Record]) -> None:
         """Counted just now."""
@@ -117,7 +129,7 @@ class Keeping:
             self._serial += 1
             changes, self._changes = self._changes, []
             told = [(line.at, json.dumps(line._asdict())) for line in lines]
-            batch = Batch(self._unwritten.take(), told, changes, marks, self._serial)
+            batch = Batch(self._unwritten.take(), told, changes, marks, self._denied, self._serial)
             self._pending = _Pending(self._serial, batch, lines)
 
     def write(self) -> list[Line]:

@@ -26,7 +26,7 @@ from dynallow.resolver.road import Road
 from dynallow.resolver.seen import Batch
 from dynallow.settings import Loaded, Settings
 from dynallow.sight.history import FILE, Change
-from dynallow.sight.joining import ADDRESSES_MAX, Counted, Joined, Joining, Sample
+from dynallow.sight.joining import ADDRESSES_MAX, Counted, Joined, Joining, Missed, Sample
 from dynallow.sight.journal import Journal
 from dynallow.sight.keeping import Keeping
 from dynallow.sight.lines import Follower, Lines
@@ -50,8 +50,14 @@ class Counting(Protocol):
     def read(self) -> Sequence[Counted]:
         """What was counted since the last read. Raises KernelError."""
 
+    def total(self) -> int:
+        """Denied packets in all since there are marks, those that were not counted apart too."""
+
     def marks(self) -> bytes:
         """Up to where that was, for the next process."""
+
+    def close(self) -> None:
+        """Let go of what is open."""
 
 
 class Sampling(Protocol):
@@ -139,47 +145,54 @@ class Sight:
                 self._count_every_s = _EVERY_S if busy else min(self._count_every_s * 2, _COUNT_RARELY_S)
                 self._count_next = now + self._count_every_s
 
-    async def settle(self) -> None:
-        """Return when what has happened by now is in what `records` tells."""
+    async def settle(self, patient: bool = True) -> None:
+        """Return when what has happened by now is in what `records` tells.
+
+        `patient`: waits a moment for whose doing the last of it was.
+        """
         await self._begin()
         async with self._joins:
-            await self._settle(count=True)
+            await self._settle(count=True, patient=patient)
 
-    async def _settle(self, count: bool) -> bool:
+    async def _settle(self, count: bool, patient: bool = True) -> bool:
         """Whether the kernel had counted anything."""
         settings, mode = self._settings(), self._settings().mode
-        tallies = await asyncio.to_thread(self._count) if count else ()
+        tallies, lost = await asyncio.to_thread(self._count) if count else ((), 0)
         batches = self._seen.drain()
-        missed, self._missed = self._seen.untold - self._missed, self._seen.untold
+        asked, self._missed = self._seen.untold - self._missed, self._seen.untold
+        missed = Missed(asked, lost)
         samples: Sequence[Sample] = ()
         if self.sampling is not None:
             # Whoever was counted was seen before: in a moment it is known who that was.
             with suppress(TimeoutError):
-                async with asyncio.timeout(_SAMPLES_WITHIN_S):
+                async with asyncio.timeout(_SAMPLES_WITHIN_S if patient else 0):
                     await self.sampling.settled()
             samples = self.sampling.drain()
-        if batches or missed or tallies or samples:
+        if batches or any(missed) or tallies or samples:
             joined = await asyncio.to_thread(self._join, batches, missed, tallies, samples, settings, mode)
             await self._say(joined.lines, joined.more)
         return bool(tallies)
 
-    def _count(self) -> Sequence[Counted]:
+    def _count(self) -> tuple[Sequence[Counted], int]:
+        """What the kernel has counted, and how many denied packets it had no room to count apart."""
         if self._counters is None:
-            return ()
+            return (), 0
         try:
+            total = self._counters.total()  # first: what comes in between is told by the next look
             tallies = self._counters.read()
         except KernelError as error:
             if not self._trouble:
                 log.warning("the kernel's counters cannot be read, it is tried again: %s", error)
             self._trouble = True
-            return ()
+            return (), 0
         self._trouble = False
-        return tallies
+        told = sum(tally.packets for tally in tallies if tally.denied)
+        return tallies, self._keeping.account(told, total)
 
     def _join(
         self,
         batches: Sequence[Batch],
-        missed: int,
+        missed: Missed,
         tallies: Sequence[Counted],
         samples: Sequence[Sample],
         settings: Settings,
@@ -204,6 +217,8 @@ class Sight:
                 await self._keep()
         except TimeoutError:
             log.warning("the last seconds of the history were not kept: the disk takes too long")
+        if self._counters is not None:
+            self._counters.close()
         self._keeping.close()
         self._journal.close()
 
