@@ -27,12 +27,14 @@ from dynallow.sight.shares import Shares
 from dynallow.sight.unwritten import untold
 from dynallow.sight.why import Flow, Held
 from dynallow.usage.lines import Line
-from dynallow.usage.record import Kind, Mode, Record, Subject, ident
+from dynallow.usage.record import Kind, Mode, Record, Subject, Why, ident
 from dynallow.wire import numbers as n
 from dynallow.wire import svcb
 
 BUDGET_S: Final = 0.015
 """CPU time that the denied questions of one call may take; there is a call a second."""
+_READING: Final = 0.4
+"""Of which part may go into reading names; the rest into saying what came of them."""
 LINES_MAX: Final = 600
 ADDRESSES_MAX: Final = 32
 _FORGET_S: Final = 60.0
@@ -125,7 +127,7 @@ class Joining:
         self._ledger = ledger
         self._clock = clock
         self._wall = wall
-        self._ends = 0.0
+        self._began = 0.0
         self._forgot = wall()
 
     def join(
@@ -144,7 +146,7 @@ class Joining:
             else:
                 self.senders.note(Flow(sample.address, sample.protocol, sample.port, who.user), who)
         wall = self._wall()
-        self._ends = time.thread_time() + BUDGET_S
+        self._began = time.thread_time()
         records: list[Record] = []
         told: list[Line] = []
         more = 0
@@ -157,7 +159,7 @@ class Joining:
             if count:
                 records.append(Record(untold(kind, "denied", settings.mode), count, wall, wall))
         records += self.flows(tallies, settings, settings.mode)
-        denied = [record for record in records if record.subject.why]
+        denied = [record for record in records if record.subject.decision != "allowed" and record.subject.why]
         told += map(line_of, denied[:LINES_MAX])
         more += max(len(denied) - LINES_MAX, 0)
         if wall - self._forgot >= _FORGET_S:
@@ -177,10 +179,8 @@ class Joining:
         for filtered in (False, True):
             asked = batch.filtered if filtered else batch.denied
             found = self._refused(batch, filtered)
-            left = sum(found.values()) + len(asked)
-            if not self._late():
-                for packet, count in Counter(asked).items():
-                    found[question_of(packet)] += count
+            left = found.total() + len(asked)
+            self._read(asked, found)
             for number, (question, count) in enumerate(found.items()):
                 if number % _LOOK_EVERY == 0 and self._late():
                     break
@@ -191,8 +191,17 @@ class Joining:
                 records.append(Record(subject, left, wall, wall))
         return records
 
-    def _late(self) -> bool:
-        return time.thread_time() > self._ends
+    def _read(self, asked: Sequence[bytes], found: Counter[Question]) -> None:
+        """Put the questions of these packets to those that were found, as far as there is time."""
+        if self._late(_READING):
+            return
+        for number, (packet, count) in enumerate(Counter(asked).items()):
+            if number % _LOOK_EVERY == 0 and self._late(_READING):
+                break
+            found[question_of(packet)] += count
+
+    def _late(self, share: float = 1.0) -> bool:
+        return time.thread_time() > self._began + BUDGET_S * share
 
     def _learn(self, told: Told, grace_s: float) -> None:
         name, qtype, verdict, answer = told
@@ -206,13 +215,14 @@ class Joining:
 
     def _allowed(self, told: Iterable[Told], mode: Mode, wall: float) -> Iterable[Record]:
         counts = Counter(
-            (name, qtype, rules_text(verdict))
+            (name, qtype, rules_text(verdict), bool(verdict.leads))
             for name, qtype, verdict, _ in told
             if verdict.outcome is ALLOWED
         )
-        for (name, qtype, rules), count in counts.items():
+        for (name, qtype, rules, derived), count in counts.items():
+            why: Why = "derived" if derived else ""
             subject = Subject(
-                "question", "allowed", mode, "", to_text(name), type_text(qtype), "", "", rules, None, "", ""
+                "question", "allowed", mode, why, to_text(name), type_text(qtype), "", "", rules, None, "", ""
             )
             yield Record(subject, count, wall, wall)
 

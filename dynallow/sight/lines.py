@@ -80,7 +80,6 @@ class Lines:
         now = self._clock()
         self._tokens = min(self._tokens + (now - self._since) * RATE, float(BURST))
         self._since = now
-        self._left_out += more
         let: list[Line] = []
         last: Line | None = None
         for line in lines:
@@ -92,6 +91,7 @@ class Lines:
                 let.append(line)
             else:
                 self._left_out += 1
+        self._left_out += more
         if last is not None and self._left_out and self._tokens >= 1.0:
             let.append(self._admission(last))
         self._unsaved.extend(let)

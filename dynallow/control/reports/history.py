@@ -174,7 +174,7 @@ def _key(subject: Subject, by: By) -> str:
         case "process":
             return f"{subject.process} {f'({subject.unit})' if subject.unit else ''}".strip()
         case "rule":
-            return subject.rule
+            return f"{subject.rule or '-'} ({subject.why})"
 
 
 def log_line(line: Line) -> LogLine:
