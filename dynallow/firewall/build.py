@@ -96,7 +96,7 @@ def build_ruleset(settings: Settings, upstreams: Iterable[Way], agent_uid: int) 
         sets += [rs.AddressSet(rs.set_name(rule.name, f), f, 2 * budget, True) for f in (4, 6)]
     agent = _agent_socket(agent_uid)
     output = _output(settings, sorted(set(upstreams), key=_place), agent)
-    chains = [output, _STANDING, _USED, _denied(settings), _TALLIED]
+    chains = [output, _STANDING, _USED, _denied(settings), _noted(settings), _TALLIED]
     if settings.mode == "enforce" and settings.firewall.dns == "redirect":
         chains += [_nat_output(settings.resolver.listen, agent), _REDIRECTED]
     return rs.Ruleset((rs.DENIED_COUNTER,), tuple(sets), tuple(chains), _FLOW_SETS)
@@ -221,15 +221,21 @@ def _to(address: Address) -> rs.Match:
 
 
 def _denied(settings: Settings) -> rs.Chain:
-    rate = settings.firewall.log_rate
-    rules = [
-        rs.Rule((), rs.Log(rate, LOG_PREFIX, settings.firewall.log_group, _burst(rate))),
-        rs.Rule((), rs.Count(rs.DENIED_COUNTER)),
-        rs.Rule((), rs.Jump(rs.TALLIED)),
-    ]
+    rules = [rs.Rule((), rs.Jump(rs.NOTED))]
     if settings.mode == "enforce":
         rules += _refuse() if settings.firewall.denied == "reject" else [rs.Rule((), rs.Drop())]
     return rs.Chain(rs.DENIED, tuple(rules))
+
+
+def _noted(settings: Settings) -> rs.Chain:
+    """What is denied, and in `nat_output` what is turned away from where it wanted to go, as in mode observe."""
+    rate = settings.firewall.log_rate
+    rules = (
+        rs.Rule((), rs.Log(rate, LOG_PREFIX, settings.firewall.log_group, _burst(rate))),
+        rs.Rule((), rs.Count(rs.DENIED_COUNTER)),
+        rs.Rule((), rs.Jump(rs.TALLIED)),
+    )
+    return rs.Chain(rs.NOTED, rules)
 
 
 def _burst(rate: Rate) -> int:
@@ -257,8 +263,8 @@ def _nat_output(listen: Sequence[Endpoint], agent: tuple[rs.Match, ...]) -> rs.C
     for version, family in ((4, _IPV4), (6, _IPV6)):
         port = _loopback_port(listen, version)
         if port is not None:
-            to_53 = rs.Test("th dport", (53,))
-            rules.append(rs.Rule((family, _TCP_OR_UDP, to_53), rs.Redirect(port)))
+            to_53 = (family, _TCP_OR_UDP, rs.Test("th dport", (53,)))
+            rules += [rs.Rule(to_53, rs.Jump(rs.NOTED)), rs.Rule(to_53, rs.Redirect(port))]
     return rs.Chain(rs.NAT_OUTPUT, tuple(rules), rs.Hook("nat", "-100", "accept"))
 
 
