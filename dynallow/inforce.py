@@ -118,7 +118,7 @@ class InForce:
         self._end(self.revoker.revoked())  # also what an agent that died half-way had begun to revoke
         self.tasks.keep(self.expiries.watch)
         self.tasks.keep(self.living.watch)
-        self.tasks.start(self.kept.keep(ruleset))
+        self.tasks.start(self.kept.keep(self.table.fitting(ruleset)))
         self.tasks.keep(self.checkpoint.keep)
         self.tasks.keep(self.sight.watch)
         self.tasks.keep(self.attributions.watch)
@@ -149,7 +149,7 @@ class InForce:
             settings = settings.model_copy(update={"resolver": resolver, "control": before.control})
             async with self.checkpoint.withdrawn():
                 self._apply(loaded, settings, choose(settings))
-            await self.kept.keep(self._ruleset())  # not what `mode` may switch to
+            await self.kept.keep(self.table.fitting(self._ruleset()))  # not what `mode` may switch to
             return changes.changes(before, loaded, restart)
 
     async def set_mode(self, mode: Mode) -> Mode:
