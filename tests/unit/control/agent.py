@@ -12,16 +12,19 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from dynallow.control.backend import BadRequestError, UnknownRuleError
 from dynallow.control.connection import Limits
 from dynallow.control.metrics import Family, render
 from dynallow.control.schema import (
+    ConfirmReport,
     ExplainReport,
     FlushReport,
     LeaseReport,
     Mode,
     ModeReport,
+    PendingReport,
     ReloadReport,
     RevokedLease,
     RuleReport,
@@ -160,8 +163,8 @@ class MemoryAgent:
             "hosts": ["192.0.2.9"] if subject == "in.hosts.example" else [],
         }
 
-    async def reload(self) -> ReloadReport:
-        await self._record("reload")
+    async def reload(self, within_s: float | None = None) -> ReloadReport:
+        await self._record("reload", *filter(None, [within_s]))
         return {
             "changed": True,
             "rules_added": ["new"],
@@ -170,6 +173,7 @@ class MemoryAgent:
             "settings_changed": ["lease.grace"],
             "needs_restart": ["resolver.listen"],
             "not_in_force": ["rule a: b"],
+            "pending": self._pending("reload", "enforce", "enforce", within_s),
         }
 
     async def flush(self, rule: str | None, name: str | None) -> FlushReport:
@@ -180,10 +184,30 @@ class MemoryAgent:
         ]
         return {"revoked": revoked, "connections_cut": len(revoked)}
 
-    async def set_mode(self, mode: Mode) -> ModeReport:
-        await self._record("mode", mode)
+    async def set_mode(self, mode: Mode, within_s: float | None = None) -> ModeReport:
+        await self._record("mode", mode, *filter(None, [within_s]))
         was, self.mode = self.mode, mode
-        return {"mode": mode, "was": was}
+        return {"mode": mode, "was": was, "pending": self._pending("mode", was, mode, within_s)}
+
+    def _pending(
+        self, what: Literal["mode", "reload"], was: Mode, to: Mode, within_s: float | None
+    ) -> PendingReport | None:
+        if within_s is None:
+            return None
+        until = "2099-01-02T10:00:00Z"
+        return {"what": what, "from": was, "to": to, "until": until, "left_s": within_s, "problem": None}
+
+    async def confirm(self, *, keep: bool) -> ConfirmReport:
+        await self._record("confirm", keep)
+        return {
+            "what": "mode",
+            "outcome": "confirmed" if keep else "taken-back",
+            "from": "observe",
+            "to": "enforce",
+            "mode": "enforce" if keep else "observe",
+            "settings_say": "observe",
+            "settings": "/etc/dynallow/dynallow.toml",
+        }
 
     def metrics(self) -> bytes:
         if isinstance(self.fault, DynallowError):
