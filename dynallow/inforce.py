@@ -49,6 +49,7 @@ from dynallow.resolver.terms import limits_of, terms_of
 from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
+from dynallow.sight.sight import Sight
 from dynallow.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -97,6 +98,7 @@ class InForce:
         )
         self.living = Living(self.table, self.ledger, self.road, self.own, self.tasks)
         self.living_counts = self.living.counts
+        self.sight = Sight(self.road, self.ledger, lambda: self.settings)
 
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
@@ -115,6 +117,7 @@ class InForce:
         if not self.switch.tries_settings:
             self.tasks.start(self.keep())
         self.tasks.keep(self.checkpoint.keep)
+        self.tasks.keep(self.sight.watch)
         return adopted
 
     async def stop(self) -> None:

@@ -16,6 +16,7 @@ from typing import Literal
 
 from dynallow.control.backend import BadRequestError, UnknownRuleError
 from dynallow.control.connection import Limits
+from dynallow.control.historyschema import HistoryReport, TimelineReport
 from dynallow.control.metrics import Family, render
 from dynallow.control.schema import (
     ConfirmReport,
@@ -208,6 +209,16 @@ class MemoryAgent:
             "settings_say": "observe",
             "settings": "/etc/dynallow/dynallow.toml",
         }
+
+    async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
+        await self._record("history", since_s, kind, decision)
+        since, until = "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"
+        return {"since": since, "until": until, "begins": None, "untold": {}, "rows": []}
+
+    async def timeline(self, since_s: float, step_s: int) -> TimelineReport:
+        await self._record("timeline", since_s, step_s)
+        since, until = "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"
+        return {"since": since, "until": until, "step_s": step_s, "points": []}
 
     def metrics(self) -> bytes:
         if isinstance(self.fault, DynallowError):
