@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
@@ -34,6 +35,7 @@ from dynallow.settings.shown import shown
 
 DEFAULT_PATH = Path("/etc/dynallow/dynallow.toml")
 
+_NO_DRAFTS: Mapping[Path, str] = MappingProxyType({})
 _TOML_PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
 _MERGED_SECTIONS: dict[str, type[Section]] = {"resolver": ResolverSettings, "lease": LeaseSettings}
 _ARRAYS: dict[str, type[Section]] = {"rule": RuleSettings, "destination": Destination}
@@ -51,9 +53,10 @@ class Loaded:
     """Of `files`, as they were read."""
 
 
-def load(path: Path | None = None) -> Loaded:
+def load(path: Path | None = None, drafts: Mapping[Path, str] = _NO_DRAFTS) -> Loaded:
     """Read `path` (default /etc/dynallow/dynallow.toml) and the `conf.d/*.toml` beside it.
 
+    `drafts`: texts to take instead of what these files hold, or as if they were there.
     Raises SettingsError with every fault of every file.
     """
     main = path or DEFAULT_PATH
@@ -61,8 +64,9 @@ def load(path: Path | None = None) -> Loaded:
         error = SettingsError([Fault(str(main), "", "expected a settings file, got none")])
         error.hint = "name one with --config FILE, or write this one (an empty file is valid)"
         raise error
+    files = (main, *sorted({*files_of(main)[1:], *drafts} - {main}))
     faults: list[Fault] = []
-    texts = [(file, text) for file in files_of(main) if (text := _read(file, faults)) is not None]
+    texts = [(file, text) for file in files if (text := _read(file, faults, drafts.get(file))) is not None]
     return build(texts, faults)
 
 
@@ -110,9 +114,9 @@ def where_mode_is_set(loaded: Loaded) -> Path:
     return says[-1] if says else loaded.files[0]
 
 
-def _read(file: Path, faults: list[Fault]) -> str | None:
+def _read(file: Path, faults: list[Fault], draft: str | None) -> str | None:
     try:
-        return file.read_bytes().decode()
+        return file.read_bytes().decode() if draft is None else draft
     except OSError as error:
         faults.append(Fault(str(file), "", f"expected a readable file, got: {error.strerror}"))
     except UnicodeDecodeError as error:
