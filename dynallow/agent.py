@@ -21,7 +21,8 @@ from pathlib import Path
 from dynallow import settings as cfg
 from dynallow.control.backend import UnknownRuleError
 from dynallow.control.historyschema import HistoryReport, TimelineReport
-from dynallow.control.reports import explanation, families, history, status
+from dynallow.control.readinessschema import ReadinessReport
+from dynallow.control.reports import explanation, families, history, readiness, status
 from dynallow.control.schema import (
     ConfirmReport,
     ExplainReport,
@@ -224,6 +225,21 @@ class Agent:
 
     def _tell_manager(self) -> None:
         self.manager.status(self.inforce.summary())
+
+    async def readiness(self, since_s: float) -> ReadinessReport:
+        """See Backend."""
+        self._must_be_ready()
+        inforce, now = self.inforce, self.inforce.road.wall()
+        await inforce.sight.settle()
+        return await asyncio.to_thread(
+            readiness.report,
+            inforce.sight,
+            inforce.loaded,
+            inforce.settings.mode,
+            inforce.mode_since.timestamp(),
+            now - since_s,
+            now,
+        )
 
     async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
         """See Backend."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from dynallow.control.historyschema import HistoryReport, TimelineReport
+from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import (
     ConfirmReport,
     ExplainReport,
@@ -60,6 +61,9 @@ class Backend(Protocol):
 
     async def confirm(self, *, keep: bool) -> ConfirmReport:
         """What is on trial stays, or else is taken back now. Raises ConflictError, KernelError."""
+
+    async def readiness(self, since_s: float) -> ReadinessReport:
+        """What of the last `since_s` seconds mode `enforce` would deny."""
 
     async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
         """What happened in the last `since_s` seconds, of this kind and decision where given."""

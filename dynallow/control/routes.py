@@ -79,6 +79,7 @@ class Routes:
             "/v1/flush": ("POST", self._flush),
             "/v1/mode": ("POST", self._mode),
             "/v1/confirm": ("POST", self._confirm),
+            "/v1/readiness": ("GET", self._readiness),
             "/v1/history": ("GET", self._history),
             "/v1/timeline": ("GET", self._timeline),
             "/metrics": ("GET", self._metrics),
@@ -144,6 +145,10 @@ class Routes:
                 400, "bad-request", f'outcome: expected "confirmed" or "taken-back", got {outcome!r}'
             )
         return await self._backend.confirm(keep=outcome == "confirmed")
+
+    async def _readiness(self, request: web.BaseRequest) -> Answer:
+        words = query(request, ("since",))
+        return await self._backend.readiness(_seconds("since", words.get("since", str(7 * 86400))))
 
     async def _history(self, request: web.BaseRequest) -> Answer:
         words = query(request, ("since", "kind", "decision"))

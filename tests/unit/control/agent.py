@@ -18,6 +18,7 @@ from dynallow.control.backend import BadRequestError, UnknownRuleError
 from dynallow.control.connection import Limits
 from dynallow.control.historyschema import HistoryReport, TimelineReport
 from dynallow.control.metrics import Family, render
+from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import (
     ConfirmReport,
     ExplainReport,
@@ -43,6 +44,7 @@ class MemoryAgent:
 
     def __init__(self, leases: int = 1) -> None:
         self.mode: Mode = "enforce"
+        self.verdict: Literal["ready", "not-yet", "too-little-seen", "unknown"] = "not-yet"
         self.asked: list[tuple[object, ...]] = []
         self.fault: Exception | None = None
         self.gate: asyncio.Event | None = None
@@ -197,6 +199,39 @@ class MemoryAgent:
             return None
         until = "2099-01-02T10:00:00Z"
         return {"what": what, "from": was, "to": to, "until": until, "left_s": within_s, "problem": None}
+
+    async def readiness(self, since_s: float) -> ReadinessReport:
+        await self._record("readiness", since_s)
+        return {
+            "verdict": self.verdict,
+            "text": "not yet: 3h observed, 12 would-be denials left of 1 kinds, the last new one 1h ago",
+            "mode": self.mode,
+            "since": "2026-11-21T10:00:00Z",
+            "until": "2026-11-22T10:00:00Z",
+            "observed_s": 10800,
+            "denials": 12,
+            "denied": [
+                {
+                    "id": "@4f0c2a",
+                    "user": 33,
+                    "unit": "api.service",
+                    "process": "curl",
+                    "name": "telemetry.example.com",
+                    "address": "",
+                    "ports": ["tcp/443"],
+                    "why": "not-listed",
+                    "count": 12,
+                    "first": "2026-11-22T08:00:00Z",
+                    "last": "2026-11-22T09:00:00Z",
+                }
+            ],
+            "more": 3,
+            "newest": "2026-11-22T08:00:00Z",
+            "bypasses": [],
+            "meant": 1,
+            "harmless": 2,
+            "untold": {"packets": 5, "questions": 0},
+        }
 
     async def confirm(self, *, keep: bool) -> ConfirmReport:
         await self._record("confirm", keep)
