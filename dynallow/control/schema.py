@@ -109,8 +109,11 @@ PendingReport = TypedDict(
         "problem": str | None,
     },
 )
-"""What is taken back by itself unless it is confirmed: a switch of mode, or a reload (`from` and `to` are modes
-in both). `left_s` is 0 when it is being taken back; `problem` is why that could not be done yet."""
+"""What is taken back by itself unless it is confirmed: a switch of mode, or a reload.
+
+`from` and `to` are modes in both. `left_s` is 0 when it is being taken back; `problem` is why
+that could not be done yet.
+"""
 
 
 class StatusReport(TypedDict):
@@ -186,6 +189,7 @@ class ReloadReport(TypedDict):
     settings_changed: list[str]
     needs_restart: list[str]
     not_in_force: list[str]
+    pending: PendingReport | None
 
 
 class RevokedLease(TypedDict):
@@ -202,6 +206,26 @@ class FlushReport(TypedDict):
 class ModeReport(TypedDict):
     mode: Mode
     was: ModeOrUnknown
+    pending: PendingReport | None
+
+
+ConfirmReport = TypedDict(
+    "ConfirmReport",
+    {
+        "what": Literal["mode", "reload"],
+        "outcome": Literal["confirmed", "taken-back"],
+        "from": Mode,
+        "to": Mode,
+        "mode": Mode,
+        "settings_say": Mode,
+        "settings": str,
+    },
+)
+"""What became of what was on trial.
+
+`mode` is in force now; `settings_say` is the one after the next start or reload, and `settings` the file that
+says so, or where it can be said.
+"""
 
 
 class ErrorReport(TypedDict):
