@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from dynallow.control.reports.policylog import PolicyLog
+from dynallow.control.schema import PendingReport
 from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger
@@ -13,6 +15,7 @@ from dynallow.resolver.counts import LivingCounts
 from dynallow.resolver.road import Road
 from dynallow.settings import Loaded, Settings
 from dynallow.units import PortRange
+from dynallow.usage.totals import Totals
 
 
 class Source(Protocol):
@@ -27,6 +30,11 @@ class Source(Protocol):
     mode_since: datetime
     revoker: Revoker
     living_counts: LivingCounts
+    policy_log: PolicyLog
+    denials: Totals
+
+    def pending(self) -> PendingReport | None:
+        """What is taken back by itself unless it is confirmed."""
 
     def warnings(self) -> list[str]:
         """What an administrator should know."""
