@@ -48,7 +48,6 @@ from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.sight.sight import Sight
 from dynallow.tasks import Tasks
-from dynallow.usage.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +65,6 @@ class InForce:
         self.settings = loaded.settings
         self.since = self.mode_since = datetime.now(UTC)
         self.policy_log = policylog.PolicyLog()
-        self.denials = Totals()
         self.unserved: list[str] = []
         """Inherited sockets that no setting names."""
         self.kept = Kept()
@@ -100,6 +98,7 @@ class InForce:
         self.living = Living(self.table, self.ledger, self.road, self.own, self.tasks)
         self.living_counts = self.living.counts
         self.sight = Sight(self.road, self.ledger, lambda: self.settings)
+        self.denials = self.sight.totals
 
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""

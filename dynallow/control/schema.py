@@ -98,6 +98,23 @@ class DestinationReport(TypedDict):
     reason: str
 
 
+class PolicyChange(TypedDict):
+    at: str
+    generation: int
+    what: str
+
+
+class PolicyReport(TypedDict):
+    """`generation` counts the policies that have been in force since the agent's start; `changes` are the
+    latest ones, the oldest first.
+    """
+
+    generation: int
+    since: str
+    last_reload: Literal["done", "failed"] | None
+    changes: list[PolicyChange]
+
+
 class StatusReport(TypedDict):
     agent: AgentReport
     mode: ModeOrUnknown
@@ -111,6 +128,7 @@ class StatusReport(TypedDict):
     destinations: list[DestinationReport]
     not_in_force: list[str]
     warnings: list[str]
+    policy: NotRequired[PolicyReport]
 
 
 class ExplainedRule(TypedDict):

@@ -40,12 +40,17 @@ def road_families(agent: Source) -> Iterator[Family | Histogram]:
 
 def denial_families(totals: Totals) -> Iterator[Family]:
     """What was denied, or would have been, by whom."""
-    counted = totals.read()
     yield Family(
         "dynallow_denials_total",
         "Questions and flows that were denied (mode observe: that enforce would have denied).",
         "counter",
-        tuple((labels._asdict(), float(count)) for labels, count in counted.items()),
+        tuple((labels._asdict(), float(count)) for labels, count in totals.denied().items()),
+    )
+    yield Family(
+        "dynallow_flows_total",
+        "Flows by the rule or destination that allowed them; none where that is not known.",
+        "counter",
+        tuple(({"rule": rule}, float(count)) for rule, count in totals.used().items()),
     )
 
 
