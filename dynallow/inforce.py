@@ -22,7 +22,7 @@ from dynallow import settings as cfg
 from dynallow.checkpoint.checkpoint import Checkpoint
 from dynallow.control.backend import BadRequestError, UnknownRuleError
 from dynallow.control.reports import changes, policylog, warnings
-from dynallow.control.schema import FlushReport, Mode, ReloadReport
+from dynallow.control.schema import FlushReport, Mode, PendingReport, ReloadReport
 from dynallow.errors import KernelError
 from dynallow.expiries import Expiries
 from dynallow.firewall.addresses import HostAddresses
@@ -287,6 +287,10 @@ class InForce:
         """One line, for `systemctl status` and the log."""
         listening = ", ".join(map(str, self.settings.resolver.listen))
         return f"mode {self.settings.mode}, {len(self.settings.rules)} rules, listening on {listening}"
+
+    def pending(self) -> PendingReport | None:
+        """What is taken back by itself unless it is confirmed."""
+        return None
 
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Protocol
 
 from dynallow.control.reports.policylog import PolicyLog
+from dynallow.control.schema import PendingReport
 from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger
@@ -31,6 +32,9 @@ class Source(Protocol):
     living_counts: LivingCounts
     policy_log: PolicyLog
     denials: Totals
+
+    def pending(self) -> PendingReport | None:
+        """What is taken back by itself unless it is confirmed."""
 
     def warnings(self) -> list[str]:
         """What an administrator should know."""
