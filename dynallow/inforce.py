@@ -27,6 +27,7 @@ from dynallow.errors import KernelError
 from dynallow.expiries import Expiries
 from dynallow.firewall.addresses import HostAddresses
 from dynallow.firewall.build import AGENT_MARK, build_ruleset
+from dynallow.firewall.denied_log import DeniedLog
 from dynallow.firewall.kept import Kept
 from dynallow.firewall.leaser import comment
 from dynallow.firewall.revoker import Revoker
@@ -46,6 +47,7 @@ from dynallow.resolver.terms import limits_of, terms_of
 from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
+from dynallow.sight.attributions import Attributions
 from dynallow.sight.sight import Sight
 from dynallow.tasks import Tasks
 
@@ -99,6 +101,8 @@ class InForce:
         self.living_counts = self.living.counts
         self.sight = Sight(self.road, self.ledger, lambda: self.settings)
         self.denials = self.sight.totals
+        self.attributions = Attributions()
+        self.denied_log = DeniedLog(self.attributions.hear)
 
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
@@ -116,6 +120,8 @@ class InForce:
         self.tasks.start(self.kept.keep(ruleset))
         self.tasks.keep(self.checkpoint.keep)
         self.tasks.keep(self.sight.watch)
+        self.tasks.keep(self.attributions.watch)
+        self.tasks.keep(self.denied_log.watch)
         return adopted
 
     async def stop(self) -> None:
@@ -125,6 +131,8 @@ class InForce:
         self.exchange.close()
         self.table.close()
         self.own.close()
+        self.denied_log.close()
+        self.attributions.close()
 
     # ------------------------------------------------------------ changes
 
@@ -277,6 +285,7 @@ class InForce:
         self.revoker.follow(self.settings, self.chosen.ways())
         self.living.follow(self.settings)
         self.expiries.follow(self.loaded.policy.rules, self.road.wall())
+        self.denied_log.follow(self.settings.firewall.log_group)
 
     def _forget(self) -> None:
         self.road.forget()
@@ -295,4 +304,5 @@ class InForce:
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""
         servers = bool(self.chosen.servers)
-        return warnings.warnings(self.settings, servers, self.unserved, self.kept.why_not, self.table)
+        found = warnings.warnings(self.settings, servers, self.unserved, self.kept.why_not, self.table)
+        return [*found, *filter(None, [self.denied_log.why_not])]

@@ -23,11 +23,13 @@ from dynallow.resolver.loopback import keep_to_loopback
 from dynallow.resolver.mmsg import BURST, Datagrams
 from dynallow.resolver.options import HopOptions, may_have_options
 from dynallow.resolver.road import Road
+from dynallow.resolver.witness import Ends, NoWitness, Witness
 from dynallow.units import Endpoint
 
 _RECEIVE_BUFFER = 4 << 20
 
 _IP_PKTINFO = 8
+_UDP = 17
 _PASSING_MAX = 256
 """Questions not begun with yet: a look between two steps may bring more than a turn begins."""
 
@@ -42,10 +44,12 @@ class UdpListener:
         options: HopOptions,
         attendant: Attendant,
         inherited: socket.socket | None = None,
+        witness: Witness | None = None,
     ) -> None:
         """`inherited` is a socket that is bound to `endpoint` already. Raises OSError."""
         self.endpoint = endpoint
         self._road = road
+        self._witness = witness or NoWitness()
         self._options = options
         self._address = slice(8, 24) if endpoint.address.version == 6 else slice(4, 8)  # of a sockaddr
         self._attendant = attendant
@@ -94,10 +98,22 @@ class UdpListener:
             return
         unanswered = [slot for slot, reply in enumerate(replies) if reply is None]
         road.counts.hot += len(replies) - len(unanswered)
+        witness, counts = self._witness, road.counts
+        others = road.repeat(questions, replies, unanswered, now)
+        if now >= witness.opens and len(others) < len(unanswered):
+            for slot in sorted(set(unanswered).difference(others)):
+                if now < witness.opens:
+                    break
+                self._show(slot)
+        refused = counts.denied + counts.filtered
         meet = road.steps.decide.of(road.meet)
-        for slot in road.repeat(questions, replies, unanswered, now):
+        for slot in others:
             packet = datagrams.datagram(slot)
             met = road.tasks.attempt(meet, packet)
+            if refused != counts.denied + counts.filtered:
+                refused = counts.denied + counts.filtered
+                if now >= witness.opens:
+                    self._show(slot)
             if isinstance(met, Asked):
                 self._passing.append((met, datagrams.sender(slot), road.generation, now))
             elif met is not None:
@@ -108,6 +124,13 @@ class UdpListener:
         if self._passing and not self._passes_on:
             self._passes_on = True
             asyncio.get_running_loop().call_soon(self._pass_on)
+
+    def _show(self, slot: int) -> None:
+        """To the witness, while whoever asked waits for the reply: who has it may be gone."""
+        sender = self._datagrams.sender(slot)
+        source, port = sender[self._address], sender[2] << 8 | sender[3]
+        ends = Ends(_UDP, source, port, self.endpoint.address.packed, self.endpoint.port)
+        self._witness.look(self._datagrams.datagram(slot), ends)
 
     def _pass_on(self) -> None:
         """Begin with a burst of what has to wait, and look for hot questions after each."""
