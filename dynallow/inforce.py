@@ -53,7 +53,6 @@ from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.sight.attributions import Attributions
 from dynallow.sight.sight import Sight
 from dynallow.tasks import Tasks
-from dynallow.usage.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +69,6 @@ class InForce:
         self.switch = Switch(self, begun.trials, begun.kept)
         self.since = self.mode_since = datetime.now(UTC)
         self.policy_log = policylog.PolicyLog()
-        self.denials = Totals()
         self.unserved: list[str] = []
         """Inherited sockets that no setting names."""
         self.kept = Kept()
@@ -104,6 +102,7 @@ class InForce:
         self.living = Living(self.table, self.ledger, self.road, self.own, self.tasks)
         self.living_counts = self.living.counts
         self.sight = Sight(self.road, self.ledger, lambda: self.settings)
+        self.denials = self.sight.totals
         self.attributions = Attributions()
         self.denied_log = DeniedLog(self.attributions.hear)
 

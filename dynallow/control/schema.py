@@ -98,6 +98,24 @@ class DestinationReport(TypedDict):
     reason: str
 
 
+class PolicyChange(TypedDict):
+    at: str
+    generation: int
+    what: str
+
+
+class PolicyReport(TypedDict):
+    """`generation` counts the policies that were in force since the agent's start.
+
+    `changes` are the latest ones, the oldest first.
+    """
+
+    generation: int
+    since: str
+    last_reload: Literal["done", "failed"] | None
+    changes: list[PolicyChange]
+
+
 PendingReport = TypedDict(
     "PendingReport",
     {
@@ -130,6 +148,7 @@ class StatusReport(TypedDict):
     destinations: list[DestinationReport]
     not_in_force: list[str]
     warnings: list[str]
+    policy: NotRequired[PolicyReport]
 
 
 class ExplainedRule(TypedDict):
