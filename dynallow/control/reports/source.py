@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger
 from dynallow.resolver.counts import LivingCounts
 from dynallow.resolver.road import Road
+from dynallow.resolver.upstream.choose import Chosen
 from dynallow.settings import Loaded, Settings
 from dynallow.units import PortRange
 
@@ -27,6 +28,11 @@ class Source(Protocol):
     mode_since: datetime
     revoker: Revoker
     living_counts: LivingCounts
+    chosen: Chosen
+
+    @property
+    def own(self) -> Container[bytes]:
+        """The host's addresses, packed."""
 
     def warnings(self) -> list[str]:
         """What an administrator should know."""
