@@ -20,7 +20,8 @@ from pathlib import Path
 
 from dynallow import settings as cfg
 from dynallow.control.backend import UnknownRuleError
-from dynallow.control.reports import explanation, families, status
+from dynallow.control.historyschema import HistoryReport, TimelineReport
+from dynallow.control.reports import explanation, families, history, status
 from dynallow.control.schema import ExplainReport, FlushReport, Mode, ModeReport, ReloadReport, StatusReport
 from dynallow.control.server import ControlServer
 from dynallow.errors import DynallowError, KernelError
@@ -198,6 +199,21 @@ class Agent:
         was = await self.inforce.set_mode(mode)
         self.manager.status(self.inforce.summary())
         return {"mode": mode, "was": was}
+
+    async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
+        """See Backend."""
+        self._must_be_ready()
+        sight, now = self.inforce.sight, self.inforce.road.wall()
+        await sight.settle()
+        return await asyncio.to_thread(history.history, sight, now - since_s, now, kind, decision)
+
+    async def timeline(self, since_s: float, step_s: int) -> TimelineReport:
+        """See Backend."""
+        self._must_be_ready()
+        sight, now = self.inforce.sight, self.inforce.road.wall()
+        await sight.settle()
+        points = await asyncio.to_thread(sight.timeline, now - since_s, step_s)
+        return history.timeline(points, now - since_s, now, step_s)
 
     def metrics(self) -> bytes:
         """See Backend."""

@@ -46,6 +46,7 @@ from dynallow.resolver.terms import limits_of, terms_of
 from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
+from dynallow.sight.sight import Sight
 from dynallow.tasks import Tasks
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ class InForce:
         )
         self.living = Living(self.table, self.ledger, self.road, self.own, self.tasks)
         self.living_counts = self.living.counts
+        self.sight = Sight(self.road, self.ledger, lambda: self.settings)
 
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
@@ -111,6 +113,7 @@ class InForce:
         self.tasks.keep(self.living.watch)
         self.tasks.start(self.kept.keep(ruleset))
         self.tasks.keep(self.checkpoint.keep)
+        self.tasks.keep(self.sight.watch)
         return adopted
 
     async def stop(self) -> None:

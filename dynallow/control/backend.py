@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from dynallow.control.historyschema import HistoryReport, TimelineReport
 from dynallow.control.schema import ExplainReport, FlushReport, Mode, ModeReport, ReloadReport, StatusReport
 from dynallow.errors import DynallowError
 from dynallow.units import PortRange
@@ -44,6 +45,12 @@ class Backend(Protocol):
 
     async def set_mode(self, mode: Mode) -> ModeReport:
         """Switch in one transaction. Raises KernelError."""
+
+    async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
+        """What happened in the last `since_s` seconds, of this kind and decision where given."""
+
+    async def timeline(self, since_s: float, step_s: int) -> TimelineReport:
+        """How much happened in each step of the last `since_s` seconds."""
 
     def metrics(self) -> bytes:
         """Prometheus text (`dynallow.control.metrics.render`). Called in a thread: must only read."""

@@ -28,6 +28,9 @@ from dynallow.units import PortRange, parse_port
 _UID_MAX = 2**32 - 2  # the last one is "nobody said" to the kernel
 _JSON = "application/json"
 _CHUNK = 64 * 1024
+_KINDS = ("question", "flow")
+_DECISIONS = ("allowed", "denied", "filtered")
+_STEPS_MAX = 20_000
 Answer = Mapping[str, object] | web.Response
 Verb = Callable[[web.BaseRequest], Awaitable[Answer]]
 
@@ -71,6 +74,8 @@ class Routes:
             "/v1/reload": ("POST", self._reload),
             "/v1/flush": ("POST", self._flush),
             "/v1/mode": ("POST", self._mode),
+            "/v1/history": ("GET", self._history),
+            "/v1/timeline": ("GET", self._timeline),
             "/metrics": ("GET", self._metrics),
         }
         self._table = {path: verb for path, verb in table.items() if only in (None, path)}
@@ -126,6 +131,24 @@ class Routes:
             raise RequestRefused(400, "bad-request", f'mode: expected "observe" or "enforce", got {mode!r}')
         return await self._backend.set_mode(cast(Mode, mode))
 
+    async def _history(self, request: web.BaseRequest) -> Answer:
+        words = query(request, ("since", "kind", "decision"))
+        for key, known in (("kind", _KINDS), ("decision", _DECISIONS)):
+            if words.get(key) not in (None, *known):
+                raise RequestRefused(
+                    400, "bad-request", f"{key}: expected one of {', '.join(known)}, got {words[key]!r}"
+                )
+        return await self._backend.history(_since(words), words.get("kind"), words.get("decision"))
+
+    async def _timeline(self, request: web.BaseRequest) -> Answer:
+        words = query(request, ("since", "step"))
+        since_s, step_s = _since(words), int(_seconds("step", words.get("step", "60")))
+        if step_s < 1 or since_s / step_s > _STEPS_MAX:
+            raise RequestRefused(
+                400, "bad-request", f"step: expected a step of which at most {_STEPS_MAX} fit"
+            )
+        return await self._backend.timeline(since_s, step_s)
+
     async def _metrics(self, request: web.BaseRequest) -> Answer:
         query(request, ())
         # In a thread: the first one loads prometheus-client, and none of them is in a hurry.
@@ -133,6 +156,16 @@ class Routes:
         response = web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
         response.force_close()
         return response
+
+
+def _since(words: Mapping[str, str]) -> float:
+    return _seconds("since", words.get("since", "3600"))
+
+
+def _seconds(key: str, text: str) -> float:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise RequestRefused(400, "bad-request", f"{key}: expected whole seconds, got {text!r}")
+    return float(text)
 
 
 def _port(words: Mapping[str, str]) -> PortRange | None:

@@ -27,7 +27,7 @@ from dynallow.errors import (
     WireError,
 )
 from dynallow.policy.names import Name
-from dynallow.policy.reserved import reserved, why_absent
+from dynallow.policy.reserved import reserved
 from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
@@ -36,6 +36,7 @@ from dynallow.resolver.asked import Asked
 from dynallow.resolver.cache import AnswerCache, Key, without_cd
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
+from dynallow.resolver.deny import deny
 from dynallow.resolver.derived import Derived, rooted
 from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import HotReplies, HotTcpReplies
@@ -94,6 +95,7 @@ class Road:
     def change(self, terms: Terms) -> None:
         """Other terms from now on; whoever changes them calls `forget` as well."""
         self.terms = terms
+        self.denials.seen.turn(terms)
         # Told not to keep denials, a client asks again and again: what it is told then may be a second old.
         self.denials.keep_for(max(terms.denied_ttl_s, 1))
 
@@ -125,7 +127,7 @@ class Road:
             self.counts.refused += 1
             return refusal
         asked = Asked(packet, question, udp, self._decide(question))
-        return asked if self._may_pass(asked) else self._deny(asked)
+        return asked if self._may_pass(asked) else deny(self, asked)
 
     async def answer(self, asked: Asked) -> bytes:
         """The reply to a question that may pass, when every lease behind it holds."""
@@ -150,7 +152,7 @@ class Road:
                     return self._tell(asked, answer)
             asked = asked._replace(verdict=self._decide(question))
             if not self._may_pass(asked):
-                return self._deny(asked)
+                return deny(self, asked)
         unsettled = DecideAgainError("the rules changed again and again while this question waited")
         return self._fail(asked, unsettled)
 
@@ -169,7 +171,9 @@ class Road:
         verdict = self.decide(question.name, question.qtype)
         if verdict.outcome is ALLOWED:
             self.counts.allowed += 1
-        elif verdict.outcome is FILTERED:
+            return verdict
+        self.denials.seen.refuse(question.name, question.qtype, verdict)
+        if verdict.outcome is FILTERED:
             self.counts.filtered += 1
         else:
             self.counts.denied += 1
@@ -265,6 +269,7 @@ class Road:
                 self._lead(key[0], verdict, answer)
             if answer.ttl_s > 0:
                 self.cache.put(key, answer)
+            self.denials.seen.lease(key[0], key[1], verdict, answer)
         except BaseException as error:
             fail(twins, error)
             raise
@@ -339,44 +344,15 @@ class Road:
             max_size=asked.max_size,
             ad=vouched,
         )
+        self.denials.seen.tell(question.name, question.qtype, verdict, answer)
         # A derived name is decided anew each time: it may have ended, or another rule have come to it.
-        if left > 0 and not verdict.leads and asked.may_come_again:
+        # So is what observing lets pass, since each time is counted as a denial.
+        if left > 0 and verdict.outcome is ALLOWED and not verdict.leads and asked.may_come_again:
             if udp:
                 self.hot.put(packet, reply, answer, left)
             elif self.hot.size:  # 0 is a setting; the room for these is counted in bytes
                 self.hot_tcp.put(packet, reply, answer, left)
         return packet[:2] + reply.body
-
-    def _deny(self, asked: Asked) -> bytes:
-        packet, question, udp, verdict = asked
-        denied = self.terms.denied
-        if verdict.outcome is DENIED:
-            name = question.name
-            if name.endswith(athome.ENDINGS) and (body := self._at_home(asked)) is not None:
-                return packet[:2] + body
-            if self.terms.observe:  # then nobody else is denied
-                verdict = verdict._replace(kin=0)
-            if (reason := why_absent(name, self.terms.suffixes)) is not None:
-                denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
-        body = local.denial(question, verdict, denied, asked.max_size, self.terms.denied_ttl_s)
-        # A denial may be given again over either (see `again`); keys of zones may be allowed any time.
-        fits = udp or len(body) + 2 <= n.UDP_PLAIN
-        if fits and not (self.terms.dnssec and question.qtype in KEY_TYPES):
-            self.denials.put(packet, question, verdict, body)
-        return packet[:2] + body
-
-    def _at_home(self, asked: Asked) -> bytes | None:
-        """What this host knows of the name; kept nowhere, since a lease may go at any time."""
-        _packet, question, _udp, verdict = asked
-        ttl_s = self.terms.denied_ttl_s
-        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size, ttl_s)
-        if answer is None:
-            return None
-        body, told = answer
-        if told:  # `_decide` counted it as denied, in this same step
-            self.counts.denied -= 1
-            self.counts.local += 1
-        return body
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1

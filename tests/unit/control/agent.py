@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dynallow.control.backend import BadRequestError, UnknownRuleError
 from dynallow.control.connection import Limits
+from dynallow.control.historyschema import HistoryReport, TimelineReport
 from dynallow.control.metrics import Family, render
 from dynallow.control.schema import (
     ExplainReport,
@@ -200,6 +201,16 @@ class MemoryAgent:
         await self._record("mode", mode)
         was, self.mode = self.mode, mode
         return {"mode": mode, "was": was}
+
+    async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
+        await self._record("history", since_s, kind, decision)
+        since, until = "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"
+        return {"since": since, "until": until, "begins": None, "untold": {}, "rows": []}
+
+    async def timeline(self, since_s: float, step_s: int) -> TimelineReport:
+        await self._record("timeline", since_s, step_s)
+        since, until = "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"
+        return {"since": since, "until": until, "step_s": step_s, "points": []}
 
     def metrics(self) -> bytes:
         if isinstance(self.fault, DynallowError):
