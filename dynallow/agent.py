@@ -177,7 +177,7 @@ class Agent:
     async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
         """See Backend."""
         self._must_be_ready()
-        return await explanation.explain(self.inforce, subject, port, user)
+        return await explanation.explain(self.inforce, subject, port, user, self.inforce.sight)
 
     async def reload(self) -> ReloadReport:
         """See Backend."""

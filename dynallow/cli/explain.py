@@ -36,9 +36,9 @@ _PACKETS = {
     "turned": "turned to dynallow's own listener",
 }
 _DECIDED = {
-    "rule": "rule",
-    "destination": "destination",
-    "loopback": "what stays on this host",
+    "rule": "by rule",
+    "destination": "by destination",
+    "loopback": "it stays on this host",
     "dns": "DNS goes to dynallow alone",
     "nothing": "no rule or destination fits",
 }
@@ -125,7 +125,7 @@ def _facts(report: ExplainReport) -> list[Block]:
     if (decided := report.get("decided")) is not None:
         where = f" ({decided['where']})" if decided["where"] else ""
         name = f" {decided['name']}" if decided["name"] else ""
-        lines.append(Line(f"decided   by {_DECIDED[decided['by']]}{name}{where}"))
+        lines.append(Line(f"decided   {_DECIDED[decided['by']]}{name}{where}"))
         if decided["nft"]:
             lines.append(Line(f"          chain {decided['chain']}: {decided['nft']}", "dim"))
     for number, change in enumerate(report.get("change", ())):
@@ -138,7 +138,9 @@ def _past(report: ExplainReport) -> list[Block]:
     rows = report.get("past", [])
     if not rows:
         begins = report.get("past_begins")
-        return [Line(), Line(f"not seen since {local(begins)}")] if begins else []
+        return (
+            [Line(), Line(f"nothing seen of it: the history begins {local(begins)}", "dim")] if begins else []
+        )
     more = report["past_rows"] - len(rows)
     title = f"seen, the latest first{f' ({more} more: dynallow denied, --json)' if more else ''}"
     return [

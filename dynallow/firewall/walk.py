@@ -48,7 +48,7 @@ class Packet:
 
 
 class Decision(NamedTuple):
-    """What becomes of it, and the line of the table that says so (None: the chain's policy)."""
+    """What becomes of it, and the line of `chain` that decides (None: the policy); of a denial, what led to it."""
 
     fate: Fate
     rule: rs.Rule | None
@@ -77,14 +77,14 @@ def walk(table: rs.Ruleset, packet: Packet, members: Members) -> Decision:
         case rs.Accept():
             return Decision("accepted", end.rule, end.chain)
         case rs.Reset():
-            return Decision("reset", end.way, end.chain)
+            return Decision("reset", end.way, rs.OUTPUT)
         case rs.Reject():
-            return Decision("rejected", end.way, end.chain)
+            return Decision("rejected", end.way, rs.OUTPUT)
         case rs.Drop():
-            return Decision("dropped", end.way, end.chain)
+            return Decision("dropped", end.way, rs.OUTPUT)
     hook = chains[rs.OUTPUT].hook
     drops = hook is not None and hook.policy == "drop"
-    return Decision("dropped" if drops else "passed", end.way, end.chain)
+    return Decision("dropped" if drops else "passed", end.way, rs.OUTPUT)
 
 
 class _End(NamedTuple):

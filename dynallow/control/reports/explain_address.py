@@ -150,29 +150,28 @@ def _remedies(
     given, asked = facts.given, facts.given.asked
     address = str(ip_address(facts.packed))
     if told["by"] == "dns" or (is_dns(asked.port) and asked.port and asked.port.first == asked.port.last):
-        return [
-            Remedy("ask dynallow instead; no rule opens DNS to other servers"),
-            Remedy(f"should dynallow itself ask it, add {remedies.quoted(address)} to resolver.upstreams"),
-        ]
+        instead = [Remedy("ask dynallow instead; no rule opens DNS to other servers")]
+        if asked.port is not None and asked.port.first == 53:
+            add = f"should dynallow itself ask it, add {remedies.quoted(address)} to resolver.upstreams"
+            instead.append(Remedy(add))
+        return instead
     if asked.protocol:
         return [Remedy(f"nothing: rules open TCP and UDP ports, not {asked.protocol}")]
     widened = sorted((remedies.widen(one, asked.port, asked.user) for one in openings), key=len)
     if widened:
         return list(dict.fromkeys(remedy for some in widened for remedy in some))
     found = []
-    sources = dict.fromkeys([*((to_text(name), "") for _, name in facts.lapsed if name)])
-    sources |= dict.fromkeys(
-        (name, "/etc/hosts gives it to {}, so nobody asks dynallow: ") for name in hosts_names
-    )
-    sources |= dict.fromkeys((name, "") for name in seen)
-    for text, why in sources:
-        found += _by_name(given, text, why.format(text))
+    sources = dict.fromkeys([*(to_text(name) for _, name in facts.lapsed if name), *hosts_names, *seen])
+    for text in sources:
+        if text in hosts_names:
+            found.append(Remedy(f"take {text} out of /etc/hosts, so that it is asked for through dynallow"))
+        found += _by_name(given, text)
     if not found:
         found.append(Remedy("ask for its name through dynallow: the address never came from DNS"))
     return [*found, remedies.destination(address, asked.port)]
 
 
-def _by_name(given: Facts, text: str, why: str) -> list[Remedy]:
+def _by_name(given: Facts, text: str) -> list[Remedy]:
     """For an address that has a name: whether that is listed, and what is to be done."""
     try:
         name = parse_name(text)
@@ -183,15 +182,10 @@ def _by_name(given: Facts, text: str, why: str) -> list[Remedy]:
         verdict = policy.decide(name, qtype, given.wall)
         if verdict.rules:
             rule = verdict.rules[0]
-            head = f"ask for {text} through dynallow: rule {rule.name} lists it"
-            if why:
-                head = f"{why}take that line out; rule {rule.name} lists the name"
-            return [
-                Remedy(head),
-                *remedies.widen(Opening("rule", rule.name, rule.ports, rule.users), asked.port, asked.user),
-            ]
-    listing = remedies.list_name(policy, name, asked.port, given.wall)
-    return [Remedy(f"{why}{one.text}", *one[1:]) for one in listing]
+            opening = Opening("rule", rule.name, rule.ports, rule.users)
+            ask = Remedy(f"ask for {text} through dynallow: rule {rule.name} lists it")
+            return [ask, *remedies.widen(opening, asked.port, asked.user)]
+    return remedies.list_name(policy, name, asked.port, given.wall)
 
 
 def _leased(given: Facts, rule: str, name: bytes) -> ExplainedRule:

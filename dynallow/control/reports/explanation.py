@@ -20,10 +20,12 @@ from dynallow.control.reports.explain_name import NameFacts, explain_name
 from dynallow.control.reports.explain_parts import Asked, Facts, facts
 from dynallow.control.reports.hostsfile import HOSTS, addresses_in, names_in
 from dynallow.control.reports.past import Past
+from dynallow.control.reports.reach import is_dns
 from dynallow.control.reports.source import Source
 from dynallow.control.schema import ExplainReport
 from dynallow.firewall.build import JUDGED_MARK
 from dynallow.firewall.conntrack import flows_to
+from dynallow.firewall.flows import TCP, UDP
 from dynallow.lease.ledger import Ledger
 from dynallow.lease.slices import slices
 from dynallow.policy.names import Name, parse_name, to_text
@@ -47,6 +49,8 @@ async def explain(
 ) -> ExplainReport:
     """The verdict on a name, an address or a line. Raises BadRequestError for none of them."""
     asked = Asked(subject.strip("[]"), port, user)
+    if past is not None:
+        await past.settle()
     if subject.startswith("@"):
         asked = await asyncio.to_thread(_line, past, subject)
     packed = _packed(asked.subject)
@@ -182,21 +186,29 @@ def _completed(
     decided = report["decided"]
     if decided is not None and (decided["by"] == "rule" or decided["by"] == "destination"):
         decided["where"] = place(loaded.files, decided["by"], decided["name"], "ports")
-    report["flows"] = _flows(addresses, filtered=given.filtered)
-    if report["flows"] and report["verdict"] != "allowed":
+    report["flows"] = _flows(addresses, given)
+    own = any(end.address.packed in addresses for end, _ in given.ways)  # then they are dynallow's, or DNS
+    if report["flows"] and report["verdict"] != "allowed" and not own and not is_dns(given.asked.port):
         many = "flow to it is" if report["flows"] == 1 else "flows to it are"
         report["notes"].append(f"{report['flows']} {many} established, and what is established goes on")
     history.tell(report, past, records)
     return report
 
 
-def _flows(addresses: list[bytes], *, filtered: bool) -> int:
+def _flows(addresses: list[bytes], given: Facts) -> int:
     """How many flows to these live and count as established; 0 where the kernel does not tell."""
+    port = given.asked.port
+    numbers = {"tcp": TCP, "udp": UDP}
     try:
         found = {
             flow.tuple
-            for flow in flows_to(addresses, filtered=filtered)
-            if flow.alive and flow.mark != JUDGED_MARK
+            for flow in flows_to(addresses, filtered=given.filtered)
+            if flow.alive
+            and flow.mark != JUDGED_MARK
+            and (
+                port is None
+                or (flow.protocol == numbers[port.protocol] and port.first <= flow.port <= port.last)
+            )
         }
     except OSError:
         return 0

@@ -25,9 +25,11 @@ ROWS_TOLD = 10
 class Past(Protocol):
     """What was asked, used and denied."""
 
-    @property
+    async def settle(self) -> None:
+        """Return when what has happened by now can be read."""
+
     def begins(self) -> float | None:
-        """The oldest moment that is kept, wall clock; None: nothing is."""
+        """The oldest moment that is kept, wall clock; None: nothing is. Blocking."""
 
     def records(self, since: float, until: float | None = None) -> list[Record]:
         """One a subject. Blocking."""
@@ -72,5 +74,5 @@ def tell(report: ExplainReport, past: Past | None, records: list[Record]) -> Non
     """Put the latest into the report."""
     report["past"] = [row(record) for record in records[:ROWS_TOLD]]
     report["past_rows"] = len(records)
-    begins = past.begins if past is not None else None
+    begins = past.begins() if past is not None else None
     report["past_begins"] = None if begins is None else moment(datetime.fromtimestamp(begins, UTC))

@@ -75,7 +75,7 @@ def list_name(policy: Policy, name: Name, port: PortRange | None, wall: float) -
     ]
     ports = f", ports = [{quoted(str(port))}]" if port is not None else ""
     found.append(
-        Remedy(f'list it in a rule of its own: [[rule]] name = "…", names = [{quoted(text)}]{ports}')
+        Remedy(f'list it in a rule of its own: [[rule]] name = "NAME", names = [{quoted(text)}]{ports}')
     )
     return found
 
@@ -112,7 +112,7 @@ def add_type(rule: str, qtype: str) -> Remedy:
 
 def destination(address: str, port: PortRange | None) -> Remedy:
     """For an address that no name will earn."""
-    ports = f", ports = [{quoted(str(port))}]" if port is not None else ', ports = ["…"]'
+    ports = f", ports = [{quoted(str(port))}]" if port is not None else ', ports = ["tcp/PORT"]'
     return Remedy(
-        f'or open it without DNS: [[destination]] name = "…", addresses = [{quoted(address)}]{ports}'
+        f'or open it without DNS: [[destination]] name = "NAME", addresses = [{quoted(address)}]{ports}'
     )
