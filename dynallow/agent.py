@@ -99,7 +99,9 @@ class Agent:
         await inforce.own.start()
         # Bound before anything is loaded: who cannot have the ports must not touch the table either.
         listen = inforce.settings.resolver.listen
-        self._listeners = open_listeners(listen, inforce.road, self._attendant, self._inherited)
+        self._listeners = open_listeners(
+            listen, inforce.road, self._attendant, self._inherited, inforce.attributions
+        )
         inforce.unserved = self._inherited.close()
         adopted = inforce.start()
         for listener in self._listeners:
@@ -184,7 +186,8 @@ class Agent:
         self._must_be_ready()
         self.manager.reloading()
         try:
-            return await self.inforce.reload()
+            with self.inforce.policy_log.reload():
+                return await self.inforce.reload()
         finally:
             self.manager.ready(self.inforce.summary())
 

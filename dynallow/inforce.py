@@ -21,12 +21,13 @@ from datetime import UTC, datetime
 from dynallow import settings as cfg
 from dynallow.checkpoint.checkpoint import Checkpoint
 from dynallow.control.backend import BadRequestError, UnknownRuleError
-from dynallow.control.reports import changes, warnings
-from dynallow.control.schema import FlushReport, Mode, ReloadReport
+from dynallow.control.reports import changes, policylog, warnings
+from dynallow.control.schema import FlushReport, Mode, PendingReport, ReloadReport
 from dynallow.errors import KernelError
 from dynallow.expiries import Expiries
 from dynallow.firewall.addresses import HostAddresses
 from dynallow.firewall.build import AGENT_MARK, build_ruleset
+from dynallow.firewall.denied_log import DeniedLog
 from dynallow.firewall.kept import Kept
 from dynallow.firewall.leaser import comment
 from dynallow.firewall.revoker import Revoker
@@ -46,8 +47,10 @@ from dynallow.resolver.terms import limits_of, terms_of
 from dynallow.resolver.upstream.choose import Chosen, choose
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
+from dynallow.sight.attributions import Attributions
 from dynallow.sight.sight import Sight
 from dynallow.tasks import Tasks
+from dynallow.usage.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,8 @@ class InForce:
         self.loaded = loaded
         self.settings = loaded.settings
         self.since = self.mode_since = datetime.now(UTC)
+        self.policy_log = policylog.PolicyLog()
+        self.denials = Totals()
         self.unserved: list[str] = []
         """Inherited sockets that no setting names."""
         self.kept = Kept()
@@ -97,6 +102,8 @@ class InForce:
         self.living = Living(self.table, self.ledger, self.road, self.own, self.tasks)
         self.living_counts = self.living.counts
         self.sight = Sight(self.road, self.ledger, lambda: self.settings)
+        self.attributions = Attributions()
+        self.denied_log = DeniedLog(self.attributions.hear)
 
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
@@ -114,6 +121,8 @@ class InForce:
         self.tasks.start(self.kept.keep(ruleset))
         self.tasks.keep(self.checkpoint.keep)
         self.tasks.keep(self.sight.watch)
+        self.tasks.keep(self.attributions.watch)
+        self.tasks.keep(self.denied_log.watch)
         return adopted
 
     async def stop(self) -> None:
@@ -123,6 +132,8 @@ class InForce:
         self.exchange.close()
         self.table.close()
         self.own.close()
+        self.denied_log.close()
+        self.attributions.close()
 
     # ------------------------------------------------------------ changes
 
@@ -189,6 +200,7 @@ class InForce:
         enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
+        self.policy_log.changed(policylog.told(self.settings, settings))
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
         self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
         self.road.change(terms_of(loaded, settings))
@@ -274,6 +286,7 @@ class InForce:
         self.revoker.follow(self.settings, self.chosen.ways())
         self.living.follow(self.settings)
         self.expiries.follow(self.loaded.policy.rules, self.road.wall())
+        self.denied_log.follow(self.settings.firewall.log_group)
 
     def _forget(self) -> None:
         self.road.forget()
@@ -285,7 +298,12 @@ class InForce:
         listening = ", ".join(map(str, self.settings.resolver.listen))
         return f"mode {self.settings.mode}, {len(self.settings.rules)} rules, listening on {listening}"
 
+    def pending(self) -> PendingReport | None:
+        """What is taken back by itself unless it is confirmed."""
+        return None
+
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""
         servers = bool(self.chosen.servers)
-        return warnings.warnings(self.settings, servers, self.unserved, self.kept.why_not, self.table)
+        found = warnings.warnings(self.settings, servers, self.unserved, self.kept.why_not, self.table)
+        return [*found, *filter(None, [self.denied_log.why_not])]

@@ -100,10 +100,26 @@ class DestinationReport(TypedDict):
     reason: str
 
 
+PendingReport = TypedDict(
+    "PendingReport",
+    {
+        "what": Literal["mode", "reload"],
+        "from": Mode,
+        "to": Mode,
+        "until": str,
+        "left_s": float,
+        "problem": str | None,
+    },
+)
+"""What is taken back by itself unless it is confirmed: a switch of mode, or a reload (`from` and `to` are modes
+in both). `left_s` is 0 when it is being taken back; `problem` is why that could not be done yet."""
+
+
 class StatusReport(TypedDict):
     agent: AgentReport
     mode: ModeOrUnknown
     mode_since: str | None
+    pending: PendingReport | None
     kernel: KernelReport
     listen: list[str]
     upstreams: list[UpstreamReport]

@@ -2,8 +2,8 @@
 
 Pure: the settings, the ways to the upstream servers and the agent's uid go in,
 a `Ruleset` comes out. The order of `chain output` is what keeps it closed, and
-every accept names protocol and ports: `ip daddr @set accept` alone would let
-ICMP payloads and GRE out as well.
+everything that leads to an accept names protocol and ports: `ip daddr @set accept`
+alone would let ICMP payloads and GRE out as well.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import groupby
 from dynallow.firewall import ruleset as rs
 from dynallow.settings.force import DNS_PORTS
 from dynallow.settings.model import Destination, RuleSettings, Settings
-from dynallow.units import Address, Endpoint, PortRange, Protocol
+from dynallow.units import Address, Endpoint, PortRange, Protocol, Rate
 
 JUDGED_MARK = 0x64796E6A
 """Conntrack mark of a flow that does not count as established ("dynj")."""
@@ -24,9 +24,19 @@ AGENT_MARK = 0x64796E61
 """SO_MARK of the agent's own sockets ("dyna"); setting a mark takes a capability."""
 
 LOG_PREFIX = "dynallow denied "
+_BURST, _BURST_MAX = 20, 1000
+"""Packets logged at once are so many times the rate's, 1,000 by default: what a program tries when it is
+started, or a thousand short-lived ones, is logged whole; a flood takes it once, and then gets the rate."""
+
+FLOWS = 16_384
+"""Most flows counted apart, of each family and outcome; a MiB of the kernel's memory in all, empty."""
+FLOWS_LAST_S = 5400
+"""How long an idle one is kept: not an hour, or what happens hourly would lapse just as it comes again."""
+_COLLECTED_EVERY_S = 60  # each second by default: four timers more that would wake an idle host
 REVOKED_S = 600
 """How long an address stays in the revoked sets: longer than any retry of a cut flow matters."""
 
+_FAMILIES: tuple[rs.Family, ...] = (4, 6)
 _IPV4 = rs.Test("meta nfproto", ("ipv4",))
 _IPV6 = rs.Test("meta nfproto", ("ipv6",))
 _TCP_OR_UDP = rs.Test("meta l4proto", ("tcp", "udp"))
@@ -85,10 +95,11 @@ def build_ruleset(settings: Settings, upstreams: Iterable[Way], agent_uid: int) 
     for rule in settings.rules:
         sets += [rs.AddressSet(rs.set_name(rule.name, f), f, 2 * budget, True) for f in (4, 6)]
     agent = _agent_socket(agent_uid)
-    chains = [_output(settings, sorted(set(upstreams), key=_place), agent), _STANDING, _denied(settings)]
+    output = _output(settings, sorted(set(upstreams), key=_place), agent)
+    chains = [output, _STANDING, _USED, _denied(settings), _TALLIED]
     if settings.mode == "enforce" and settings.firewall.dns == "redirect":
         chains += [_nat_output(settings.resolver.listen, agent), _REDIRECTED]
-    return rs.Ruleset((rs.DENIED_COUNTER,), tuple(sets), tuple(chains))
+    return rs.Ruleset((rs.DENIED_COUNTER,), tuple(sets), tuple(chains), _FLOW_SETS)
 
 
 def _agent_socket(uid: int) -> tuple[rs.Match, ...]:
@@ -145,6 +156,55 @@ _STANDING = rs.Chain(
 )
 
 
+_FLOW_SETS = tuple(
+    rs.FlowSet(rs.set_name(name, family), family, FLOWS, FLOWS_LAST_S, _COLLECTED_EVERY_S)
+    for name in (rs.USED_FLOWS, rs.DENIED_FLOWS)
+    for family in _FAMILIES
+)
+
+# Where rules and destinations lead. That a packet cannot be counted ends only the rule that tries it: the
+# last one lets it go in any case. What was established and is judged anew here was counted when it began.
+# A kernel's own socket (NFS) has no user.
+_USED = rs.Chain(
+    rs.USED,
+    (
+        rs.Rule((_ESTABLISHED,), rs.Accept()),
+        *(
+            rs.Rule((), rs.Tally(rs.set_name(rs.USED_FLOWS, family), family, rs.Accept(), user=user))
+            for family in _FAMILIES
+            for user in (True, False)
+        ),
+        rs.Rule((), rs.Accept()),
+    ),
+)
+
+
+def _tallied(family: rs.Family) -> Iterable[rs.Rule]:
+    """Every packet in one element, by as much as can be told of it.
+
+    No port: not TCP or UDP, or a later fragment (IP_NODEFRAG), or cut off before it. No user: no socket, or
+    the kernel's own. Nor protocol: headers of IPv6 that the kernel cannot follow. In a full set a packet may
+    still find an element that tells less.
+    """
+
+    def tally(*, protocol: bool = True, port: bool = True, user: bool = True) -> rs.Rule:
+        flows = rs.set_name(rs.DENIED_FLOWS, family)
+        return rs.Rule(
+            (_TCP_OR_UDP,) if port else (),
+            rs.Tally(flows, family, rs.Return(), protocol=protocol, port=port, user=user),
+        )
+
+    yield tally()
+    yield tally(port=False)
+    yield tally(user=False)
+    yield tally(port=False, user=False)
+    if family == 6:
+        yield tally(protocol=False, port=False, user=False)
+
+
+_TALLIED = rs.Chain(rs.TALLIED, tuple(rule for family in _FAMILIES for rule in _tallied(family)))
+
+
 def _place(way: Way) -> tuple[str, bool]:
     endpoint, protocol = way
     return str(endpoint), protocol == "tcp"
@@ -161,13 +221,19 @@ def _to(address: Address) -> rs.Match:
 
 
 def _denied(settings: Settings) -> rs.Chain:
+    rate = settings.firewall.log_rate
     rules = [
-        rs.Rule((), rs.Log(settings.firewall.log_rate, LOG_PREFIX, settings.firewall.log_group)),
+        rs.Rule((), rs.Log(rate, LOG_PREFIX, settings.firewall.log_group, _burst(rate))),
         rs.Rule((), rs.Count(rs.DENIED_COUNTER)),
+        rs.Rule((), rs.Jump(rs.TALLIED)),
     ]
     if settings.mode == "enforce":
         rules += _refuse() if settings.firewall.denied == "reject" else [rs.Rule((), rs.Drop())]
     return rs.Chain(rs.DENIED, tuple(rules))
+
+
+def _burst(rate: Rate) -> int:
+    return max(rate.count, min(_BURST * rate.count, _BURST_MAX))
 
 
 def _refuse() -> list[rs.Rule]:
@@ -228,8 +294,7 @@ def _destination(destination: Destination) -> Iterable[rs.Rule]:
 
 def _rule(rule: RuleSettings) -> Iterable[rs.Rule]:
     comment = _comment(rule.name, rule.reason)
-    families: tuple[rs.Family, ...] = (4, 6)
-    for family in families:
+    for family in _FAMILIES:
         address = rs.InSet(rs.set_name(rule.name, family), family)
         yield from _accepts(address, rule.ports, rule.users, comment)
 
@@ -239,7 +304,7 @@ def _accepts(
 ) -> Iterable[rs.Rule]:
     by_user: tuple[rs.Match, ...] = (rs.ByUsers(tuple(users)),) if users else ()
     for _, group in groupby(merge_ports(ports), key=lambda port: port.protocol):
-        yield rs.Rule((address, rs.ToPorts(tuple(group)), *by_user), rs.Accept(), comment)
+        yield rs.Rule((address, rs.ToPorts(tuple(group)), *by_user), rs.Goto(rs.USED), comment)
 
 
 def merge_ports(ports: Iterable[PortRange]) -> list[PortRange]:

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dynallow.firewall import expressions as ex
 from dynallow.firewall import ruleset as rs
 from dynallow.firewall import transaction as tr
-from dynallow.firewall.fields import FIELDS, Field, Need, named_user_data, user_data
+from dynallow.firewall.fields import FIELDS, Field, Need, flow_user_data, named_user_data, user_data
 from dynallow.firewall.transaction import Transaction
 
 _FLAG_ANONYMOUS, _FLAG_CONSTANT, _FLAG_INTERVAL, _FLAG_TIMEOUT = 0x1, 0x2, 0x4, 0x10
+_FLAG_DYNAMIC = 0x20  # NFT_SET_EVAL
 _INTERVAL_END = ex.number(3, 1)  # NFTA_SET_ELEM_FLAGS
 _OPEN_END = ex.attribute(6, struct.pack("=BBI", 1, 4, 1))  # user data: an interval up to the last value
 _MOST = 128
@@ -41,6 +42,8 @@ def declare(transaction: Transaction, table: rs.Ruleset, denied: tuple[int, int]
         _chain(transaction, chain)
     for declared in table.sets:
         _set(transaction, declared)
+    for flows in table.flow_sets:
+        _flow_set(transaction, flows)
     for chain in table.chains:
         for rule in chain.rules:
             _Rule(transaction, chain.name).add(rule)
@@ -78,6 +81,31 @@ def _set(transaction: Transaction, declared: rs.AddressSet) -> None:
     transaction.add(tr.NEW_SET, f"set {declared.name}", *told)
 
 
+# Where the parts of a flow's key lie, as nft puts them: the address in the first register or four of
+# NFT_REG32_*, each other part in the next. And the type, six bits a part in nft's own numbers.
+_FLOW_REGISTERS: dict[rs.Family, tuple[int, int, int]] = {4: (9, 10, 11), 6: (2, 13, 14)}
+_FLOW_TYPES = {
+    family: ((address << 6 | 12) << 6 | 13) << 6 | 24
+    for family, address in ((4, FIELDS["ip daddr"].type), (6, FIELDS["ip6 daddr"].type))
+}
+_L4PROTO, _SKUID = 16, 10  # NFT_META_*
+
+
+def _flow_set(transaction: Transaction, declared: rs.FlowSet) -> None:
+    told = [
+        ex.text(2, declared.name),
+        ex.number(3, _FLAG_TIMEOUT | _FLAG_DYNAMIC),
+        ex.number(4, _FLOW_TYPES[declared.family]),
+        ex.number(5, 16 if declared.family == 4 else 28),
+        ex.number(10, transaction.new_set_id()),
+        ex.long_number(11, 1000 * declared.lasts_s),
+        ex.number(12, 1000 * declared.collected_every_s),
+        ex.nested(9, ex.number(1, declared.size)),
+        ex.attribute(13, flow_user_data()),
+    ]
+    transaction.add(tr.NEW_SET, f"set {declared.name}", *told)
+
+
 class _Rule:
     """One rule in the making."""
 
@@ -93,6 +121,8 @@ class _Rule:
         """To the transaction, with the anonymous sets that it looks into."""
         for match in rule.matches:
             self._match(match)
+        if isinstance(rule.statement, rs.Tally):
+            self._flow(rule.statement)
         self._parts.append(_statement(rule.statement))
         told = [ex.text(2, self._chain), ex.nested(4, *self._parts)]
         if rule.comment:
@@ -120,6 +150,20 @@ class _Rule:
                 self._test(field, [field.value(value) for value in values], negated)
                 if len(values) == 1 and not negated:
                     self._settled.add((name, str(values[0])))
+
+    def _flow(self, tally: rs.Tally) -> None:
+        """A flow's key into its registers."""
+        protocol, port, user = _FLOW_REGISTERS[tally.family]
+        self._load(FIELDS["ip daddr" if tally.family == 4 else "ip6 daddr"])
+        self._parts += (
+            ex.meta(_L4PROTO, protocol)
+            if tally.protocol
+            else ex.constant(rs.NO_PROTOCOL.to_bytes(1, "big"), protocol),
+            ex.payload(ex.TRANSPORT, 2, 2, port)
+            if tally.port
+            else ex.constant(rs.NO_PORT.to_bytes(2, "big"), port),
+            ex.meta(_SKUID, user) if tally.user else ex.constant(rs.NO_USER.to_bytes(4, "big"), user),
+        )
 
     def _load(self, field: Field, load: bytes = b"") -> None:
         """Into the register, after what must be looked at before."""
@@ -259,7 +303,9 @@ def _statement(statement: rs.Statement) -> bytes:
             return ex.verdict(ex.GOTO, chain)
         case rs.Count(counter):
             return ex.count(counter)
-        case rs.Log(rate, prefix, group):
-            return ex.limit(rate.count, _UNITS_S[rate.per], rate.count) + ex.log(prefix, group)
+        case rs.Log(rate, prefix, group, burst):
+            return ex.limit(rate.count, _UNITS_S[rate.per], burst) + ex.log(prefix, group)
+        case rs.Tally(flows, _, then):
+            return ex.update(flows) + _statement(then)
         case rs.Redirect(port):
             return ex.redirect(port)

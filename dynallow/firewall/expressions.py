@@ -1,7 +1,8 @@
 """nf_tables expressions, packed: what a rule loads, compares, looks up and does.
 
 Pure bytes. Knows the attributes of include/uapi/linux/netfilter/nf_tables.h; must not know which rules
-there are (that is `encode.py`). Everything goes through register 1, as nft has it for rules like ours.
+there are (that is `encode.py`). Everything goes through register 1, as nft has it for rules like ours, but the
+parts of a flow's key, which lie in registers side by side.
 Keeps: each expression is byte for byte what `nft` sends, so that nft lists the rule as it stands in the text.
 """
 
@@ -66,9 +67,10 @@ def _expression(name: str, *data: bytes) -> bytes:
 # ------------------------------------------------------------------ loads
 
 
-def meta(key: int) -> bytes:
+@_remembered
+def meta(key: int, register: int = _REGISTER) -> bytes:
     """Something of the packet beside its bytes: NFT_META_*."""
-    return _expression("meta", number(2, key), number(1, _REGISTER))
+    return _expression("meta", number(2, key), number(1, register))
 
 
 def conntrack(key: int) -> bytes:
@@ -76,9 +78,16 @@ def conntrack(key: int) -> bytes:
     return _expression("ct", number(1, _REGISTER), number(2, key))
 
 
-def payload(base: int, offset: int, size: int) -> bytes:
+@_remembered
+def payload(base: int, offset: int, size: int, register: int = _REGISTER) -> bytes:
     """Bytes of the packet."""
-    return _expression("payload", number(1, _REGISTER), number(2, base), number(3, offset), number(4, size))
+    return _expression("payload", number(1, register), number(2, base), number(3, offset), number(4, size))
+
+
+@_remembered
+def constant(value: bytes, register: int) -> bytes:
+    """A value as it stands."""
+    return _expression("immediate", number(1, register), nested(2, attribute(1, value)))
 
 
 @_remembered
@@ -170,6 +179,14 @@ def log(prefix: str, group: int) -> bytes:
 def count(counter: str) -> bytes:
     """Add to a counter of that name."""
     return _expression("objref", text(2, counter), number(1, 1))
+
+
+@_remembered
+def update(set_name: str) -> bytes:
+    """Count in the element whose key was loaded, in registers from the first one on; make it if need be."""
+    counter = nested(7, text(1, "counter"), nested(2, long_number(1, 0), long_number(2, 0)))
+    updates = 1  # NFT_DYNSET_OP_UPDATE
+    return _expression("dynset", number(4, _REGISTER), number(3, updates), text(1, set_name), counter)
 
 
 def reset() -> bytes:

@@ -86,6 +86,11 @@ def named_user_data() -> bytes:
     return _BIG
 
 
+def flow_user_data() -> bytes:
+    """What nft keeps beside a set of flows: keyed by several things in a row."""
+    return struct.pack("=BBI", 0, 4, 0) + _typeof(13, b"")
+
+
 def _meta(key: int, size: int, type: int = 0, words: Mapping[str, int] = _NOTHING) -> Field:
     return Field(ex.meta(key), size, type, _of_meta(key), words=words)
 

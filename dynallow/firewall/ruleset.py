@@ -6,7 +6,7 @@ what dynallow needs of nftables has a type here.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network
 from typing import Literal
 
@@ -14,8 +14,14 @@ from dynallow.units import PortRange, Rate
 
 TABLE = "dynallow"
 OUTPUT, STANDING, NAT_OUTPUT, REDIRECTED, DENIED = "output", "standing", "nat_output", "redirected", "denied"
+USED, TALLIED = "used", "tallied"
 DENIED_COUNTER = "denied"
 REVOKED = "revoked"
+USED_FLOWS, DENIED_FLOWS = "used_flows", "denied_flows"
+"""The sets that count: no rule's name has an underscore, so that no rule's set is called so."""
+
+NO_PROTOCOL, NO_PORT, NO_USER = 255, 0, 0xFFFFFFFF
+"""What stands in a flow for what it has not, or nobody can tell: reserved by IANA, no port, no uid."""
 
 Family = Literal[4, 6]
 Network = IPv4Network | IPv6Network
@@ -40,6 +46,21 @@ class AddressSet:
     size: int | None
     """Most elements; None leaves the kernel's own bound, memory."""
     counter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FlowSet:
+    """Counters by destination address, protocol, destination port and uid, filled by rules (`Tally`).
+
+    A hash set too; its elements lapse when they have not been counted for `lasts_s`.
+    """
+
+    name: str
+    family: Family
+    size: int
+    lasts_s: int
+    collected_every_s: int
+    """How often the kernel looks for what has lapsed."""
 
 
 # ------------------------------------------------------------------ matches
@@ -138,11 +159,13 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """Send the packet to NFLOG, at most at `rate`."""
+    """Send the packet to NFLOG, in the long run at most at `rate`."""
 
     rate: Rate
     prefix: str
     group: int
+    burst: int
+    """So many at once, where there were none for long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +175,24 @@ class Redirect:
     port: int
 
 
-Statement = Accept | Drop | Reject | Reset | Return | Jump | Goto | Count | Log | Redirect
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Count the packet in a flow set, then do as `then` says.
+
+    Where it cannot be counted (the set is full, or what the key asks for cannot be told), the rule ends
+    before `then`: the next one is for that.
+    """
+
+    flows: str
+    family: Family
+    then: Accept | Return
+    protocol: bool = True
+    """Tell protocol, port and user; else `NO_PROTOCOL`, `NO_PORT`, `NO_USER` stands there."""
+    port: bool = True
+    user: bool = True
+
+
+Statement = Accept | Drop | Reject | Reset | Return | Jump | Goto | Count | Log | Redirect | Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +230,28 @@ class Ruleset:
     counters: tuple[str, ...]
     sets: tuple[AddressSet, ...]
     chains: tuple[Chain, ...]
+    flow_sets: tuple[FlowSet, ...] = ()
+
+
+def uncounted(table: Ruleset) -> Ruleset:
+    """The same without counting by flows: what is let through and what is refused is no other."""
+    if not table.flow_sets:
+        return table
+
+    def plain(rule: Rule) -> list[Rule]:
+        match rule.statement:
+            case Goto(chain) if chain == USED:
+                return [replace(rule, statement=Accept())]
+            case Jump(chain) if chain == TALLIED:
+                return []
+        return [rule]
+
+    chains = tuple(
+        replace(chain, rules=tuple(one for rule in chain.rules for one in plain(rule)))
+        for chain in table.chains
+        if chain.name not in (USED, TALLIED)
+    )
+    return replace(table, chains=chains, flow_sets=())
 
 
 def spans(networks: tuple[Network, ...]) -> list[tuple[int, int]]:

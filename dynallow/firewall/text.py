@@ -11,6 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, summarize_address_range
 from dynallow.firewall import ruleset as rs
 
 _DEFAULT_BURST = 5
+_SPANS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def render_table(table: rs.Ruleset) -> str:
@@ -18,6 +19,7 @@ def render_table(table: rs.Ruleset) -> str:
     lines = [f"table inet {rs.TABLE} {{"]
     blocks = [[f"counter {name} {{", "}"] for name in table.counters]
     blocks += [_set(declared) for declared in table.sets]
+    blocks += [_flow_set(declared) for declared in table.flow_sets]
     blocks += [_chain(chain) for chain in table.chains]
     for number, block in enumerate(blocks):
         lines += [""] * (number > 0) + ["\t" + line for line in block]
@@ -32,6 +34,27 @@ def _set(declared: rs.AddressSet) -> list[str]:
         "\tflags timeout",
     ]
     return [*lines, *["\tcounter"] * declared.counter, "}"]
+
+
+def _flow_set(declared: rs.FlowSet) -> list[str]:
+    return [
+        f"set {declared.name} {{",
+        f"\ttype {'ipv4_addr' if declared.family == 4 else 'ipv6_addr'} . inet_proto . inet_service . uid",
+        f"\tsize {declared.size}",
+        "\tflags dynamic,timeout",
+        f"\ttimeout {_duration(declared.lasts_s)}",
+        f"\tgc-interval {_duration(declared.collected_every_s)}",
+        "}",
+    ]
+
+
+def _duration(seconds: int) -> str:
+    """As nft prints it."""
+    parts = []
+    for unit, length in _SPANS:
+        count, seconds = divmod(seconds, length)
+        parts += [f"{count}{unit}"] * (count > 0)
+    return "".join(parts)
 
 
 def _chain(chain: rs.Chain) -> list[str]:
@@ -108,12 +131,25 @@ def _statement(statement: rs.Statement) -> str:
             return f"goto {chain}"
         case rs.Count(counter):
             return f'counter name "{counter}"'
-        case rs.Log(rate, prefix, group):
+        case rs.Log(rate, prefix, group, burst):
             # nft does not print its default burst
-            burst = "" if rate.count == _DEFAULT_BURST else f"burst {rate.count} packets "
-            return f'limit rate {rate} {burst}log prefix "{prefix}" group {group}'
+            at_once = "" if burst == _DEFAULT_BURST else f"burst {burst} packets "
+            return f'limit rate {rate} {at_once}log prefix "{prefix}" group {group}'
+        case rs.Tally(flows, _, then):
+            return f"update @{flows} {{ {_flow(statement)} counter }} {_statement(then)}"
         case rs.Redirect(port):
             return f"redirect to :{port}"
+
+
+def _flow(tally: rs.Tally) -> str:
+    """The key of a packet's element."""
+    parts = (
+        f"{_address_word(tally.family)} daddr",
+        "meta l4proto" if tally.protocol else str(rs.NO_PROTOCOL),
+        "th dport" if tally.port else str(rs.NO_PORT),
+        "meta skuid" if tally.user else str(rs.NO_USER),
+    )
+    return " . ".join(parts)
 
 
 def _address_word(version: int) -> str:

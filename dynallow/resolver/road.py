@@ -41,6 +41,7 @@ from dynallow.resolver.derived import Derived, rooted
 from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import HotReplies, HotTcpReplies
 from dynallow.resolver.leaser import Leaser
+from dynallow.resolver.steps import Steps
 from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
@@ -59,7 +60,6 @@ MAX_RENEWALS = 512
 """Not so many flights that renewals take the places of those for whom somebody waits."""
 _RENEW_AGAIN_S = 5.0
 _new = tuple.__new__  # what Scope(...) calls in the end, at half the price
-_EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
 
 
 @dataclass(slots=True)
@@ -78,6 +78,7 @@ class Road:
     own: Container[bytes] = frozenset()
     earned: athome.Earned = lambda address, now: ()
     counts: Counts = field(default_factory=Counts)
+    steps: Steps = field(default_factory=Steps)
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     alert: Callable[[], None] = lambda: None
@@ -138,7 +139,8 @@ class Road:
             under = tuple([rule.index for rule in verdict.rules]) if verdict.leads else ()
             key = (question.name, question.qtype, self.terms.how(question), under)
             try:
-                answer = self._kept(key, verdict) or await self._obtain(key, verdict)
+                kept = self._kept(key, verdict)
+                answer = kept or await self._obtain(key, verdict)
             except DecideAgainError:
                 pass
             except (KernelError, UpstreamError, OverloadError) as error:
@@ -149,7 +151,8 @@ class Road:
                 # From here to the reply nothing waits: what was acknowledged still holds.
                 self.alert()
                 if generation == self.generation:
-                    return self._tell(asked, answer)
+                    self.steps.told(verdict, answer, kept is answer)
+                    return self.steps.reply.of(self._tell)(asked, answer)
             asked = asked._replace(verdict=self._decide(question))
             if not self._may_pass(asked):
                 return deny(self, asked)
@@ -250,8 +253,8 @@ class Road:
         self._flights[key] = twins
         try:
             try:
-                response = await self.upstreams.ask(key[0], key[1], key[2])
-                answer = self._compose(response, key, verdict)
+                response = await self.steps.upstream.waiting(self.upstreams.ask)(*key[:3])
+                answer = self.steps.compose.of(self._compose)(response, key, verdict)
             except UpstreamError:
                 if (expired := self._stale(key)) is None:
                     raise
@@ -261,7 +264,7 @@ class Road:
             if wanted:
                 if verdict.leads or key[0][1:2] == b"_":
                     wanted = rooted(wanted, verdict, self.terms.policy)
-                refused = await self.leaser.ensure(wanted)
+                refused = await self.steps.kernel.waiting(self.leaser.ensure)(wanted)
                 self._must_be(generation)
                 if refused:
                     answer = self._trim(answer, key[1], refused)
@@ -320,6 +323,7 @@ class Road:
     def _trim(self, answer: Answer, qtype: int, refused: frozenset[bytes]) -> Answer:
         """The answer less what no budget is left for."""
         self.counts.trimmed += len(refused)
+        self.steps.left_out(answer, refused)
         if self.terms.observe:
             return answer
         trimmed = without(answer, qtype, refused)
@@ -356,10 +360,8 @@ class Road:
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
-        code = _EDE_OTHER
-        if isinstance(error, UpstreamError):
-            code = _EDE_NO_AUTHORITY if error.reached else _EDE_NETWORK
-        return asked.packet[:2] + local.servfail(asked.question, (code, error.message), asked.max_size).body
+        self.steps.told(asked.verdict, None, False)
+        return asked.packet[:2] + local.servfail(asked.question, error, asked.max_size).body
 
     def forget(self) -> None:
         """Rules or leases were taken away: no answer given so far may be given again."""

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from pydantic import ValidationError
 
@@ -34,6 +35,7 @@ from dynallow.settings.shown import shown
 
 DEFAULT_PATH = Path("/etc/dynallow/dynallow.toml")
 
+_NO_DRAFTS: Mapping[Path, str] = MappingProxyType({})
 _TOML_PLACE = re.compile(r" \(at line (\d+), column \d+\)$")
 _MERGED_SECTIONS: dict[str, type[Section]] = {"resolver": ResolverSettings, "lease": LeaseSettings}
 _ARRAYS: dict[str, type[Section]] = {"rule": RuleSettings, "destination": Destination}
@@ -49,9 +51,10 @@ class Loaded:
     sources: tuple[RuleSource, ...] = ()
 
 
-def load(path: Path | None = None) -> Loaded:
+def load(path: Path | None = None, drafts: Mapping[Path, str] = _NO_DRAFTS) -> Loaded:
     """Read `path` (default /etc/dynallow/dynallow.toml) and the `conf.d/*.toml` beside it.
 
+    `drafts`: texts to take instead of what these files hold, or as if they were there.
     Raises SettingsError with every fault of every file.
     """
     main = path or DEFAULT_PATH
@@ -59,9 +62,13 @@ def load(path: Path | None = None) -> Loaded:
         error = SettingsError([Fault(str(main), "", "expected a settings file, got none")])
         error.hint = "name one with --config FILE, or write this one (an empty file is valid)"
         raise error
-    files = files_of(main)
+    files = (main, *sorted({*files_of(main)[1:], *drafts} - {main}))
     faults: list[Fault] = []
-    documents = [(file, document) for file in files if (document := _read(file, faults)) is not None]
+    documents = [
+        (file, document)
+        for file in files
+        if (document := _read(file, faults, drafts.get(file))) is not None
+    ]
     sources: list[RuleSource] = []
     for file, document in documents:
         faults += _faults_in(str(file), document)
@@ -84,9 +91,9 @@ def files_of(path: Path | None = None) -> tuple[Path, ...]:
     return (main, *sorted((main.parent / "conf.d").glob("*.toml")))
 
 
-def _read(file: Path, faults: list[Fault]) -> Document | None:
+def _read(file: Path, faults: list[Fault], draft: str | None) -> Document | None:
     try:
-        return tomllib.loads(file.read_bytes().decode())
+        return tomllib.loads(file.read_bytes().decode() if draft is None else draft)
     except OSError as error:
         faults.append(Fault(str(file), "", f"expected a readable file, got: {error.strerror}"))
     except UnicodeDecodeError as error:

@@ -149,7 +149,9 @@ def test_encode_hundreds_of_addresses_are_what_nft_makes_of_them() -> None:
 
 def test_encode_rates_are_what_nft_makes_of_them() -> None:
     rates = [Rate(count, per) for count in (1, 5, 1000) for per in ("second", "minute", "hour", "day")]
-    rules = tuple(rs.Rule((), rs.Log(rate, "dynallow denied ", 65535)) for rate in rates)
+    rules = tuple(
+        rs.Rule((), rs.Log(rate, "dynallow denied ", 65535, burst)) for rate in rates for burst in (5, 1000)
+    )
     assert_same(rs.Ruleset((), (), (rs.Chain("denied", rules),)))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Container, Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
+from dynallow.control.reports.policylog import PolicyLog
+from dynallow.control.schema import PendingReport
 from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger
@@ -14,6 +16,7 @@ from dynallow.resolver.road import Road
 from dynallow.resolver.upstream.choose import Chosen
 from dynallow.settings import Loaded, Settings
 from dynallow.units import PortRange
+from dynallow.usage.totals import Totals
 
 
 class Source(Protocol):
@@ -29,6 +32,11 @@ class Source(Protocol):
     revoker: Revoker
     living_counts: LivingCounts
     chosen: Chosen
+    policy_log: PolicyLog
+    denials: Totals
+
+    def pending(self) -> PendingReport | None:
+        """What is taken back by itself unless it is confirmed."""
 
     @property
     def own(self) -> Container[bytes]:

@@ -66,6 +66,7 @@ def status(
         },
         "mode": settings.mode,
         "mode_since": moment(agent.mode_since),
+        "pending": agent.pending(),
         "kernel": {
             "release": os.uname().release,
             "table": table,

@@ -78,6 +78,7 @@ class MemoryAgent:
             },
             "mode": self.mode,
             "mode_since": "2026-11-21T10:00:00+00:00",
+            "pending": None,
             "kernel": {
                 "release": "6.18.0",
                 "table": True,

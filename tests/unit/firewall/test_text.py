@@ -32,8 +32,14 @@ def test_rule_text_of_each_match_and_statement() -> None:
     assert rule_text(statement=rs.Goto("denied")) == "goto denied"
     assert rule_text(statement=rs.Count("denied")) == 'counter name "denied"'
     assert rule_text(statement=rs.Redirect(5300)) == "redirect to :5300"
-    log = rs.Log(Rate(9, "minute"), "no ", 3)
-    assert rule_text(statement=log) == 'limit rate 9/minute burst 9 packets log prefix "no " group 3'
+    log = rs.Log(Rate(9, "minute"), "no ", 3, 40)
+    tally = rs.Tally("used_flows_v6", 6, rs.Accept(), user=False)
+    key = "ip6 daddr . meta l4proto . th dport . 4294967295"
+    assert rule_text(statement=tally) == f"update @used_flows_v6 {{ {key} counter }} accept"
+    tally = rs.Tally("denied_flows_v4", 4, rs.Return(), protocol=False, port=False)
+    key = "ip daddr . 255 . 0 . meta skuid"
+    assert rule_text(statement=tally) == f"update @denied_flows_v4 {{ {key} counter }} return"
+    assert rule_text(statement=log) == 'limit rate 9/minute burst 40 packets log prefix "no " group 3'
 
 
 def test_rule_text_of_a_test_of_one_value_and_of_several() -> None:
