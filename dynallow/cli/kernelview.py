@@ -44,6 +44,7 @@ def report(table: TableView, why: str, rule: str | None) -> StatusReport:
         "agent": {"running": False, "pid": None, "version": "", "since": None, "settings": None},
         "mode": table.mode,
         "mode_since": None,
+        "pending": None,
         "kernel": {
             "release": os.uname().release,
             "table": table.present,

@@ -10,12 +10,13 @@ scrape: 35 ms and 2 MiB that a start need not pay for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -33,15 +34,36 @@ class Family:
     samples: tuple[tuple[Mapping[str, str], float], ...]
 
 
+class Buckets(NamedTuple):
+    """What was measured: `counts[i]` at most `bounds[i]` and above the one before; the last is the rest."""
+
+    bounds: Sequence[float]
+    counts: Sequence[int]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """One metric of measurements; rendered as `_bucket`, `_sum` and `_count`."""
+
+    name: str
+    help: str
+    samples: tuple[tuple[Mapping[str, str], Buckets], ...]
+
+
 class _Snapshot:
-    def __init__(self, families: Iterable[Family]) -> None:
+    def __init__(self, families: Iterable[Family | Histogram]) -> None:
         self._families = families
 
-    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
+    def collect(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
         return map(_metric, self._families)
 
 
-def _metric(family: Family) -> CounterMetricFamily | GaugeMetricFamily:
+def _metric(
+    family: Family | Histogram,
+) -> CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily:
+    if isinstance(family, Histogram):
+        return _histogram(family)
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     names = tuple(family.samples[0][0]) if family.samples else ()
@@ -54,7 +76,24 @@ def _metric(family: Family) -> CounterMetricFamily | GaugeMetricFamily:
     return metric
 
 
-def render(families: Iterable[Family]) -> bytes:
+def _histogram(family: Histogram) -> HistogramMetricFamily:
+    from prometheus_client.core import HistogramMetricFamily
+
+    names = tuple(family.samples[0][0]) if family.samples else ()
+    metric = HistogramMetricFamily(family.name, family.help, labels=names)
+    for labels, (bounds, counts, total) in family.samples:
+        edges = [*map(_edge, bounds), "+Inf"]
+        buckets = list(zip(edges, accumulate(counts), strict=True))
+        metric.add_metric([labels[name] for name in names], buckets, total)
+    return metric
+
+
+def _edge(bound: float) -> str:
+    """As Prometheus itself writes it: "0.0001", never "1e-04", so that a query by `le` finds it."""
+    return f"{bound:.9f}".rstrip("0").rstrip(".") if bound < 1 else repr(bound)
+
+
+def render(families: Iterable[Family | Histogram]) -> bytes:
     """The families in Prometheus' text format, in the order given."""
     from prometheus_client import CollectorRegistry, generate_latest
 

@@ -23,11 +23,16 @@ from dynallow.control.metrics import CONTENT_TYPE
 from dynallow.control.request import RequestRefused, body, query
 from dynallow.control.schema import ErrorReport, Mode
 from dynallow.errors import DynallowError, KernelError, SettingsError
+from dynallow.pending.state import parse_within
+from dynallow.pending.switch import ConflictError
 from dynallow.units import PortRange, parse_port
 
 _UID_MAX = 2**32 - 2  # the last one is "nobody said" to the kernel
 _JSON = "application/json"
 _CHUNK = 64 * 1024
+_KINDS = ("question", "flow")
+_DECISIONS = ("allowed", "denied", "filtered")
+_STEPS_MAX = 20_000
 Answer = Mapping[str, object] | web.Response
 Verb = Callable[[web.BaseRequest], Awaitable[Answer]]
 
@@ -54,6 +59,8 @@ def _refusal(error: DynallowError) -> web.Response:
             return error_reply(503, error.message, "kernel-refused", error.hint)
         case BadRequestError():
             return error_reply(400, error.message, "bad-request", error.hint)
+        case ConflictError():
+            return error_reply(409, error.message, "conflict", error.hint)
         case UnknownRuleError():
             return error_reply(404, error.message, "unknown-rule", error.hint)
     return error_reply(500, error.message, "failed", error.hint)
@@ -71,6 +78,10 @@ class Routes:
             "/v1/reload": ("POST", self._reload),
             "/v1/flush": ("POST", self._flush),
             "/v1/mode": ("POST", self._mode),
+            "/v1/confirm": ("POST", self._confirm),
+            "/v1/readiness": ("GET", self._readiness),
+            "/v1/history": ("GET", self._history),
+            "/v1/timeline": ("GET", self._timeline),
             "/metrics": ("GET", self._metrics),
         }
         self._table = {path: verb for path, verb in table.items() if only in (None, path)}
@@ -112,19 +123,50 @@ class Routes:
         return await self._backend.explain(words["subject"], _port(words), _user(words))
 
     async def _reload(self, request: web.BaseRequest) -> Answer:
-        await body(request, (), self._limits)
-        return await self._backend.reload()
+        words = await body(request, ("confirm_within",), self._limits)
+        return await self._backend.reload(_within(words))
 
     async def _flush(self, request: web.BaseRequest) -> Answer:
         words = await body(request, ("rule", "name"), self._limits)
         return await self._backend.flush(words.get("rule"), words.get("name"))
 
     async def _mode(self, request: web.BaseRequest) -> Answer:
-        words = await body(request, ("mode",), self._limits)
+        words = await body(request, ("mode", "confirm_within"), self._limits)
         mode = words.get("mode")
         if mode not in ("observe", "enforce"):
             raise RequestRefused(400, "bad-request", f'mode: expected "observe" or "enforce", got {mode!r}')
-        return await self._backend.set_mode(cast(Mode, mode))
+        return await self._backend.set_mode(cast(Mode, mode), _within(words))
+
+    async def _confirm(self, request: web.BaseRequest) -> Answer:
+        words = await body(request, ("outcome",), self._limits)
+        outcome = words.get("outcome", "confirmed")
+        if outcome not in ("confirmed", "taken-back"):
+            raise RequestRefused(
+                400, "bad-request", f'outcome: expected "confirmed" or "taken-back", got {outcome!r}'
+            )
+        return await self._backend.confirm(keep=outcome == "confirmed")
+
+    async def _readiness(self, request: web.BaseRequest) -> Answer:
+        words = query(request, ("since",))
+        return await self._backend.readiness(_seconds("since", words.get("since", str(7 * 86400))))
+
+    async def _history(self, request: web.BaseRequest) -> Answer:
+        words = query(request, ("since", "kind", "decision"))
+        for key, known in (("kind", _KINDS), ("decision", _DECISIONS)):
+            if words.get(key) not in (None, *known):
+                raise RequestRefused(
+                    400, "bad-request", f"{key}: expected one of {', '.join(known)}, got {words[key]!r}"
+                )
+        return await self._backend.history(_since(words), words.get("kind"), words.get("decision"))
+
+    async def _timeline(self, request: web.BaseRequest) -> Answer:
+        words = query(request, ("since", "step"))
+        since_s, step_s = _since(words), int(_seconds("step", words.get("step", "60")))
+        if step_s < 1 or since_s / step_s > _STEPS_MAX:
+            raise RequestRefused(
+                400, "bad-request", f"step: expected a step of which at most {_STEPS_MAX} fit"
+            )
+        return await self._backend.timeline(since_s, step_s)
 
     async def _metrics(self, request: web.BaseRequest) -> Answer:
         query(request, ())
@@ -135,11 +177,28 @@ class Routes:
         return response
 
 
+def _since(words: Mapping[str, str]) -> float:
+    return _seconds("since", words.get("since", "3600"))
+
+
+def _seconds(key: str, text: str) -> float:
+    if not (text.isascii() and text.isdigit() and len(text) <= 10):
+        raise RequestRefused(400, "bad-request", f"{key}: expected whole seconds, got {text!r}")
+    return float(text)
+
+
 def _port(words: Mapping[str, str]) -> PortRange | None:
     try:
         return parse_port(words["port"]) if "port" in words else None
     except ValueError as error:
         raise RequestRefused(400, "bad-request", f"port: {error}") from error
+
+
+def _within(words: Mapping[str, str]) -> float | None:
+    try:
+        return parse_within(words["confirm_within"]) if "confirm_within" in words else None
+    except ValueError as error:
+        raise RequestRefused(400, "bad-request", f"confirm_within: {error}") from error
 
 
 def _user(words: Mapping[str, str]) -> int | None:

@@ -20,6 +20,7 @@ from typing import Final, NamedTuple
 from dynallow.policy.names import ROOT, Name, to_text
 from dynallow.policy.verdict import FILTERED, Verdict
 from dynallow.resolver.local import DENIAL_TTL_S
+from dynallow.resolver.seen import Seen
 from dynallow.wire.names import LABEL_MAX
 from dynallow.wire.numbers import HEADER_SIZE
 from dynallow.wire.question import Question
@@ -47,6 +48,7 @@ class Denials:
 
     def __init__(self, size: int = KEPT_MAX) -> None:
         self.size = size
+        self.seen = Seen()
         self._keep_s = float(DENIAL_TTL_S)
         self._denied: dict[bytes, bytes] = {}
         self._filtered: dict[bytes, bytes] = {}
@@ -79,17 +81,20 @@ class Denials:
             self._filtered.clear()
             self._until = now + self._keep_s
         denied, filtered = self._denied, self._filtered
+        seen_denied, seen_filtered = self.seen.again()
         others: list[int] = []
         count = 0
         for slot in slots:
             question = questions[slot]
-            reply = denied.get(question) or self._by_kin(question)
-            if reply is None and (reply := filtered.get(question)):
-                count += 1
-            if reply is None:
-                others.append(slot)
-            else:
+            if reply := denied.get(question) or self._by_kin(question):
                 replies[slot] = reply
+                seen_denied.append(question)
+            elif reply := filtered.get(question):
+                replies[slot] = reply
+                seen_filtered.append(question)
+                count += 1
+            else:
+                others.append(slot)
         return others, count
 
     def _by_kin(self, question: bytes) -> bytes | None:

@@ -16,22 +16,28 @@ from dynallow.resolver.options import HopOptions
 from dynallow.resolver.road import Road
 from dynallow.resolver.tcp import TcpClients, TcpListener
 from dynallow.resolver.udp import UdpListener
+from dynallow.resolver.witness import NoWitness, Witness
 from dynallow.units import Endpoint
 
 Listener = UdpListener | TcpListener
 
 
 def open_listeners(
-    endpoints: Iterable[Endpoint], road: Road, attendant: Attendant, inherited: Inherited
+    endpoints: Iterable[Endpoint],
+    road: Road,
+    attendant: Attendant,
+    inherited: Inherited,
+    witness: Witness | None = None,
 ) -> list[Listener]:
     """Not answering yet. Raises DynallowError where an address cannot be had, and then holds none."""
     options = HopOptions()
-    clients = TcpClients(road, options, attend=attendant.attend)
+    witness = witness or NoWitness()
+    clients = TcpClients(road, options, attend=attendant.attend, witness=witness)
     opened: list[Listener] = []
     try:
         for endpoint in endpoints:
             udp = inherited.take("udp", endpoint)
-            opened.append(UdpListener(endpoint, road, options, attendant, udp))
+            opened.append(UdpListener(endpoint, road, options, attendant, udp, witness))
             opened.append(TcpListener(endpoint, clients, inherited.take("tcp", endpoint)))
     except OSError as error:
         for listener in opened:

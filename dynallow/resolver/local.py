@@ -12,6 +12,7 @@ from typing import Literal
 
 import dnslib
 
+from dynallow.errors import DynallowError, UpstreamError
 from dynallow.policy.names import parse_name
 from dynallow.policy.verdict import FILTERED, Verdict
 from dynallow.resolver.options import is_malformed
@@ -25,6 +26,7 @@ DENIAL_TTL_S = 10
 
 _EDE_BLOCKED = 15
 _EDE_FILTERED = 17
+_EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
 _AXFR, _IXFR, _ANY = 252, 251, 255
 _UNSERVED = frozenset({_AXFR, _IXFR, _ANY, n.OPT, 249, 250})  # 249 TKEY, 250 TSIG
 
@@ -118,14 +120,17 @@ def _soa(ttl_s: int) -> bytes:
     return beside_question(n.SOA, ttl_s, _soa_rdata(ttl_s))
 
 
-def servfail(question: Question, ede: tuple[int, str], max_size: int) -> Template:
+def servfail(question: Question, error: DynallowError, max_size: int) -> Template:
     """SERVFAIL with the reason: EDE 22 no reachable authority, 23 network error, 0 other."""
+    code = _EDE_OTHER
+    if isinstance(error, UpstreamError):
+        code = _EDE_NO_AUTHORITY if error.reached else _EDE_NETWORK
     return render(
         question.section,
         flags=question.flags,
         rcode=n.SERVFAIL,
         edns=question.edns is not None,
         do=question.do,
-        ede=ede,
+        ede=(code, error.message),
         max_size=max_size,
     )

@@ -27,7 +27,7 @@ from dynallow.errors import (
     WireError,
 )
 from dynallow.policy.names import Name
-from dynallow.policy.reserved import reserved, why_absent
+from dynallow.policy.reserved import reserved
 from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
@@ -36,10 +36,12 @@ from dynallow.resolver.asked import Asked
 from dynallow.resolver.cache import AnswerCache, Key, without_cd
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
+from dynallow.resolver.deny import deny
 from dynallow.resolver.derived import Derived, rooted
 from dynallow.resolver.flight import Twins, fail, join, land
 from dynallow.resolver.hot import HotReplies, HotTcpReplies
 from dynallow.resolver.leaser import Leaser
+from dynallow.resolver.steps import Steps
 from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
@@ -58,7 +60,6 @@ MAX_RENEWALS = 512
 """Not so many flights that renewals take the places of those for whom somebody waits."""
 _RENEW_AGAIN_S = 5.0
 _new = tuple.__new__  # what Scope(...) calls in the end, at half the price
-_EDE_OTHER, _EDE_NO_AUTHORITY, _EDE_NETWORK = 0, 22, 23
 
 
 @dataclass(slots=True)
@@ -77,6 +78,7 @@ class Road:
     own: Container[bytes] = frozenset()
     earned: athome.Earned = lambda address, now: ()
     counts: Counts = field(default_factory=Counts)
+    steps: Steps = field(default_factory=Steps)
     clock: Callable[[], float] = time.monotonic
     wall: Callable[[], float] = time.time
     alert: Callable[[], None] = lambda: None
@@ -94,6 +96,7 @@ class Road:
     def change(self, terms: Terms) -> None:
         """Other terms from now on; whoever changes them calls `forget` as well."""
         self.terms = terms
+        self.denials.seen.turn(terms)
         # Told not to keep denials, a client asks again and again: what it is told then may be a second old.
         self.denials.keep_for(max(terms.denied_ttl_s, 1))
 
@@ -125,7 +128,7 @@ class Road:
             self.counts.refused += 1
             return refusal
         asked = Asked(packet, question, udp, self._decide(question))
-        return asked if self._may_pass(asked) else self._deny(asked)
+        return asked if self._may_pass(asked) else deny(self, asked)
 
     async def answer(self, asked: Asked) -> bytes:
         """The reply to a question that may pass, when every lease behind it holds."""
@@ -136,7 +139,8 @@ class Road:
             under = tuple([rule.index for rule in verdict.rules]) if verdict.leads else ()
             key = (question.name, question.qtype, self.terms.how(question), under)
             try:
-                answer = self._kept(key, verdict) or await self._obtain(key, verdict)
+                kept = self._kept(key, verdict)
+                answer = kept or await self._obtain(key, verdict)
             except DecideAgainError:
                 pass
             except (KernelError, UpstreamError, OverloadError) as error:
@@ -147,10 +151,11 @@ class Road:
                 # From here to the reply nothing waits: what was acknowledged still holds.
                 self.alert()
                 if generation == self.generation:
-                    return self._tell(asked, answer)
+                    self.steps.told(verdict, answer, kept is answer)
+                    return self.steps.reply.of(self._tell)(asked, answer)
             asked = asked._replace(verdict=self._decide(question))
             if not self._may_pass(asked):
-                return self._deny(asked)
+                return deny(self, asked)
         unsettled = DecideAgainError("the rules changed again and again while this question waited")
         return self._fail(asked, unsettled)
 
@@ -169,7 +174,9 @@ class Road:
         verdict = self.decide(question.name, question.qtype)
         if verdict.outcome is ALLOWED:
             self.counts.allowed += 1
-        elif verdict.outcome is FILTERED:
+            return verdict
+        self.denials.seen.refuse(question.name, question.qtype, verdict)
+        if verdict.outcome is FILTERED:
             self.counts.filtered += 1
         else:
             self.counts.denied += 1
@@ -246,8 +253,8 @@ class Road:
         self._flights[key] = twins
         try:
             try:
-                response = await self.upstreams.ask(key[0], key[1], key[2])
-                answer = self._compose(response, key, verdict)
+                response = await self.steps.upstream.waiting(self.upstreams.ask)(*key[:3])
+                answer = self.steps.compose.of(self._compose)(response, key, verdict)
             except UpstreamError:
                 if (expired := self._stale(key)) is None:
                     raise
@@ -257,7 +264,7 @@ class Road:
             if wanted:
                 if verdict.leads or key[0][1:2] == b"_":
                     wanted = rooted(wanted, verdict, self.terms.policy)
-                refused = await self.leaser.ensure(wanted)
+                refused = await self.steps.kernel.waiting(self.leaser.ensure)(wanted)
                 self._must_be(generation)
                 if refused:
                     answer = self._trim(answer, key[1], refused)
@@ -265,6 +272,7 @@ class Road:
                 self._lead(key[0], verdict, answer)
             if answer.ttl_s > 0:
                 self.cache.put(key, answer)
+            self.denials.seen.lease(key[0], key[1], verdict, answer)
         except BaseException as error:
             fail(twins, error)
             raise
@@ -315,6 +323,7 @@ class Road:
     def _trim(self, answer: Answer, qtype: int, refused: frozenset[bytes]) -> Answer:
         """The answer less what no budget is left for."""
         self.counts.trimmed += len(refused)
+        self.steps.left_out(answer, refused)
         if self.terms.observe:
             return answer
         trimmed = without(answer, qtype, refused)
@@ -339,51 +348,20 @@ class Road:
             max_size=asked.max_size,
             ad=vouched,
         )
+        self.denials.seen.tell(question.name, question.qtype, verdict, answer)
         # A derived name is decided anew each time: it may have ended, or another rule have come to it.
-        if left > 0 and not verdict.leads and asked.may_come_again:
+        # So is what observing lets pass, since each time is counted as a denial.
+        if left > 0 and verdict.outcome is ALLOWED and not verdict.leads and asked.may_come_again:
             if udp:
                 self.hot.put(packet, reply, answer, left)
             elif self.hot.size:  # 0 is a setting; the room for these is counted in bytes
                 self.hot_tcp.put(packet, reply, answer, left)
         return packet[:2] + reply.body
 
-    def _deny(self, asked: Asked) -> bytes:
-        packet, question, udp, verdict = asked
-        denied = self.terms.denied
-        if verdict.outcome is DENIED:
-            name = question.name
-            if name.endswith(athome.ENDINGS) and (body := self._at_home(asked)) is not None:
-                return packet[:2] + body
-            if self.terms.observe:  # then nobody else is denied
-                verdict = verdict._replace(kin=0)
-            if (reason := why_absent(name, self.terms.suffixes)) is not None:
-                denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
-        body = local.denial(question, verdict, denied, asked.max_size, self.terms.denied_ttl_s)
-        # A denial may be given again over either (see `again`); keys of zones may be allowed any time.
-        fits = udp or len(body) + 2 <= n.UDP_PLAIN
-        if fits and not (self.terms.dnssec and question.qtype in KEY_TYPES):
-            self.denials.put(packet, question, verdict, body)
-        return packet[:2] + body
-
-    def _at_home(self, asked: Asked) -> bytes | None:
-        """What this host knows of the name; kept nowhere, since a lease may go at any time."""
-        _packet, question, _udp, verdict = asked
-        ttl_s = self.terms.denied_ttl_s
-        answer = athome.answer(question, verdict, self.earned, self.clock(), asked.max_size, ttl_s)
-        if answer is None:
-            return None
-        body, told = answer
-        if told:  # `_decide` counted it as denied, in this same step
-            self.counts.denied -= 1
-            self.counts.local += 1
-        return body
-
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
-        code = _EDE_OTHER
-        if isinstance(error, UpstreamError):
-            code = _EDE_NO_AUTHORITY if error.reached else _EDE_NETWORK
-        return asked.packet[:2] + local.servfail(asked.question, (code, error.message), asked.max_size).body
+        self.steps.told(asked.verdict, None, False)
+        return asked.packet[:2] + local.servfail(asked.question, error, asked.max_size).body
 
     def forget(self) -> None:
         """Rules or leases were taken away: no answer given so far may be given again."""

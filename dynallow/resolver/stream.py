@@ -26,9 +26,11 @@ from dynallow.resolver.again import again
 from dynallow.resolver.asked import Asked
 from dynallow.resolver.options import HopOptions, may_have_options
 from dynallow.resolver.road import Road
+from dynallow.resolver.witness import Ends, Witness
 
 _PREFIX = 2
 _ID = 2
+_TCP = 6
 _SPREAD = 0.1
 
 
@@ -65,6 +67,7 @@ class Clients(Protocol):
 
     road: Road
     options: HopOptions
+    witness: Witness
 
     def came(self, stream: Stream) -> bool: ...
     def went(self, stream: Stream) -> None: ...
@@ -181,12 +184,17 @@ class Stream(asyncio.BufferedProtocol):
         self._patience_s = self._limits.idle_s
         if self._half:
             self._weigh()
-        road = self._clients.road
+        road, witness = self._clients.road, self._clients.witness
+        refused = road.counts.denied + road.counts.filtered
         if (told := again(road, packet[_ID:], now)) is not None:
+            if now >= witness.opens and refused != road.counts.denied + road.counts.filtered:
+                witness.look(packet, self._ends())
             self._write(packet[:_ID] + told)  # without options: whose question has some is not kept
             self._settle()
             return
-        met = road.tasks.attempt(partial(road.meet, udp=False), packet)
+        met = road.tasks.attempt(road.steps.decide.of(partial(road.meet, udp=False)), packet)
+        if now >= witness.opens and refused != road.counts.denied + road.counts.filtered:
+            witness.look(packet, self._ends())
         if isinstance(met, Asked):
             self._in_flight += 1
             road.tasks.begin(self._answer(met))
@@ -198,9 +206,16 @@ class Stream(asyncio.BufferedProtocol):
             self._tell(met, packet)
         self._settle()
 
+    def _ends(self) -> Ends:
+        """Its client's, for the witness; before the reply, because who has it may be gone."""
+        peer, own = (self._transport.get_extra_info(key) for key in ("peername", "sockname"))
+        address = ip_address(own[0].partition("%")[0]).packed
+        return Ends(_TCP, self._address, peer[1], address, own[1])
+
     async def _answer(self, asked: Asked) -> None:
         try:
-            reply = await self._clients.road.answer(asked)
+            road = self._clients.road
+            reply = await road.steps.whole.waiting(road.answer)(asked)
             self._tell(reply, asked.packet)
         finally:
             self._in_flight -= 1

@@ -20,6 +20,7 @@ from dynallow.resolver.loopback import keep_to_loopback
 from dynallow.resolver.options import HopOptions
 from dynallow.resolver.road import Road
 from dynallow.resolver.stream import DEFAULT_LIMITS, Stream, TcpLimits
+from dynallow.resolver.witness import NoWitness, Witness
 from dynallow.units import Endpoint
 
 _BACKLOG = 512
@@ -39,8 +40,10 @@ class TcpClients:
         options: HopOptions,
         limits: TcpLimits = DEFAULT_LIMITS,
         attend: Callable[[], None] = lambda: None,
+        witness: Witness | None = None,
     ) -> None:
         self.road = road
+        self.witness = witness or NoWitness()
         self.options = options
         self.attend = attend
         self._limits = limits

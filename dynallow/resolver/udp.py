@@ -23,11 +23,13 @@ from dynallow.resolver.loopback import keep_to_loopback
 from dynallow.resolver.mmsg import BURST, Datagrams
 from dynallow.resolver.options import HopOptions, may_have_options
 from dynallow.resolver.road import Road
+from dynallow.resolver.witness import Ends, NoWitness, Witness
 from dynallow.units import Endpoint
 
 _RECEIVE_BUFFER = 4 << 20
 
 _IP_PKTINFO = 8
+_UDP = 17
 _PASSING_MAX = 256
 """Questions not begun with yet: a look between two steps may bring more than a turn begins."""
 
@@ -42,15 +44,17 @@ class UdpListener:
         options: HopOptions,
         attendant: Attendant,
         inherited: socket.socket | None = None,
+        witness: Witness | None = None,
     ) -> None:
         """`inherited` is a socket that is bound to `endpoint` already. Raises OSError."""
         self.endpoint = endpoint
         self._road = road
+        self._witness = witness or NoWitness()
         self._options = options
         self._address = slice(8, 24) if endpoint.address.version == 6 else slice(4, 8)  # of a sockaddr
         self._attendant = attendant
-        self._passing: deque[tuple[Asked, bytes, int]] = deque()
-        """What has to wait, to whom the reply goes, and the road's generation when it was decided."""
+        self._passing: deque[tuple[Asked, bytes, int, float]] = deque()
+        """What has to wait, to whom the reply goes; the road's generation and clock when it was decided."""
         self._passes_on = False
         self._sock = open_udp(endpoint, inherited)
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
@@ -94,11 +98,24 @@ class UdpListener:
             return
         unanswered = [slot for slot, reply in enumerate(replies) if reply is None]
         road.counts.hot += len(replies) - len(unanswered)
-        for slot in road.repeat(questions, replies, unanswered, now):
+        witness, counts = self._witness, road.counts
+        others = road.repeat(questions, replies, unanswered, now)
+        if now >= witness.opens and len(others) < len(unanswered):
+            for slot in sorted(set(unanswered).difference(others)):
+                if now < witness.opens:
+                    break
+                self._show(slot)
+        refused = counts.denied + counts.filtered
+        meet = road.steps.decide.of(road.meet)
+        for slot in others:
             packet = datagrams.datagram(slot)
-            met = road.tasks.attempt(road.meet, packet)
+            met = road.tasks.attempt(meet, packet)
+            if refused != counts.denied + counts.filtered:
+                refused = counts.denied + counts.filtered
+                if now >= witness.opens:
+                    self._show(slot)
             if isinstance(met, Asked):
-                self._passing.append((met, datagrams.sender(slot), road.generation))
+                self._passing.append((met, datagrams.sender(slot), road.generation, now))
             elif met is not None:
                 if may_have_options(packet):
                     met = self._options.tell(met, packet, datagrams.sender(slot)[self._address])
@@ -108,14 +125,21 @@ class UdpListener:
             self._passes_on = True
             asyncio.get_running_loop().call_soon(self._pass_on)
 
+    def _show(self, slot: int) -> None:
+        """To the witness, while whoever asked waits for the reply: who has it may be gone."""
+        sender = self._datagrams.sender(slot)
+        source, port = sender[self._address], sender[2] << 8 | sender[3]
+        ends = Ends(_UDP, source, port, self.endpoint.address.packed, self.endpoint.port)
+        self._witness.look(self._datagrams.datagram(slot), ends)
+
     def _pass_on(self) -> None:
         """Begin with a burst of what has to wait, and look for hot questions after each."""
         road, passing = self._road, self._passing
         try:
             for _ in range(min(len(passing), BURST)):
-                asked, sender, generation = passing.popleft()
+                asked, sender, generation, since = passing.popleft()
                 answer = self._answer if generation == road.generation else self._answer_anew
-                road.tasks.begin(answer(asked, sender))
+                road.tasks.begin(road.steps.whole.waiting(answer, since)(asked, sender))
                 self._attendant.attend()
         finally:
             self._passes_on = bool(passing)

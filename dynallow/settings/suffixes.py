@@ -39,6 +39,11 @@ def covers_public_suffix(pattern: Pattern) -> str | None:
     return None
 
 
+def registrable(name: str) -> str | None:
+    """What somebody registered, at or above this name (lower case, A-labels); None of a public suffix."""
+    return _suffix_list().privatesuffix(name)
+
+
 def _is_public(suffix: tuple[bytes, ...]) -> bool:
     joined = b".".join(suffix)
     if joined in _LOCAL_USE:

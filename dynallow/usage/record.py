@@ -19,6 +19,7 @@ Decision = Literal["allowed", "denied", "filtered"]
 Mode = Literal["observe", "enforce"]
 Why = Literal[
     "",  # allowed
+    "derived",  # an allowed question: no rule lists the name, an answer for a listed one led to it
     # of questions
     "not-listed",  # no rule lists the name
     "excepted",  # a rule lists it, and excepts it

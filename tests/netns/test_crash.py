@@ -128,7 +128,7 @@ def test_forbidden_traffic_without_a_table_is_seen_on_the_wire(served: Lab) -> N
 
 
 def test_kill_and_start_under_load_loses_no_lease_and_opens_nothing(served: Lab, agent: Agent) -> None:
-    kill_and_start(served, agent, 10)
+    kill_and_start(served, agent, 5)
 
 
 @pytest.mark.slow

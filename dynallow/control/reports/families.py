@@ -1,18 +1,34 @@
 """The agent's counters as metric families.
 
-Labels are rules and servers from the settings, never a name from the network.
+Labels are rules and servers from the settings, uids and words of ours, never a name from the network.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import fields
 
-from dynallow.control.metrics import Family, render
+from dynallow.control.metrics import Family, Histogram, render
+from dynallow.control.reports.measures import denial_families, road_families
 from dynallow.control.reports.source import Source
+from dynallow.control.reports.standing import kernel_families, policy_families, upstream_families
 
 
 def metrics(agent: Source) -> bytes:
-    """Prometheus text. Labels are rules and servers from the settings, never a name from the network."""
+    """Prometheus text."""
+    return render(_all(agent))
+
+
+def _all(agent: Source) -> Iterator[Family | Histogram]:
+    yield from _counters(agent)
+    yield from road_families(agent)
+    yield from denial_families(agent.denials)
+    yield from policy_families(agent)
+    yield from upstream_families(agent)
+    yield from kernel_families(agent)
+
+
+def _counters(agent: Source) -> list[Family]:
     counts, leaser, exchange = (
         agent.road.counts,
         agent.table.leaser.counts,
@@ -20,7 +36,7 @@ def metrics(agent: Source) -> bytes:
     )
     none: dict[str, str] = {}
     derived, living, cut = agent.road.derived, agent.living_counts, agent.revoker.counts
-    families = [
+    return [
         Family(
             "dynallow_questions_total",
             "Questions by what became of them.",
@@ -157,4 +173,3 @@ def metrics(agent: Source) -> bytes:
             ((none, float(agent.settings.mode == "enforce")),),
         ),
     ]
-    return render(families)

@@ -10,6 +10,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
+from dynallow.errors import UpstreamError
 from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.resolver import local
 from dynallow.wire.question import QuestionError, parse_question
@@ -191,7 +192,7 @@ def test_denial_of_the_longest_name_and_reason_fits_plain_udp() -> None:
 
 def test_servfail_tells_why() -> None:
     packet = query().to_wire()
-    template = local.servfail(parse_question(packet), (22, "nobody answers"), 1232)
+    template = local.servfail(parse_question(packet), UpstreamError("nobody answers", reached=True), 1232)
     message = dns.message.from_wire(packet[:2] + template.body)
     assert message.rcode() == dns.rcode.SERVFAIL
     assert explained(message) == (22, "nobody answers")

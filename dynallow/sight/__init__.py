@@ -1,0 +1,1 @@
+"""What was asked, used and denied: joined with names, users and processes, counted, kept. A by-stander."""

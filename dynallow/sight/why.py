@@ -1,0 +1,121 @@
+"""Why something was denied, in one word, and the rule that comes nearest.
+
+Pure. Knows the policy, the settings and what leases an address has or had; must not know where counts
+come from. Keeps: a word is one of `usage.record.Why`, and never empty for what was denied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import Final, NamedTuple
+
+from dynallow.policy.names import Name
+from dynallow.policy.policy import Policy
+from dynallow.policy.reserved import reserved
+from dynallow.settings import Destination, RuleSettings, Settings
+from dynallow.settings.force import DNS_PORTS
+from dynallow.usage.record import Why
+
+TCP: Final = 6
+UDP: Final = 17
+_PROTOCOLS: Final = {1: "icmp", TCP: "tcp", UDP: "udp", 33: "dccp", 58: "icmpv6", 132: "sctp", 136: "udplite"}
+_WITH_PORTS: Final = frozenset((TCP, UDP, 33, 132, 136))
+
+
+class Flow(NamedTuple):
+    """Whereto, and whose; `uid` is None where the kernel knows of no socket."""
+
+    address: bytes
+    protocol: int
+    port: int
+    uid: int | None
+
+
+class Held(NamedTuple):
+    """What is known of an address: the rules with a live lease of it; those that had one; the last name."""
+
+    live: Sequence[str] = ()
+    lapsed: Sequence[str] = ()
+    name: str = ""
+    unlisted: bool = False
+    """The name is one that no rule allows: it was told because observing lets it pass."""
+
+
+def port_text(protocol: int, port: int) -> str:
+    """ "tcp/443"; "icmp" or the number of what has no ports."""
+    known = _PROTOCOLS.get(protocol, str(protocol))
+    return f"{known}/{port}" if protocol in _WITH_PORTS else known
+
+
+def of_question(policy: Policy, name: Name, qtype: int, filtered: bool, wall: float) -> tuple[Why, str]:
+    """Why a question was denied or filtered, and the rule that lists the name."""
+    if not filtered and reserved(name) is not None:
+        return "reserved", ""
+    traces = policy.explain(name, qtype, wall)
+    if filtered:
+        return "type", next((one.rule.name for one in traces if one.outcome == "filtered"), "")
+    for outcome in ("excepted", "expired"):
+        for one in traces:
+            if one.outcome == outcome:
+                return outcome, one.rule.name
+    return "not-listed", ""
+
+
+def of_flow(settings: Settings, flow: Flow, held: Held) -> tuple[Why, str]:
+    """Why a flow was denied, and the rule or destination that opens its address to others or otherwise."""
+    if flow.protocol in (TCP, UDP) and flow.port in DNS_PORTS:
+        return "dns", ""
+    near: list[tuple[str, Sequence[object], bool]] = []
+    by_name = {rule.name: rule for rule in settings.rules}
+    openers: Iterable[RuleSettings | Destination] = [
+        *_destinations(settings, flow.address),
+        *(by_name[rule] for rule in held.live if rule in by_name),
+    ]
+    for opener in openers:
+        near.append((opener.name, opener.users, _opens(opener, flow)))
+    for name, users, opens in near:
+        if opens and users and flow.uid not in users:
+            return "user", name
+    for name, _users, opens in near:
+        if not opens:
+            return "port", name
+    if near:  # opened by now, or in the moment between
+        return "lapsed", near[0][0]
+    if held.lapsed:
+        return "lapsed", held.lapsed[0]
+    return ("name" if held.unlisted else "no-name"), ""
+
+
+def allowing(settings: Settings, flow: Flow, held: Held) -> str:
+    """The destination or rule that let a flow pass, the first that the chain comes to; "" for none known."""
+    by_name: Mapping[str, RuleSettings] = {rule.name: rule for rule in settings.rules}
+    for opener in _destinations(settings, flow.address):
+        if _allows(opener, flow):
+            return opener.name
+    for holders in (held.live, held.lapsed):
+        for rule in settings.rules:
+            if rule.name in holders and _allows(by_name[rule.name], flow):
+                return rule.name
+    return ""
+
+
+def _destinations(settings: Settings, address: bytes) -> list[Destination]:
+    if not settings.destinations:
+        return []
+    packed = ip_address(address)
+    return [
+        destination
+        for destination in settings.destinations
+        if any(packed in network for network in destination.addresses)
+    ]
+
+
+def _opens(opener: RuleSettings | Destination, flow: Flow) -> bool:
+    """Whether its ports have the flow's, whoever it is of."""
+    protocol = _PROTOCOLS.get(flow.protocol)
+    return any(port.protocol == protocol and port.first <= flow.port <= port.last for port in opener.ports)
+
+
+def _allows(opener: RuleSettings | Destination, flow: Flow) -> bool:
+    return _opens(opener, flow) and (not opener.users or flow.uid in opener.users)
