@@ -40,6 +40,7 @@ _FAMILIES: tuple[rs.Family, ...] = (4, 6)
 _IPV4 = rs.Test("meta nfproto", ("ipv4",))
 _IPV6 = rs.Test("meta nfproto", ("ipv6",))
 _TCP_OR_UDP = rs.Test("meta l4proto", ("tcp", "udp"))
+_WITH_PORTS = rs.Test("meta l4proto", ("tcp", "udp", "dccp", "sctp", "udplite"))
 _ESTABLISHED = rs.Test("ct state", ("established",))
 _ON_LOOPBACK = rs.Test("oif", ('"lo"',))
 _NOT_ON_LOOPBACK = rs.Test("oif", ('"lo"',), negated=True)
@@ -182,7 +183,7 @@ _USED = rs.Chain(
 def _tallied(family: rs.Family) -> Iterable[rs.Rule]:
     """Every packet in one element, by as much as can be told of it.
 
-    No port: not TCP or UDP, or a later fragment (IP_NODEFRAG), or cut off before it. No user: no socket, or
+    No port: its protocol has none, or it is cut off before it. No user: no socket, or
     the kernel's own. Nor protocol: headers of IPv6 that the kernel cannot follow. In a full set a packet may
     still find an element that tells less.
     """
@@ -190,7 +191,7 @@ def _tallied(family: rs.Family) -> Iterable[rs.Rule]:
     def tally(*, protocol: bool = True, port: bool = True, user: bool = True) -> rs.Rule:
         flows = rs.set_name(rs.DENIED_FLOWS, family)
         return rs.Rule(
-            (_TCP_OR_UDP,) if port else (),
+            (_WITH_PORTS,) if port else (),
             rs.Tally(flows, family, rs.Return(), protocol=protocol, port=port, user=user),
         )
 
@@ -228,7 +229,7 @@ def _denied(settings: Settings) -> rs.Chain:
 
 
 def _noted(settings: Settings) -> rs.Chain:
-    """What is denied, and in `nat_output` what is turned away from where it wanted to go, as in mode observe."""
+    """For what is denied, and what `nat_output` turns away, which in observe is denied as well."""
     rate = settings.firewall.log_rate
     rules = (
         rs.Rule((), rs.Log(rate, LOG_PREFIX, settings.firewall.log_group, _burst(rate))),

@@ -48,7 +48,7 @@ class Tally(NamedTuple):
     protocol: int
     """IP's number; 255 where the kernel cannot tell it."""
     port: int
-    """0 of what has none (anything but TCP and UDP), and where it cannot be told."""
+    """0 of what has none (it has one: TCP, UDP, DCCP, SCTP, UDP-Lite), and where it cannot be told."""
     uid: int | None
     """None: no socket, or the kernel's own."""
     packets: int
