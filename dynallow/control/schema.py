@@ -98,6 +98,24 @@ class DestinationReport(TypedDict):
     reason: str
 
 
+class PolicyChange(TypedDict):
+    at: str
+    generation: int
+    what: str
+
+
+class PolicyReport(TypedDict):
+    """`generation` counts the policies that were in force since the agent's start.
+
+    `changes` are the latest ones, the oldest first.
+    """
+
+    generation: int
+    since: str
+    last_reload: Literal["done", "failed"] | None
+    changes: list[PolicyChange]
+
+
 PendingReport = TypedDict(
     "PendingReport",
     {
@@ -109,8 +127,11 @@ PendingReport = TypedDict(
         "problem": str | None,
     },
 )
-"""What is taken back by itself unless it is confirmed: a switch of mode, or a reload (`from` and `to` are modes
-in both). `left_s` is 0 when it is being taken back; `problem` is why that could not be done yet."""
+"""What is taken back by itself unless it is confirmed: a switch of mode, or a reload.
+
+`from` and `to` are modes in both. `left_s` is 0 when it is being taken back; `problem` is why
+that could not be done yet.
+"""
 
 
 class StatusReport(TypedDict):
@@ -127,6 +148,7 @@ class StatusReport(TypedDict):
     destinations: list[DestinationReport]
     not_in_force: list[str]
     warnings: list[str]
+    policy: NotRequired[PolicyReport]
 
 
 class ExplainedRule(TypedDict):
@@ -186,6 +208,7 @@ class ReloadReport(TypedDict):
     settings_changed: list[str]
     needs_restart: list[str]
     not_in_force: list[str]
+    pending: PendingReport | None
 
 
 class RevokedLease(TypedDict):
@@ -202,6 +225,26 @@ class FlushReport(TypedDict):
 class ModeReport(TypedDict):
     mode: Mode
     was: ModeOrUnknown
+    pending: PendingReport | None
+
+
+ConfirmReport = TypedDict(
+    "ConfirmReport",
+    {
+        "what": Literal["mode", "reload"],
+        "outcome": Literal["confirmed", "taken-back"],
+        "from": Mode,
+        "to": Mode,
+        "mode": Mode,
+        "settings_say": Mode,
+        "settings": str,
+    },
+)
+"""What became of what was on trial.
+
+`mode` is in force now; `settings_say` is the one after the next start or reload, and `settings` the file that
+says so, or where it can be said.
+"""
 
 
 class ErrorReport(TypedDict):

@@ -18,8 +18,8 @@ def render_table(table: rs.Ruleset) -> str:
     """The table's declaration."""
     lines = [f"table inet {rs.TABLE} {{"]
     blocks = [[f"counter {name} {{", "}"] for name in table.counters]
-    blocks += [_set(declared) for declared in table.sets]
     blocks += [_flow_set(declared) for declared in table.flow_sets]
+    blocks += [_set(declared) for declared in table.sets]
     blocks += [_chain(chain) for chain in table.chains]
     for number, block in enumerate(blocks):
         lines += [""] * (number > 0) + ["\t" + line for line in block]

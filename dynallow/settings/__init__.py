@@ -1,7 +1,7 @@
 """TOML files → a frozen, validated model and the policy; every fault in one report."""
 
 from dynallow.settings.force import needs_restart, not_in_force
-from dynallow.settings.load import DEFAULT_PATH, Loaded, files_of, load
+from dynallow.settings.load import DEFAULT_PATH, Loaded, files_of, load, where_mode_is_set
 from dynallow.settings.locate import locate
 from dynallow.settings.model import (
     ControlSettings,
@@ -37,4 +37,5 @@ __all__ = [
     "not_in_force",
     "parse_upstream",
     "settings_table",
+    "where_mode_is_set",
 ]
