@@ -190,8 +190,7 @@ class Agent:
     async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
         """See Backend."""
         self._must_be_ready()
-        explained = explanation.explain(self.inforce, subject, port, user)
-        return await asyncio.to_thread(explanation.located, self.inforce.loaded, explained)
+        return await explanation.explain(self.inforce, subject, port, user, self.inforce.sight)
 
     async def reload(self, within_s: float | None = None) -> ReloadReport:
         """See Backend."""

@@ -57,6 +57,15 @@ def clock_text(moment: str) -> str:
     )
 
 
+def local(moment: str | None) -> str:
+    """A moment in local time, "2026-11-21 10:00:00"; what is none stays as it is."""
+    try:
+        then = datetime.fromisoformat(moment or "")
+    except ValueError:
+        return moment or ""
+    return f"{(then if then.tzinfo else then.replace(tzinfo=UTC)).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 def size_text(count: int) -> str:
     """Bytes in the unit that keeps up to four digits: "812 B", "4.0 KiB"."""
     if count < 1024:

@@ -13,6 +13,7 @@ from dynallow.settings.model import (
     Settings,
     Zone,
 )
+from dynallow.settings.places import place
 from dynallow.settings.schema import json_schema
 from dynallow.settings.table import settings_table
 from dynallow.settings.upstream import Upstream, parse_upstream
@@ -36,6 +37,7 @@ __all__ = [
     "needs_restart",
     "not_in_force",
     "parse_upstream",
+    "place",
     "settings_table",
     "where_mode_is_set",
 ]

@@ -154,6 +154,8 @@ class MemoryAgent:
                     "users": [],
                     "reason": "OS updates",
                     "owner": "platform team",
+                    "line": "/etc/dynallow/dynallow.toml:9",
+                    "expires": None,
                 }
             ]
             if allowed
@@ -164,6 +166,21 @@ class MemoryAgent:
             "names": ["cdn.example.net"] if allowed else [],
             "derived": [],
             "hosts": ["192.0.2.9"] if subject == "in.hosts.example" else [],
+            "hosts_names": [],
+            "mode": self.mode,
+            "id": None,
+            "port": None if port is None else str(port),
+            "user": user,
+            "packet": None,
+            "decided": None,
+            "change": [],
+            "notes": [],
+            "revoked_for_s": None,
+            "flows": 0,
+            "past": [],
+            "past_rows": 0,
+            "past_begins": None,
+            "seen_names": [],
         }
 
     async def reload(self, within_s: float | None = None) -> ReloadReport:
