@@ -21,7 +21,7 @@ import pytest
 
 from tests.lab import Lab, wait_until
 from tests.lab.agent import Agent
-from tests.lab.needs import require_users
+from tests.lab.needs import require_lab, require_users
 from tests.lab.waiting import in_time
 from tests.netns.asking import Client
 from tests.netns.crowd_process import HOT
@@ -29,7 +29,7 @@ from tests.netns.denied_process import FLOODED
 from tests.netns.manyfold import manyfold
 from tests.netns.test_crowd import p99_s, scheduled_first
 
-pytestmark = [pytest.mark.netns, pytest.mark.alone]
+pytestmark = pytest.mark.netns
 
 SETTINGS = """
 mode = "enforce"
@@ -40,15 +40,30 @@ name = "listed"
 names = ["*.example.org"]
 """
 DROPPING = SETTINGS.replace("[[rule]]", '[firewall]\ndenied = "drop"\n[[rule]]')
+OBSERVING = SETTINGS.replace("enforce", "observe")
 USERS = 20
 CGROUPS = ("/sys/fs/cgroup", "/sys/fs/cgroup/unified")
 
 
-@pytest.fixture
-def agent(lab: Lab) -> Agent:
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    require_lab()
     require_users()
-    lab.scripted(manyfold)
+    with Lab(web=False) as built:
+        built.scripted(manyfold)
+        yield built
+
+
+@pytest.fixture(scope="module")
+def running(lab: Lab) -> Agent:
     return lab.agent(SETTINGS)
+
+
+@pytest.fixture
+def agent(running: Agent) -> Agent:
+    """Whatever the test before this one left."""
+    assert running.reload(SETTINGS).returncode == 0
+    return running
 
 
 @contextmanager
@@ -113,21 +128,18 @@ def attributed(agent: Agent, expected: list[Any], mode: str) -> Counter[str]:
 
 
 @pytest.mark.parametrize(
-    ("count", "lingers_s"),
+    ("count", "others", "lingers_s"),
     [
-        pytest.param(100, [0.0], id="short"),
-        pytest.param(1_000, [0.0, 0.002, 0.02], id="full", marks=pytest.mark.slow),
+        pytest.param(100, 40, [0.0], id="short"),
+        pytest.param(1_000, 1_000, [0.0, 0.002, 0.02], id="full", marks=pytest.mark.slow),
     ],
 )
 def test_denied_connections_of_short_lived_processes_are_told_with_their_user(
-    lab: Lab, agent: Agent, count: int, lingers_s: list[float]
+    lab: Lab, agent: Agent, count: int, others: int, lingers_s: list[float]
 ) -> None:
-    first = 2_000
-
     def one_round(way: str, mode: str, count: int, linger_s: float) -> None:
-        nonlocal first
+        first = 2_000 + len(denied_flows(agent))
         told = short_lived(lab, top, way, first, count, linger_s)
-        first += count
         sums = attributed(agent, told, mode)
         shares = ", ".join(f"{key} {sums[key] / count:.1%}" for key in ("user", "process", "unit"))
         print(f"{mode}, {way}, gone {linger_s * 1e3:.0f} ms later: {count} connections: {shares}")
@@ -136,13 +148,13 @@ def test_denied_connections_of_short_lived_processes_are_told_with_their_user(
 
     with units() as top:
         for linger_s in lingers_s:
-            for way in ("tcp", "udp"):
-                one_round(way, "enforce", count, linger_s)
+            one_round("tcp", "enforce", count, linger_s)
+            one_round("udp", "enforce", others, linger_s)
         assert agent.reload(DROPPING).returncode == 0
-        one_round("tcp", "enforce", max(count // 10, 20), 0.0)
-        assert agent.cli("mode", "observe").returncode == 0
+        one_round("tcp", "enforce", others // 4, 0.0)
+        assert agent.reload(OBSERVING).returncode == 0
         for linger_s in lingers_s:
-            one_round("tcp", "observe", count, linger_s)
+            one_round("tcp", "observe", others, linger_s)
 
 
 class Flood:
@@ -173,11 +185,11 @@ def flooded(agent: Agent) -> int:
 def test_flood_of_denied_packets_is_counted_exactly_and_costs_the_agent_little(
     lab: Lab, agent: Agent
 ) -> None:
-    before = agent.cpu_s()
+    before, counted = agent.cpu_s(), flooded(agent)
     with closing(Flood(lab, 100_000, 1.0)) as flood:
         sent, _ = flood.end()
-    wait_until(lambda: flooded(agent) >= sent, "each of them counted")
-    assert flooded(agent) == sent
+    wait_until(lambda: flooded(agent) >= counted + sent, "each of them counted")
+    assert flooded(agent) == counted + sent
     # Of the processor's time, however long that takes: no packet may cost it, beyond the chain's sample.
     in_time(agent.cpu_s() - before, 1.5, f"what {sent} denied packets cost the agent")
     assert agent.process.poll() is None, agent.log
@@ -185,10 +197,11 @@ def test_flood_of_denied_packets_is_counted_exactly_and_costs_the_agent_little(
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 def test_flood_of_denied_packets_leaves_others_their_answers(lab: Lab, agent: Agent) -> None:
     """Agent and measuring client scheduled before all else, see `test_crowd.py`."""
     seconds, noise_s = 10.0, 0.0005
-    ratios, total = list[float](), 0
+    ratios, total = list[float](), flooded(agent)
     with closing(Client(lab.host)) as client, scheduled_first(agent):
         client.ask(HOT)
         for _ in range(5):
