@@ -65,6 +65,11 @@ def _chain(chain: rs.Chain) -> list[str]:
     return [*lines, *("\t" + _rule(rule) for rule in chain.rules), "}"]
 
 
+def render_rule(rule: rs.Rule) -> str:
+    """One line of a chain."""
+    return _rule(rule)
+
+
 def _rule(rule: rs.Rule) -> str:
     parts = [_match(match) for match in rule.matches]
     parts.append(_statement(rule.statement))

@@ -15,6 +15,8 @@ import time
 from typing import Final
 
 FIRST_USER: Final = 20_000
+FLOODED: Final = 40_000
+"""The port."""
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_NAME = 15
 
@@ -40,23 +42,28 @@ def one(user: int, way: str, address: str, port: int, name: str, linger_s: float
     os._exit(0)
 
 
-def many(way: str, count: int, users: int, pace: float, linger_s: float, cgroup: str = "") -> None:
-    """`count` processes one after the other, `pace` a second; prints [[port, uid, name], …]."""
+def many(
+    way: str, first: int, count: int, users: int, pace: float, linger_s: float, cgroup: str = ""
+) -> None:
+    """`count` processes one after the other, `pace` a second; prints [[port, uid, name, unit], …].
+
+    Ports from `first` on. `cgroup` has one below it for each user, named as a unit is.
+    """
     told = []
     began = time.monotonic()
     for number in range(count):
         user = FIRST_USER + number % users
         name = f"prog-{number % users}"
-        port = 2000 + number
+        port, unit = first + number, f"u{number % users}.service" if cgroup else ""
         address = ("198.51.100.9", "2001:db8:9::9")[number % 2]
         pid = os.fork()
         if not pid:
             if cgroup:
-                with open(f"{cgroup}/u{number % users}.service/cgroup.procs", "w") as file:
+                with open(f"{cgroup}/{unit}/cgroup.procs", "w") as file:
                     file.write("0")
             one(user, way, address, port, name, linger_s)
         os.waitpid(pid, 0)
-        told.append([port, user, name])
+        told.append([port, user, name, unit])
         ahead = began + (number + 1) / pace - time.monotonic()
         if ahead > 0:
             time.sleep(ahead)
@@ -71,7 +78,7 @@ def flood(pace: int, seconds: float) -> None:
     """
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     number, body = sock.fileno(), b"x"
-    peer = struct.pack("=H", socket.AF_INET) + struct.pack(">H", 4000) + socket.inet_aton("198.51.100.9")
+    peer = struct.pack("=H", socket.AF_INET) + struct.pack(">H", FLOODED) + socket.inet_aton("198.51.100.9")
     peer += bytes(8)
     send = _libc.sendto
     sent, began = 0, time.monotonic()
@@ -90,5 +97,5 @@ if __name__ == "__main__":
     if sys.argv[1] == "flood":
         flood(int(sys.argv[2]), float(sys.argv[3]))
         sys.exit()
-    way, count, users, pace, linger_s, *cgroup = sys.argv[1:]
-    many(way, int(count), int(users), float(pace), float(linger_s), *cgroup)
+    way, first, count, users, pace, linger_s, *cgroup = sys.argv[1:]
+    many(way, int(first), int(count), int(users), float(pace), float(linger_s), *cgroup)
