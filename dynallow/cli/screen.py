@@ -86,6 +86,13 @@ def shortened(text: str, width: int, screen: Screen) -> str:
     return text[: left // 2] + screen.ellipsis + text[len(text) - (left - left // 2) :]
 
 
+def fitting(texts: Sequence[str], screen: Screen, room: int = 0) -> str:
+    """The first that fits beside `room` columns, else the last; a pipe gets the first."""
+    if screen.width is None:
+        return texts[0]
+    return next((text for text in texts if len(text) <= screen.width - room), texts[-1])
+
+
 def wrapped(text: str, screen: Screen, indent: int) -> list[str]:
     """The text in lines that fit, all but the first indented; one line for a pipe."""
     if screen.width is None or len(text) <= screen.width:

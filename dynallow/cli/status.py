@@ -15,8 +15,10 @@ from operator import itemgetter
 from typing import cast
 
 from dynallow.cli.connect import client, socket_argument
+from dynallow.cli.leaseview import SHOWN
 from dynallow.cli.output import Block, Line, make_console, note, plain, print_json, rich_group, show
-from dynallow.cli.statusview import status_blocks
+from dynallow.cli.screen import on_stdout
+from dynallow.cli.statusview import fitting_blocks, status_blocks
 from dynallow.control.schema import StatusReport
 from dynallow.errors import ControlError, DynallowError
 
@@ -26,6 +28,7 @@ _REDRAW_S = 1.0
 def arguments(parser: ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("--rule", metavar="R", help="this rule only")
+    parser.add_argument("--all", action="store_true", help="every lease also on a terminal")
     parser.add_argument("--watch", action="store_true", help="redraw every second until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="as JSON (with --watch, one line a second)")
     socket_argument(parser)
@@ -42,7 +45,8 @@ def execute(args: Namespace) -> int:
     if args.json:
         print_json(report)
     else:
-        show(status_blocks(report))
+        screen = on_stdout()
+        show(status_blocks(report, screen, None if args.all or screen.width is None else SHOWN))
     there = report["agent"]["running"] or report["kernel"]["table"]
     return 0 if there else ControlError.exit_code
 
@@ -95,7 +99,7 @@ def _watch_terminal(args: Namespace) -> None:
 
 def _frame(args: Namespace) -> list[Block]:
     try:
-        return status_blocks(read_status(args))
+        return fitting_blocks(read_status(args), on_stdout())
     except DynallowError as error:  # the agent restarts: keep looking
         return [Line(error.message, "bad"), Line(error.hint)]
 

@@ -65,9 +65,7 @@ def load(path: Path | None = None, drafts: Mapping[Path, str] = _NO_DRAFTS) -> L
     files = (main, *sorted({*files_of(main)[1:], *drafts} - {main}))
     faults: list[Fault] = []
     documents = [
-        (file, document)
-        for file in files
-        if (document := _read(file, faults, drafts.get(file))) is not None
+        (file, document) for file in files if (document := _read(file, faults, drafts.get(file))) is not None
     ]
     sources: list[RuleSource] = []
     for file, document in documents:
