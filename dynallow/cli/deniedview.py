@@ -52,8 +52,9 @@ def _drawn(denials: DenialsReport, screen: Screen, width: int) -> list[Block]:
     sums = [sum(both) for both in zip(denials["questions"], denials["flows"], strict=True)]
     line = sparkline(sums, min(_CELLS, width - _LABEL), screen)
     most = max(sums)
+    span = "a minute" if denials["step_s"] == 60 else format_duration(denials["step_s"])
     told = f"  most at {_clock(denials, sums.index(most))}"
-    texts = [f"{told} ({most} in {format_duration(denials['step_s'])})", told, ""]
+    texts = [f"{told} ({most} in {span})", told, ""]
     return [Spans(((" " * _LABEL, ""), (line, "warn"), (fitting(texts, screen, _LABEL + len(line)), "dim")))]
 
 

@@ -67,7 +67,7 @@ def bar(share: float, cells: int, screen: Screen) -> str:
 
 def sparkline(counts: Sequence[int], cells: int, screen: Screen) -> str:
     """The counts, the last at the right end, together where there are fewer cells; what is not 0 is seen."""
-    each = -(-len(counts) // cells)
+    each = max(-(-len(counts) // cells), 1)
     first = len(counts) % each
     starts = range(first, len(counts), each)
     sums = ([sum(counts[:first])] if first else []) + [sum(counts[at : at + each]) for at in starts]

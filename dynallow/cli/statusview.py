@@ -96,7 +96,8 @@ def _mode(report: StatusReport) -> list[str]:
     """In ever fewer words."""
     mode, text = report["mode"], _MODES[report["mode"]][0]
     began = since(report["mode_since"])
-    return [f"{text}{began}", f"{mode}{began}", f"{mode}{began.partition(' (')[0]}", mode]
+    ago = began.rpartition("(")[2].removesuffix(" ago)")
+    return [f"{text}{began}", f"{mode}{began}", f"{mode} for {ago}" if ago else mode]
 
 
 def _pending(pending: PendingReport) -> str:
@@ -116,10 +117,9 @@ def _agent(report: StatusReport, screen: Screen) -> list[Block]:
     text = f"{agent['version']}, pid {agent['pid']}"
     began = since(agent["since"])
     settings = f"{text}{began}, settings {agent['settings']}"
-    texts = [f"{text}{began}", f"{text}{began.partition(' (')[0]}", text]
-    return labelled(
-        "agent", fitting([settings, *texts] if agent["settings"] else texts, screen, LABEL), screen
-    )
+    texts = [settings] if agent["settings"] else []
+    texts += [f"{text}{began}", f"{text}{began.partition(' (')[0]}", text]
+    return labelled("agent", fitting(texts, screen, LABEL), screen)
 
 
 def _table(kernel: KernelReport, screen: Screen) -> list[Block]:
