@@ -28,6 +28,7 @@ VERBS = {
     "reload": "have the agent read its settings again, all or nothing",
     "flush": "revoke leases and cut their connections",
     "mode": "switch between observe and enforce",
+    "report": "one HTML file that shows what holds and what happened",
     "doctor": "look for what is wrong on this host, and say what to do",
     "install": "user, units, settings and resolv.conf of this host, shown before it is done",
     "uninstall": "take back what install has done, and open the host",

@@ -31,6 +31,8 @@ from dynallow.firewall.ruleset import set_name
 from dynallow.resolver.upstream.server import Server
 from dynallow.settings import RuleSettings, not_in_force
 
+_NAMES = 100
+
 
 class Held(NamedTuple):
     """What the kernel holds: how many elements by set, and packets and bytes denied."""
@@ -132,6 +134,9 @@ def _rule(rule: RuleSettings, known: Known | None, warnings: list[str]) -> RuleR
     leases = Listed(_leases(rule.name, known, warnings) if known is not None else ())
     return {
         "rule": rule.name,
+        "names": [str(name) for name in rule.names[:_NAMES]],
+        "names_count": len(rule.names),
+        "names_from": [str(path) for path in rule.names_from],
         "reason": rule.reason,
         "owner": rule.owner,
         "expires": None if rule.expires is None else rule.expires.isoformat(),
