@@ -46,9 +46,15 @@ class Court:
         self._rules = {rule.name: rule for rule in loaded.policy.rules}
         self._destinations = loaded.settings.destinations
         self._asked_under: dict[str, set[str]] = defaultdict(set)
+        """The rules by which a name was asked for; of a denied one none."""
+        self._derived: set[str] = set()
         for subject, *_ in records:
-            if subject.kind == "question" and subject.decision == "allowed" and subject.rule:
-                self._asked_under[subject.name].update(subject.rule.split(","))
+            if subject.kind == "question":
+                self._asked_under[subject.name].update(
+                    _named(subject) if subject.decision == "allowed" else ()
+                )
+                if subject.why == "derived":
+                    self._derived.add(subject.name)
 
     def judge(self, subject: Subject) -> Ruling:
         """What these settings say, in mode `enforce`, of what the record tells."""
@@ -57,6 +63,18 @@ class Court:
     def traces(self, name: Name, qtype: int = A) -> Mapping[str, str]:
         """What each rule that lists the name makes of it: "allows", "excepted", "expired", "filtered"."""
         return {each.rule.name: each.outcome for each in self.policy.explain(name, qtype, self.wall)}
+
+    def is_derived(self, name: str) -> bool:
+        """Whether it was asked for as a name that records of a listed one led to."""
+        return name in self._derived
+
+    def rules_of(self, name: str, address: str) -> tuple[str, ...]:
+        """The rules that would lease the address for the name."""
+        try:
+            verdict = self.policy.decide(parse_name(name), AAAA if ":" in address else A, self.wall)
+        except ValueError:
+            return ()
+        return tuple([rule.name for rule in verdict.rules]) if verdict.outcome is ALLOWED else ()
 
     def _question(self, subject: Subject) -> Ruling:
         as_it_was = Ruling(subject.decision, subject.why, _named(subject))
@@ -75,14 +93,12 @@ class Court:
         if verdict.outcome is FILTERED:
             return Ruling("filtered", "type", rules)
         listing = self.traces(name, qtype)
-        if not listing and (derived := self._derived(subject, name, qtype)):
+        if not listing and subject.why == "derived" and (derived := self._derive(subject, name, qtype)):
             return derived
         return Ruling("denied", _unlisted(listing.values()) or "not-listed", tuple(listing))
 
-    def _derived(self, subject: Subject, name: Name, qtype: int) -> Ruling | None:
+    def _derive(self, subject: Subject, name: Name, qtype: int) -> Ruling | None:
         """Of a name that records of a listed one led to: what the rules that are still there say of it."""
-        if subject.why != "derived":
-            return None
         rules = [rule for each in _named(subject) if (rule := self._rules.get(each))]
         verdict = self.policy.derive(name, qtype, self.wall, rules)
         if verdict is None:
@@ -97,6 +113,8 @@ class Court:
             # What has no ports no rule opens: what was let out, something else did.
             why: Reason = "protocol" if subject.decision == "denied" else ""
             return Ruling(subject.decision, why, _named(subject))
+        if subject.decision == "allowed" and not subject.rule and not subject.name:
+            return Ruling("allowed")  # nobody knows by what
         if port.first in DNS_PORTS:
             return Ruling("denied", "dns") if subject.decision == "denied" else Ruling("allowed")
         near: list[tuple[str, Reason]] = []
@@ -131,22 +149,29 @@ class Court:
 
     def _rules_for(self, subject: Subject, qtype: int) -> tuple[Reason, Sequence[Rule]]:
         """Whose leases may hold the flow's address; and if there are none, why not."""
-        own = [rule for each in _named(subject) if (rule := self._rules.get(each))]
+        own = [
+            rule
+            for each in _named(subject)
+            if (rule := self._rules.get(each)) and not rule.expired(self.wall)
+        ]
         if not subject.name:
-            return "no-name", [rule for rule in own if not rule.expired(self.wall)]
+            return "no-name", own
         try:
             name = parse_name(subject.name)
         except ValueError:
             return "no-name", ()
         verdict = self.policy.decide(name, qtype, self.wall)
-        if verdict.outcome is ALLOWED and any(rule in own for rule in verdict.rules):
-            return "", verdict.rules
-        under = self._asked_under.get(subject.name)
-        if own and under and under.isdisjoint(_named(subject)):
-            # The name gave the address too, but it was another one that earned it the rule's lease.
-            return "", (*verdict.rules, *[rule for rule in own if not rule.expired(self.wall)])
-        if verdict.outcome is ALLOWED:
-            return "", verdict.rules
+        listing = verdict.rules if verdict.outcome is ALLOWED else ()
+        if own and not set(own) & set(listing):
+            under = self._asked_under.get(subject.name)
+            if under is not None and under.isdisjoint(_named(subject)):
+                # The name gave the address too, but it was another one that earned it the rule's lease.
+                return "", (*listing, *own)
+            if not listing and subject.name in self._derived:
+                derived = self.policy.derive(name, qtype, self.wall, own)
+                return "", derived.rules if derived is not None else ()
+        if listing:
+            return "", listing
         if verdict.outcome is FILTERED:
             return "type", ()
         return _unlisted(self.traces(name, qtype).values()) or "name", ()

@@ -28,6 +28,10 @@ VERBS = {
     "reload": "have the agent read its settings again, all or nothing",
     "flush": "revoke leases and cut their connections",
     "mode": "switch between observe and enforce",
+    "confirm": "keep what is on trial, or take it back at once",
+    "suggest": "rules in TOML for what was denied, or would have been",
+    "replay": "what was recorded against other settings: what would break, what would open",
+    "audit": "rules that no longer earn their place",
     "report": "one HTML file that shows what holds and what happened",
     "doctor": "look for what is wrong on this host, and say what to do",
     "install": "user, units, settings and resolv.conf of this host, shown before it is done",
@@ -35,8 +39,8 @@ VERBS = {
 }
 _DEFAULT = "status"
 _USAGE = "usage: dynallow [-h] [--version] [--socket PATH] [VERB] [ARGUMENT ...]"
-_EXITS = """exit codes: 0 done, 1 failed, 2 usage, 3 settings invalid, 4 agent not reachable,
-            5 denied (explain), 6 kernel refused
+_EXITS = """exit codes: 0 done, 1 failed (audit: or something was found), 2 usage, 3 settings invalid,
+            4 agent not reachable, 5 denied (explain; replay: would break), 6 kernel refused
 environment: DYNALLOW_SOCKET (the agent's control socket), NO_COLOR, DYNALLOW_DEBUG=1 (tracebacks)"""
 _INTERRUPTED = 130
 _BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended

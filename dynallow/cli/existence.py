@@ -1,0 +1,59 @@
+"""Which names no longer exist, as the host's own resolver is told.
+
+Knows dnspython and threads. Must not know why somebody asks. Keeps: bounded in time and in what is under way;
+nothing is opened by it: SVCB is asked for, which no host's name has, and A only to make sure of an NXDOMAIN.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import dns.edns
+import dns.exception
+import dns.message
+import dns.query
+import dns.rcode
+
+from dynallow.units import Endpoint
+
+TOTAL_S = 10.0
+_TRY_S = 2.5
+_AT_ONCE = 16
+
+
+def ask(names: Sequence[str], resolver: Endpoint, total_s: float = TOTAL_S) -> tuple[dict[str, str], int]:
+    """Name → how it failed, of those that do not exist; and how many were not answered in time."""
+    ends = time.monotonic() + total_s
+    gone: dict[str, str] = {}
+    unanswered = 0
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        for name, exists in zip(
+            names, pool.map(lambda each: _exists(each, resolver, ends), names), strict=True
+        ):
+            if exists is None:
+                unanswered += 1
+            elif not exists:
+                gone[name] = "no such name (NXDOMAIN)"
+    return gone, unanswered
+
+
+def _exists(name: str, resolver: Endpoint, ends: float) -> bool | None:
+    """None: nobody can say."""
+    for qtype in ("SVCB", "A"):
+        left_s = min(_TRY_S, ends - time.monotonic())
+        if left_s <= 0:
+            return None
+        try:
+            question = dns.message.make_query(name, qtype, use_edns=0)
+            answer = dns.query.udp(question, str(resolver.address), left_s, resolver.port)
+        except (OSError, dns.exception.DNSException):
+            return None
+        if answer.rcode() == dns.rcode.NOERROR:
+            return True
+        if answer.rcode() != dns.rcode.NXDOMAIN or any(
+            isinstance(option, dns.edns.EDEOption) for option in answer.options
+        ):
+            return None  # a failure, or dynallow's own denial: its policy may be older than the file
+    return False
