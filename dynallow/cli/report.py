@@ -12,13 +12,14 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 from dynallow.cli.connect import client, socket_argument
 from dynallow.cli.output import note
 from dynallow.cli.phrases import user_name
 from dynallow.control.client import AnswerError, Client
 from dynallow.control.historyschema import HistoryReport, TimelineReport
+from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import StatusReport
 from dynallow.errors import DynallowError
 from dynallow.units import parse_duration
@@ -71,10 +72,10 @@ def execute(args: Namespace) -> int:
     return 0
 
 
-def _readiness(agent: Client, since: str) -> dict[str, Any] | None:
+def _readiness(agent: Client, since: str) -> ReadinessReport | None:
     """None from an agent that does not tell."""
     try:
-        return agent.get("/v1/readiness", since=since)
+        return cast(ReadinessReport, agent.get("/v1/readiness", since=since))
     except AnswerError as error:
         if error.code in ("not-found", "bad-request"):
             return None

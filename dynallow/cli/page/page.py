@@ -6,17 +6,19 @@ nothing; the page loads nothing and runs nothing (its own policy forbids it, too
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from dynallow.cli.page.charts import Mark, Series, Times, chart
 from dynallow.cli.page.markup import Content, Html, joined, tag
 from dynallow.cli.page.numbers import DAY_S, HOUR_S, MINUTE_S, at, count, read
+from dynallow.cli.page.readiness import readiness
 from dynallow.cli.page.rules import rules
 from dynallow.cli.page.style import CSS
 from dynallow.cli.page.tops import tops
 from dynallow.control.historyschema import HistoryReport, TimelineReport
+from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import PolicyChange, StatusReport
 from dynallow.units import format_duration
 
@@ -34,7 +36,7 @@ class Told(NamedTuple):
     status: StatusReport
     history: HistoryReport
     timeline: TimelineReport
-    readiness: Mapping[str, Any] | None
+    readiness: ReadinessReport | None
     user: Callable[[int], str]
     """A uid in words."""
 
@@ -54,7 +56,7 @@ def page(told: Told) -> str:
         _denied(told),
         tag("h2", "Rules"),
         rules(status, told.history["rows"], told.made.date(), told.user, _begins_before(told)),
-        _readiness(told.readiness),
+        _observed(told),
         _changes(told),
         _upstreams(status),
         _honesty(told),
@@ -107,13 +109,10 @@ def _tiles(told: Told) -> list[Html]:
             "good" if enforcing else "warn",
         )
     ]
-    if told.readiness is not None:
-        verdict = str(told.readiness.get("verdict", "unknown"))
-        watched = told.readiness.get("observed_s")
-        note = f"{format_duration(watched)} observed" if isinstance(watched, int | float) else ""
-        tiles.append(
-            _tile("readiness", verdict.replace("-", " "), note, "good" if verdict == "ready" else "warn")
-        )
+    if told.readiness is not None and not enforcing:
+        verdict, watched = told.readiness["verdict"], format_duration(told.readiness["observed_s"])
+        style = "good" if verdict == "ready" else "warn"
+        tiles.append(_tile("readiness", verdict.replace("-", " "), f"{watched} observed", style))
     policy = status.get("policy")
     if policy is not None:
         last = {"failed": ("last reload failed", "bad")}.get(policy["last_reload"] or "", ("", ""))
@@ -223,34 +222,11 @@ def _changes(told: Told) -> Html | None:
     )
 
 
-def _readiness(readiness: Mapping[str, Any] | None) -> Html | None:
-    if readiness is None:
+def _observed(told: Told) -> Html | None:
+    """Only where enforcing is still to come."""
+    if told.readiness is None or told.status["mode"] == "enforce":
         return None
-    left = readiness.get("left")
-    groups = [one for one in left if isinstance(one, dict)] if isinstance(left, list) else []
-    lines = [
-        tag("li", tag("span", _wanted(one), class_="name"), f" {_by(one)}: {one.get('count', '?')} times")
-        for one in groups[:10]
-    ]
-    return tag(
-        "section",
-        tag("h2", "Readiness to enforce"),
-        tag("p", str(readiness.get("text", readiness.get("verdict", "")))),
-        tag("ul", *lines) if lines else None,
-        tag("p", f"and {count(len(groups) - 10)} more", class_="note") if len(groups) > 10 else None,
-    )
-
-
-def _wanted(group: Mapping[str, Any]) -> str:
-    ports = group.get("ports") or group.get("port") or ""
-    told = ", ".join(map(str, ports)) if isinstance(ports, list) else str(ports)
-    return f"{group.get('name') or group.get('address') or '?'} {told}".strip()
-
-
-def _by(group: Mapping[str, Any]) -> str:
-    who = [str(group[key]) for key in ("process", "unit") if group.get(key)]
-    user = group.get("user")
-    return ", ".join([*who, *([] if user is None else [f"uid {user}"])]) or "by nobody known"
+    return readiness(told.readiness, told.user)
 
 
 def _upstreams(status: StatusReport) -> Html:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from dynallow.cli.page.page import Told
 from dynallow.control.historyschema import HistoryRow
+from dynallow.control.readinessschema import ReadinessReport, WouldBeDenied
 from dynallow.control.schema import StatusReport
 
 NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
@@ -163,6 +164,39 @@ def told(rows: list[HistoryRow], text: str = "web", **changed: Any) -> Told:
         "user": lambda uid: f"user-{uid}",
     }
     return Told(**(made | changed))
+
+
+def ready_or_not(name: str, process: str) -> ReadinessReport:
+    """Not yet: one process would miss one name, and there are three more."""
+    group: WouldBeDenied = {
+        "id": "@000000",
+        "user": 7,
+        "unit": "",
+        "process": process,
+        "name": name,
+        "address": "",
+        "ports": ["tcp/443"],
+        "why": "not-listed",
+        "count": 12,
+        "first": moment(timedelta(minutes=30)),
+        "last": moment(timedelta(minutes=10)),
+    }
+    return {
+        "verdict": "not-yet",
+        "text": f"not yet: {name}",
+        "mode": "observe",
+        "since": moment(timedelta(hours=1)),
+        "until": moment(timedelta()),
+        "observed_s": 3000.0,
+        "denials": 17,
+        "denied": [group],
+        "more": 3,
+        "newest": None,
+        "bypasses": [group],
+        "meant": 5,
+        "harmless": 0,
+        "untold": {"packets": 2},
+    }
 
 
 class Strict(HTMLParser):

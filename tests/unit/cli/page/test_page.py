@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynallow.cli.page.page import page, step_of
-from tests.unit.cli.page.reports import moment, read, row, status, told
+from tests.unit.cli.page.reports import moment, read, ready_or_not, row, status, told
 
 # What could break out of text, of an attribute, of style, of a comment or of a terminal.
 _SPICE = st.sampled_from(
@@ -49,9 +49,9 @@ def test_page_of_any_text_has_only_tags_and_attributes_of_ours(one: str, other: 
         row("flow", address=one, port=other, name=one, rule=other, process=other, why=one),
         row("flow", "allowed", rule=f"{one},{other}"),
     ]
-    group = {"name": one, "ports": [other], "process": one, "unit": other, "user": 3, "count": 4}
-    readiness = {"verdict": other, "text": one, "left": [group], "observed_s": 5.0} if ready else None
-    text = page(told(rows, one, readiness=readiness, user=lambda uid: other))
+    observing = {**status(one), "mode": "observe" if ready else "enforce"}
+    readiness = ready_or_not(one, other)
+    text = page(told(rows, one, status=observing, readiness=readiness, user=lambda uid: other))
     reader = read(text)
     assert "script" not in reader.seen
     assert reader.seen.count("style") == reader.seen.count("h1") == 1
@@ -77,6 +77,21 @@ def test_page_of_what_was_observed_says_that_it_would_have_been_denied() -> None
     told_text = lines(page(told([row(mode="observe")], status=observing)))
     assert "would have been denied" in told_text
     assert "0 new connections were denied" not in told_text
+
+
+def test_page_of_what_was_observed_tells_who_would_miss_what() -> None:
+    observing = {**status(), "mode": "observe"}
+    told_text = lines(page(told([], status=observing, readiness=ready_or_not("a.example", "curl"))))
+    for part in (
+        "Readiness to enforce",
+        "not yet: ",
+        "a.example tcp/443",
+        "user-7, curl",
+        "and 3 more",
+        "5 denials",
+    ):
+        assert part in told_text
+    assert "Readiness" not in lines(page(told([], readiness=ready_or_not("a.example", "curl"))))
 
 
 def test_page_in_mode_enforce_says_how_many_denials_passed_before() -> None:
