@@ -21,13 +21,23 @@ from pathlib import Path
 from dynallow import settings as cfg
 from dynallow.control.backend import UnknownRuleError
 from dynallow.control.historyschema import HistoryReport, TimelineReport
-from dynallow.control.reports import explanation, families, history, status
-from dynallow.control.schema import ExplainReport, FlushReport, Mode, ModeReport, ReloadReport, StatusReport
+from dynallow.control.readinessschema import ReadinessReport
+from dynallow.control.reports import explanation, families, history, readiness, status
+from dynallow.control.schema import (
+    ConfirmReport,
+    ExplainReport,
+    FlushReport,
+    Mode,
+    ModeReport,
+    ReloadReport,
+    StatusReport,
+)
 from dynallow.control.server import ControlServer
 from dynallow.errors import DynallowError, KernelError
 from dynallow.firewall.lock import lock_table
 from dynallow.inforce import InForce
 from dynallow.notify import Notifier
+from dynallow.pending.starting import Begun, resume
 from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.inherited import Inherited, inherit
 from dynallow.resolver.listen import Listener, open_listeners
@@ -51,16 +61,17 @@ class Agent:
 
     def __init__(
         self,
-        loaded: cfg.Loaded,
+        begun: Begun,
         attendant: Attendant,
         inherited: Inherited,
         manager: Notifier,
         *,
         without: frozenset[str] = frozenset(),
     ) -> None:
-        self.inforce = InForce(loaded, attendant, without)
+        self.inforce = InForce(begun, attendant, without)
         self.ready = False
         self.manager = manager
+        self.inforce.switch.on_end = self._tell_manager
         self._attendant = attendant
         self._inherited = inherited
         self._stop = asyncio.Event()
@@ -179,16 +190,15 @@ class Agent:
     async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
         """See Backend."""
         self._must_be_ready()
-        explained = explanation.explain(self.inforce, subject, port, user)
-        return await asyncio.to_thread(explanation.located, self.inforce.loaded, explained)
+        return await explanation.explain(self.inforce, subject, port, user, self.inforce.sight)
 
-    async def reload(self) -> ReloadReport:
+    async def reload(self, within_s: float | None = None) -> ReloadReport:
         """See Backend."""
         self._must_be_ready()
         self.manager.reloading()
         try:
             with self.inforce.policy_log.reload():
-                return await self.inforce.reload()
+                return await self.inforce.reload(within_s)
         finally:
             self.manager.ready(self.inforce.summary())
 
@@ -197,12 +207,38 @@ class Agent:
         self._must_be_ready()
         return await self.inforce.flush(rule, name)
 
-    async def set_mode(self, mode: Mode) -> ModeReport:
+    async def set_mode(self, mode: Mode, within_s: float | None = None) -> ModeReport:
         """See Backend."""
         self._must_be_ready()
-        was = await self.inforce.set_mode(mode)
+        was = await self.inforce.set_mode(mode, within_s)
+        self._tell_manager()
+        return {"mode": mode, "was": was, "pending": self.inforce.pending()}
+
+    async def confirm(self, *, keep: bool) -> ConfirmReport:
+        """See Backend."""
+        self._must_be_ready()
+        try:
+            return await self.inforce.confirm(keep=keep)
+        finally:
+            self._tell_manager()
+
+    def _tell_manager(self) -> None:
         self.manager.status(self.inforce.summary())
-        return {"mode": mode, "was": was}
+
+    async def readiness(self, since_s: float) -> ReadinessReport:
+        """See Backend."""
+        self._must_be_ready()
+        inforce, now = self.inforce, self.inforce.road.wall()
+        await inforce.sight.settle()
+        return await asyncio.to_thread(
+            readiness.report,
+            inforce.sight,
+            inforce.loaded,
+            inforce.settings.mode,
+            inforce.mode_since.timestamp(),
+            now - since_s,
+            now,
+        )
 
     async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
         """See Backend."""
@@ -233,21 +269,21 @@ def run(config: Path | None, *, without: frozenset[str] = frozenset()) -> int:
     inherited, manager = inherit(), Notifier()
     if manager.watchdog_s:
         faulthandler.enable()  # it ends a process that stands still by SIGABRT: where it stood is in the log
-    loaded = cfg.load(config)
-    for line in cfg.not_in_force(loaded.settings):
+    begun = resume(config)
+    for line in cfg.not_in_force(begun.loaded.settings):
         log.warning("%s", line)
     try:
         attendant = Attendant()
         with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
-            runner.run(_main(loaded, attendant, inherited, manager, without))
+            runner.run(_main(begun, attendant, inherited, manager, without))
     except OSError as error:
         raise DynallowError(f"cannot start: {error}", "`dynallow doctor` looks for the reason") from error
     return 0
 
 
 async def _main(
-    loaded: cfg.Loaded, attendant: Attendant, inherited: Inherited, manager: Notifier, without: frozenset[str]
+    begun: Begun, attendant: Attendant, inherited: Inherited, manager: Notifier, without: frozenset[str]
 ) -> None:
     # First of all: a second agent must go away before it has touched anything.
     with lock_table():
-        await Agent(loaded, attendant, inherited, manager, without=without).run()
+        await Agent(begun, attendant, inherited, manager, without=without).run()

@@ -1,6 +1,7 @@
 """What is in force, and how it changes: settings and policy, ruleset, upstreams, leases.
 
     reload  ─ settings ─ ruleset ─ policy ─ revoke what lost its rule
+    on trial ─ `pending/switch.py`
     mode    ─ ruleset, the rest as it is
     flush   ─ revoke
 
@@ -22,7 +23,7 @@ from dynallow import settings as cfg
 from dynallow.checkpoint.checkpoint import Checkpoint
 from dynallow.control.backend import BadRequestError, UnknownRuleError
 from dynallow.control.reports import changes, policylog, warnings
-from dynallow.control.schema import FlushReport, Mode, PendingReport, ReloadReport
+from dynallow.control.schema import ConfirmReport, FlushReport, Mode, PendingReport, ReloadReport
 from dynallow.errors import KernelError
 from dynallow.expiries import Expiries
 from dynallow.firewall.addresses import HostAddresses
@@ -36,6 +37,8 @@ from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger
 from dynallow.lease.plan import Revocation
 from dynallow.living import Living
+from dynallow.pending.starting import Begun
+from dynallow.pending.switch import Switch, in_mode
 from dynallow.policy.names import parse_name, to_text
 from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import GRANTING_TYPES
@@ -50,7 +53,6 @@ from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.sight.attributions import Attributions
 from dynallow.sight.sight import Sight
 from dynallow.tasks import Tasks
-from dynallow.usage.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -61,14 +63,12 @@ _REVOKE_TRIES = 600  # for five minutes
 class InForce:
     """The rooms, connected, under the settings that hold now. What reports are made from."""
 
-    def __init__(
-        self, loaded: cfg.Loaded, attendant: Attendant, without: frozenset[str] = frozenset()
-    ) -> None:
-        self.loaded = loaded
-        self.settings = loaded.settings
+    def __init__(self, begun: Begun, attendant: Attendant, without: frozenset[str] = frozenset()) -> None:
+        self.loaded = loaded = begun.loaded
+        self.settings = in_mode(loaded.settings, begun.mode or loaded.settings.mode)
+        self.switch = Switch(self, begun.trials, begun.kept)
         self.since = self.mode_since = datetime.now(UTC)
         self.policy_log = policylog.PolicyLog()
-        self.denials = Totals()
         self.unserved: list[str] = []
         """Inherited sockets that no setting names."""
         self.kept = Kept()
@@ -102,6 +102,7 @@ class InForce:
         self.living = Living(self.table, self.ledger, self.road, self.own, self.tasks)
         self.living_counts = self.living.counts
         self.sight = Sight(self.road, self.ledger, lambda: self.settings)
+        self.denials = self.sight.totals
         self.attributions = Attributions()
         self.denied_log = DeniedLog(self.attributions.hear)
 
@@ -118,7 +119,9 @@ class InForce:
         self._end(self.revoker.revoked())  # also what an agent that died half-way had begun to revoke
         self.tasks.keep(self.expiries.watch)
         self.tasks.keep(self.living.watch)
-        self.tasks.start(self.kept.keep(ruleset))
+        self.tasks.keep(self.switch.watch)
+        if not self.switch.tries_settings:
+            self.tasks.start(self.keep())
         self.tasks.keep(self.checkpoint.keep)
         self.tasks.keep(self.sight.watch)
         self.tasks.keep(self.attributions.watch)
@@ -137,30 +140,49 @@ class InForce:
 
     # ------------------------------------------------------------ changes
 
-    async def reload(self) -> ReloadReport:
-        """Read the settings again and bring them into force; all of them, or none with the error."""
+    async def reload(self, within_s: float | None = None) -> ReloadReport:
+        """Read the settings again and bring them into force; all of them, or none with the error.
+
+        With `within_s` they are on trial for so long. Raises ConflictError while something is already.
+        """
         async with self.applying:
+            self.switch.must_be_free()
             before = self.settings
             loaded = await asyncio.to_thread(cfg.load, self.loaded.files[0])
-            settings = loaded.settings
-            restart = cfg.needs_restart(before, settings)
-            # Sockets that are open stay as they are, and so must the rules that rest on them.
-            resolver = settings.resolver.model_copy(update={"listen": before.resolver.listen})
-            settings = settings.model_copy(update={"resolver": resolver, "control": before.control})
-            async with self.checkpoint.withdrawn():
-                self._apply(loaded, settings, choose(settings))
-            await self.kept.keep(self._ruleset())  # not what `mode` may switch to
-            return changes.changes(before, loaded, restart)
+            restart = cfg.needs_restart(before, loaded.settings)
+            if within_s is not None and "control.socket" in restart:
+                raise BadRequestError("control.socket needs a restart, and cannot be on trial")
+            await self.switch.reload(loaded, within_s)
+            return changes.changes(before, loaded, restart, self.pending())
 
-    async def set_mode(self, mode: Mode) -> Mode:
-        """Switch; until the next start or reload. Returns the mode that was. Raises KernelError."""
+    async def set_mode(self, mode: Mode, within_s: float | None = None) -> Mode:
+        """Switch; until the next start or reload, with `within_s` on trial. Returns the mode that was.
+
+        Raises KernelError, ConflictError.
+        """
         async with self.applying:
             was = self.settings.mode
-            if was != mode:
-                async with self.checkpoint.withdrawn():
-                    self._apply(self.loaded, self.settings.model_copy(update={"mode": mode}), self.chosen)
-                log.warning("mode %s, was %s; until the next start or reload", mode, was)
+            await self.switch.set_mode(mode, within_s)
             return was
+
+    async def confirm(self, *, keep: bool) -> ConfirmReport:
+        """End what is on trial: it stays, or is taken back. Raises ConflictError, KernelError."""
+        async with self.applying:
+            trial = await (self.switch.confirm() if keep else self.switch.take_back("by hand"))
+            return changes.ended(trial, keep, self.settings.mode, self.loaded)
+
+    async def bring(self, loaded: cfg.Loaded, settings: cfg.Settings) -> None:
+        """Bring these into force, all or nothing. Raises KernelError. The caller holds `applying`."""
+        # Sockets that are open stay as they are, and so must the rules that rest on them.
+        resolver = settings.resolver.model_copy(update={"listen": self.settings.resolver.listen})
+        settings = settings.model_copy(update={"resolver": resolver, "control": self.settings.control})
+        chosen = self.chosen if loaded is self.loaded else choose(settings)
+        async with self.checkpoint.withdrawn():
+            self._apply(loaded, settings, chosen)
+
+    async def keep(self) -> None:
+        """Have the next boot begin with what the settings say, not with what `mode` may switch to."""
+        await self.kept.keep(self.table.fitting(self._ruleset(self.loaded.settings.mode)))
 
     async def flush(self, rule: str | None, name: str | None) -> FlushReport:
         """Revoke the leases of this rule and name, of all where it is None."""
@@ -233,8 +255,9 @@ class InForce:
 
     # ------------------------------------------------------------ what follows from the settings
 
-    def _ruleset(self) -> Ruleset:
-        return build_ruleset(self.settings, self.chosen.ways(), os.geteuid())
+    def _ruleset(self, mode: Mode | None = None) -> Ruleset:
+        settings = in_mode(self.settings, mode or self.settings.mode)
+        return build_ruleset(settings, self.chosen.ways(), os.geteuid())
 
     def _upstreams(self) -> Upstreams:
         return self.chosen.pool(self.exchange, self.settings.resolver.timeout)
@@ -296,14 +319,24 @@ class InForce:
     def summary(self) -> str:
         """One line, for `systemctl status` and the log."""
         listening = ", ".join(map(str, self.settings.resolver.listen))
-        return f"mode {self.settings.mode}, {len(self.settings.rules)} rules, listening on {listening}"
+        ends = self.switch.trials.text()
+        return (
+            f"mode {self.settings.mode}{f' ({ends})' if ends else ''}, "
+            f"{len(self.settings.rules)} rules, listening on {listening}"
+        )
 
     def pending(self) -> PendingReport | None:
         """What is taken back by itself unless it is confirmed."""
-        return None
+        trial = self.switch.trials.trial
+        if trial is None:
+            return None
+        return changes.pending(
+            trial, self.switch.trials.until(), self.switch.trials.left_s(), self.switch.trials.problem
+        )
 
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""
         servers = bool(self.chosen.servers)
         found = warnings.warnings(self.settings, servers, self.unserved, self.kept.why_not, self.table)
+        found += self.switch.trials.warnings()
         return [*found, *filter(None, [self.denied_log.why_not])]

@@ -1,4 +1,4 @@
-"""`dynallow explain NAME|ADDRESS`: why it is allowed or denied.
+"""`dynallow explain NAME|ADDRESS|@LINE`: why it is allowed or denied, and what would have to change.
 
 Asks the agent: the policy in force may be older than the file on disk. Exit 5
 when it is denied or filtered, so that scripts can ask.
@@ -12,7 +12,8 @@ from typing import cast
 
 from dynallow.cli.connect import client, socket_argument
 from dynallow.cli.output import Block, Line, Style, Table, print_json, show
-from dynallow.cli.phrases import listed, users_text
+from dynallow.cli.phrases import listed, local, user_name, users_text
+from dynallow.control.historyschema import HistoryRow
 from dynallow.control.schema import ExplainedRule, ExplainReport
 from dynallow.units import PortRange, format_duration, parse_port
 
@@ -26,10 +27,28 @@ _OUTCOMES = {
     "destination": "allows it by address",
 }
 
+_PACKETS = {
+    "accepted": "goes out",
+    "reset": "refused at once, by a TCP reset",
+    "rejected": "refused at once, by an ICMP error",
+    "dropped": "dropped: a connect hangs",
+    "passed": "goes out, and is counted as denied (mode observe)",
+    "turned": "turned to dynallow's own listener",
+}
+_DECIDED = {
+    "rule": "by rule",
+    "destination": "by destination",
+    "loopback": "it stays on this host",
+    "dns": "DNS goes to dynallow alone",
+    "nothing": "no rule or destination fits",
+}
+
 
 def arguments(parser: ArgumentParser) -> None:
     """The verb's own arguments."""
-    parser.add_argument("subject", metavar="NAME|ADDRESS")
+    parser.add_argument(
+        "subject", metavar="NAME|ADDRESS|@LINE", help="@LINE: as the first column of `dynallow denied` has it"
+    )
     parser.add_argument("--port", type=_port, metavar="tcp/443", help="whether it is allowed on this port")
     parser.add_argument("--user", type=_uid, metavar="U", help="whether this user (name or uid) may")
     parser.add_argument("--json", action="store_true", help="as JSON")
@@ -69,11 +88,10 @@ def execute(args: Namespace) -> int:
 
 
 def explain_blocks(report: ExplainReport) -> list[Block]:
-    """The verdict first, then what led to it."""
+    """The verdict first, then what decides it and what would have to change, then what led to it."""
     verdict = report["verdict"]
     blocks: list[Block] = [Line(f"{verdict}: {report['text']}", _STYLES[verdict])]
-    if hosts := report.get("hosts"):  # an older agent does not tell
-        blocks.append(Line(f"/etc/hosts says {listed(hosts)}: most programs take that, and ask no resolver"))
+    blocks += _facts(report)
     for rule in report["rules"]:
         blocks += _rule(rule)
     if report["leases"]:
@@ -88,7 +106,67 @@ def explain_blocks(report: ExplainReport) -> list[Block]:
         ]
     if report["names"]:
         blocks += [Line(), Line(f"other names on its addresses: {listed(report['names'])}")]
-    return blocks
+    if seen := report.get("seen_names"):
+        blocks += [Line(), Line(f"names that gave its addresses before: {listed(seen)}")]
+    return blocks + _past(report)
+
+
+def _facts(report: ExplainReport) -> list[Block]:
+    """One line each; an older agent tells less."""
+    lines: list[Block] = []
+    if hosts := report.get("hosts"):
+        lines.append(Line(f"/etc/hosts says {listed(hosts)}: most programs take that, and ask no resolver"))
+    if names := report.get("hosts_names"):
+        lines.append(
+            Line(f"/etc/hosts gives it to {listed(names)}: programs that mean these ask no resolver")
+        )
+    if (packet := report.get("packet")) is not None:
+        lines.append(Line(f"packet    {_PACKETS[packet]}"))
+    if (decided := report.get("decided")) is not None:
+        where = f" ({decided['where']})" if decided["where"] else ""
+        name = f" {decided['name']}" if decided["name"] else ""
+        lines.append(Line(f"decided   {_DECIDED[decided['by']]}{name}{where}"))
+        if decided["nft"]:
+            lines.append(Line(f"          chain {decided['chain']}: {decided['nft']}", "dim"))
+    for number, change in enumerate(report.get("change", ())):
+        lines.append(Line(f"{'' if number else 'change':<9} {change}", "warn"))
+    lines += [Line(f"note      {note}") for note in report.get("notes", ())]
+    return lines
+
+
+def _past(report: ExplainReport) -> list[Block]:
+    rows = report.get("past", [])
+    if not rows:
+        begins = report.get("past_begins")
+        return (
+            [Line(), Line(f"nothing seen of it: the history begins {local(begins)}", "dim")] if begins else []
+        )
+    more = report["past_rows"] - len(rows)
+    title = f"seen, the latest first{f' ({more} more: dynallow denied, --json)' if more else ''}"
+    return [
+        Line(),
+        Line(title),
+        Table(
+            ("last", "times", "what", "of", "by", "why"),
+            [
+                (
+                    local(row["last"]),
+                    str(row["count"]),
+                    row["decision"] if row["kind"] == "flow" else f"{row['decision']} {row['qtype']}",
+                    f"{row['address'] or row['name']} {row['port']}".rstrip(),
+                    _who(row),
+                    row["why"] or row["rule"],
+                )
+                for row in rows
+            ],
+            frozenset((1,)),
+        ),
+    ]
+
+
+def _who(row: HistoryRow) -> str:
+    user = "" if row["user"] is None else user_name(row["user"])
+    return " ".join(filter(None, (user, row["process"], row["unit"]))) or "?"
 
 
 def _rule(rule: ExplainedRule) -> list[Block]:
@@ -97,10 +175,11 @@ def _rule(rule: ExplainedRule) -> list[Block]:
     facts = (
         ("pattern", rule["pattern"]),
         ("exception", rule["exception"]),
-        ("line", rule["where"]),
+        ("line", rule["where"] or rule.get("line")),
         ("ports", listed(rule["ports"])),
         ("users", users_text(rule["users"])),
         ("reason", rule["reason"]),
         ("owner", rule["owner"]),
+        ("expires", rule.get("expires")),
     )
     return [*lines, *(Line(f"  {what:<9} {text}") for what, text in facts if text)]

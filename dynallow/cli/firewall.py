@@ -32,7 +32,8 @@ def execute(args: Namespace) -> int:
     """Load it. Raises SettingsError when the settings were needed and are broken, and KernelError."""
     from dynallow.errors import SettingsError
     from dynallow.firewall import boot, kept
-    from dynallow.settings import files_of, load
+    from dynallow.pending.starting import for_boot
+    from dynallow.settings import files_of
 
     if boot.is_held():
         print("table inet dynallow is held by the agent, which is running; left as it is")
@@ -41,9 +42,10 @@ def execute(args: Namespace) -> int:
         print("table inet dynallow is in force; left as it is")
         return 0
     path = args.kept or kept.place()
+    state = path.parent if path is not None else None
     if boot.observes(path):
         with suppress(SettingsError):
-            settings = load(args.config).settings
+            settings = for_boot(args.config, state).settings
             if settings.mode == "enforce":
                 return _take(settings)
     last = boot.load_last(path)
@@ -52,7 +54,7 @@ def execute(args: Namespace) -> int:
         return 0
     print(f"dynallow: {last.why_not}; taking the settings", file=sys.stderr)
     try:
-        settings = load(args.config).settings
+        settings = for_boot(args.config, state).settings
     except SettingsError as error:
         if boot.shall_enforce(last, files_of(args.config)):
             boot.load_closed()

@@ -28,6 +28,7 @@ VERBS = {
     "reload": "have the agent read its settings again, all or nothing",
     "flush": "revoke leases and cut their connections",
     "mode": "switch between observe and enforce",
+    "confirm": "keep what is on trial, or take it back at once",
     "suggest": "rules in TOML for what was denied, or would have been",
     "replay": "what was recorded against other settings: what would break, what would open",
     "audit": "rules that no longer earn their place",

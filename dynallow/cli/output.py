@@ -40,7 +40,13 @@ class Table(NamedTuple):
     right: frozenset[int] = frozenset()
 
 
-Block = Line | Table
+class Spans(NamedTuple):
+    """One line of pieces, each with a style of its own."""
+
+    pieces: tuple[tuple[str, Style], ...]
+
+
+Block = Line | Table | Spans
 
 
 def escape(text: str) -> str:
@@ -127,15 +133,19 @@ def plain(blocks: Iterable[Block]) -> Iterator[str]:
     for block in blocks:
         if isinstance(block, Line):
             yield escape(block.text)
+        elif isinstance(block, Spans):
+            yield "".join(escape(text) for text, _ in block.pieces).rstrip()
         else:
             yield from _aligned(block)
 
 
-def styled(blocks: Iterable[Block]) -> Iterator[Line]:
+def styled(blocks: Iterable[Block]) -> Iterator[Line | Spans]:
     """The blocks as lines that are safe to print."""
     for block in blocks:
         if isinstance(block, Line):
             yield Line(escape(block.text), block.style)
+        elif isinstance(block, Spans):
+            yield Spans(tuple((escape(text), style) for text, style in block.pieces))
         else:
             lines = _aligned(block)
             yield Line(next(lines), "dim")
@@ -163,7 +173,9 @@ def _has_colour() -> bool:
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _coloured(line: Line) -> str:
+def _coloured(line: Line | Spans) -> str:
+    if isinstance(line, Spans):
+        return "".join(_coloured(Line(*piece)) for piece in line.pieces)
     return f"\x1b[{_SGR[line.style]}m{line.text}\x1b[0m" if line.style else line.text
 
 
@@ -180,5 +192,9 @@ def rich_group(blocks: Iterable[Block], height: int) -> RenderableType:
     from rich.console import Group
     from rich.text import Text
 
-    lines = islice(styled(blocks), height)
-    return Group(*(Text(line.text, style=_RICH[line.style], overflow="fold") for line in lines))
+    def text(line: Line | Spans) -> Text:
+        if isinstance(line, Line):
+            return Text(line.text, style=_RICH[line.style], overflow="fold")
+        return Text.assemble(*((piece, _RICH[style]) for piece, style in line.pieces), overflow="fold")
+
+    return Group(*map(text, islice(styled(blocks), height)))

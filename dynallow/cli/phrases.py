@@ -47,6 +47,25 @@ def since(moment: str | None, now: datetime | None = None) -> str:
     return f" since {then.astimezone():%Y-%m-%d %H:%M:%S} ({format_duration(max(ago, 0.0))} ago)"
 
 
+def clock_text(moment: str) -> str:
+    """ "15:35:12" in local time, with the day where it is not today's."""
+    then = datetime.fromisoformat(moment).astimezone()
+    return (
+        f"{then:%H:%M:%S}"
+        if then.date() == datetime.now().astimezone().date()
+        else f"{then:%Y-%m-%d %H:%M:%S}"
+    )
+
+
+def local(moment: str | None) -> str:
+    """A moment in local time, "2026-11-21 10:00:00"; what is none stays as it is."""
+    try:
+        then = datetime.fromisoformat(moment or "")
+    except ValueError:
+        return moment or ""
+    return f"{(then if then.tzinfo else then.replace(tzinfo=UTC)).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
 def size_text(count: int) -> str:
     """Bytes in the unit that keeps up to four digits: "812 B", "4.0 KiB"."""
     if count < 1024:

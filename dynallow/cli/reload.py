@@ -11,6 +11,7 @@ from typing import cast
 from dynallow.cli.connect import client, socket_argument
 from dynallow.cli.output import Block, Line, print_json, show
 from dynallow.cli.phrases import listed
+from dynallow.cli.trial import on_trial, within_argument
 from dynallow.control.schema import ReloadReport
 
 _TIMEOUT_S = 300.0  # a list of a million names takes its time
@@ -18,13 +19,16 @@ _TIMEOUT_S = 300.0  # a list of a million names takes its time
 
 def arguments(parser: ArgumentParser) -> None:
     """The verb's own arguments."""
+    within_argument(parser)
     parser.add_argument("--json", action="store_true", help="as JSON")
     socket_argument(parser)
 
 
 def execute(args: Namespace) -> int:
     """Reload; print what changed."""
-    report = cast(ReloadReport, client(args, _TIMEOUT_S).post("/v1/reload"))
+    report = cast(
+        ReloadReport, client(args, _TIMEOUT_S).post("/v1/reload", confirm_within=args.confirm_within)
+    )
     if args.json:
         print_json(report)
     else:
@@ -44,4 +48,5 @@ def reload_blocks(report: ReloadReport) -> list[Block]:
     blocks += [Line(f"{what}: {listed(names)}") for what, names in changes if names]
     if report["needs_restart"]:
         blocks.append(Line(f"in force only after a restart: {listed(report['needs_restart'])}", "warn"))
-    return blocks + [Line(text, "warn") for text in report["not_in_force"]]
+    blocks += [Line(text, "warn") for text in report["not_in_force"]]
+    return blocks + on_trial(report["pending"])

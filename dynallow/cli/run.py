@@ -27,7 +27,7 @@ def arguments(parser: ArgumentParser) -> None:
         metavar="FEATURE",
         action="append",
         default=[],
-        choices=["in-place-refresh", "ownership", "conntrack-filter", "sock-destroy"],
+        choices=["in-place-refresh", "ownership", "conntrack-filter", "sock-destroy", "counting"],
         help="do as on a kernel that lacks it (in-place-refresh: Linux before 6.12, ownership: before 6.9, "
         "of the table: others may change it, and it is healed); for tests and doubts",
     )

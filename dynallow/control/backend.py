@@ -13,7 +13,16 @@ from __future__ import annotations
 from typing import Protocol
 
 from dynallow.control.historyschema import HistoryReport, TimelineReport
-from dynallow.control.schema import ExplainReport, FlushReport, Mode, ModeReport, ReloadReport, StatusReport
+from dynallow.control.readinessschema import ReadinessReport
+from dynallow.control.schema import (
+    ConfirmReport,
+    ExplainReport,
+    FlushReport,
+    Mode,
+    ModeReport,
+    ReloadReport,
+    StatusReport,
+)
 from dynallow.errors import DynallowError
 from dynallow.units import PortRange
 
@@ -37,14 +46,24 @@ class Backend(Protocol):
     async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
         """The verdict on a name or an address. Raises BadRequestError for neither."""
 
-    async def reload(self) -> ReloadReport:
-        """Read the settings again, all or nothing. Raises SettingsError, KernelError."""
+    async def reload(self, within_s: float | None = None) -> ReloadReport:
+        """Read the settings again, all or nothing. Raises SettingsError, KernelError.
+
+        With `within_s` taken back after so many seconds, unless confirmed. Raises ConflictError while
+        something is on trial.
+        """
 
     async def flush(self, rule: str | None, name: str | None) -> FlushReport:
         """Revoke the leases that match both; None matches all. Raises UnknownRuleError, KernelError."""
 
-    async def set_mode(self, mode: Mode) -> ModeReport:
-        """Switch in one transaction. Raises KernelError."""
+    async def set_mode(self, mode: Mode, within_s: float | None = None) -> ModeReport:
+        """Switch in one transaction; `within_s` as for `reload`. Raises KernelError, ConflictError."""
+
+    async def confirm(self, *, keep: bool) -> ConfirmReport:
+        """What is on trial stays, or else is taken back now. Raises ConflictError, KernelError."""
+
+    async def readiness(self, since_s: float) -> ReadinessReport:
+        """What of the last `since_s` seconds mode `enforce` would deny."""
 
     async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
         """What happened in the last `since_s` seconds, of this kind and decision where given."""

@@ -23,6 +23,8 @@ from dynallow.control.metrics import CONTENT_TYPE
 from dynallow.control.request import RequestRefused, body, query
 from dynallow.control.schema import ErrorReport, Mode
 from dynallow.errors import DynallowError, KernelError, SettingsError
+from dynallow.pending.state import parse_within
+from dynallow.pending.switch import ConflictError
 from dynallow.units import PortRange, parse_port
 
 _UID_MAX = 2**32 - 2  # the last one is "nobody said" to the kernel
@@ -57,6 +59,8 @@ def _refusal(error: DynallowError) -> web.Response:
             return error_reply(503, error.message, "kernel-refused", error.hint)
         case BadRequestError():
             return error_reply(400, error.message, "bad-request", error.hint)
+        case ConflictError():
+            return error_reply(409, error.message, "conflict", error.hint)
         case UnknownRuleError():
             return error_reply(404, error.message, "unknown-rule", error.hint)
     return error_reply(500, error.message, "failed", error.hint)
@@ -74,6 +78,8 @@ class Routes:
             "/v1/reload": ("POST", self._reload),
             "/v1/flush": ("POST", self._flush),
             "/v1/mode": ("POST", self._mode),
+            "/v1/confirm": ("POST", self._confirm),
+            "/v1/readiness": ("GET", self._readiness),
             "/v1/history": ("GET", self._history),
             "/v1/timeline": ("GET", self._timeline),
             "/metrics": ("GET", self._metrics),
@@ -117,19 +123,32 @@ class Routes:
         return await self._backend.explain(words["subject"], _port(words), _user(words))
 
     async def _reload(self, request: web.BaseRequest) -> Answer:
-        await body(request, (), self._limits)
-        return await self._backend.reload()
+        words = await body(request, ("confirm_within",), self._limits)
+        return await self._backend.reload(_within(words))
 
     async def _flush(self, request: web.BaseRequest) -> Answer:
         words = await body(request, ("rule", "name"), self._limits)
         return await self._backend.flush(words.get("rule"), words.get("name"))
 
     async def _mode(self, request: web.BaseRequest) -> Answer:
-        words = await body(request, ("mode",), self._limits)
+        words = await body(request, ("mode", "confirm_within"), self._limits)
         mode = words.get("mode")
         if mode not in ("observe", "enforce"):
             raise RequestRefused(400, "bad-request", f'mode: expected "observe" or "enforce", got {mode!r}')
-        return await self._backend.set_mode(cast(Mode, mode))
+        return await self._backend.set_mode(cast(Mode, mode), _within(words))
+
+    async def _confirm(self, request: web.BaseRequest) -> Answer:
+        words = await body(request, ("outcome",), self._limits)
+        outcome = words.get("outcome", "confirmed")
+        if outcome not in ("confirmed", "taken-back"):
+            raise RequestRefused(
+                400, "bad-request", f'outcome: expected "confirmed" or "taken-back", got {outcome!r}'
+            )
+        return await self._backend.confirm(keep=outcome == "confirmed")
+
+    async def _readiness(self, request: web.BaseRequest) -> Answer:
+        words = query(request, ("since",))
+        return await self._backend.readiness(_seconds("since", words.get("since", str(7 * 86400))))
 
     async def _history(self, request: web.BaseRequest) -> Answer:
         words = query(request, ("since", "kind", "decision"))
@@ -173,6 +192,13 @@ def _port(words: Mapping[str, str]) -> PortRange | None:
         return parse_port(words["port"]) if "port" in words else None
     except ValueError as error:
         raise RequestRefused(400, "bad-request", f"port: {error}") from error
+
+
+def _within(words: Mapping[str, str]) -> float | None:
+    try:
+        return parse_within(words["confirm_within"]) if "confirm_within" in words else None
+    except ValueError as error:
+        raise RequestRefused(400, "bad-request", f"confirm_within: {error}") from error
 
 
 def _user(words: Mapping[str, str]) -> int | None:

@@ -1,7 +1,7 @@
 """What the control API answers, as types: the stable schema of every `--json`.
 
-Knows names and types only. Must not import anything of the house, so that the
-client can use it at no cost. Keys may be added in later versions; none is
+Knows names and types only. Must not import anything of the house but its like,
+so that the client can use it at no cost. Keys may be added in later versions; none is
 renamed or removed within `/v1`.
 
 Addresses, ports and moments are text (moments in ISO 8601, UTC), spans are
@@ -11,6 +11,8 @@ seconds, users are uids.
 from __future__ import annotations
 
 from typing import Literal, NotRequired, TypedDict
+
+from dynallow.control.historyschema import HistoryRow
 
 Mode = Literal["enforce", "observe"]
 ModeOrUnknown = Literal["enforce", "observe", "unknown"]
@@ -98,6 +100,24 @@ class DestinationReport(TypedDict):
     reason: str
 
 
+class PolicyChange(TypedDict):
+    at: str
+    generation: int
+    what: str
+
+
+class PolicyReport(TypedDict):
+    """`generation` counts the policies that were in force since the agent's start.
+
+    `changes` are the latest ones, the oldest first.
+    """
+
+    generation: int
+    since: str
+    last_reload: Literal["done", "failed"] | None
+    changes: list[PolicyChange]
+
+
 PendingReport = TypedDict(
     "PendingReport",
     {
@@ -109,8 +129,11 @@ PendingReport = TypedDict(
         "problem": str | None,
     },
 )
-"""What is taken back by itself unless it is confirmed: a switch of mode, or a reload (`from` and `to` are modes
-in both). `left_s` is 0 when it is being taken back; `problem` is why that could not be done yet."""
+"""What is taken back by itself unless it is confirmed: a switch of mode, or a reload.
+
+`from` and `to` are modes in both. `left_s` is 0 when it is being taken back; `problem` is why
+that could not be done yet.
+"""
 
 
 class StatusReport(TypedDict):
@@ -127,10 +150,14 @@ class StatusReport(TypedDict):
     destinations: list[DestinationReport]
     not_in_force: list[str]
     warnings: list[str]
+    policy: NotRequired[PolicyReport]
 
 
 class ExplainedRule(TypedDict):
-    """What one rule says of the subject, and the line that says it (`where` is "file:line")."""
+    """What one rule says of the subject, and the line that says it (`where` is "file:line").
+
+    `line` is where the rule itself begins; `expires` its last day.
+    """
 
     rule: str
     outcome: Literal["allows", "excepted", "expired", "filtered", "destination"]
@@ -141,6 +168,22 @@ class ExplainedRule(TypedDict):
     users: list[int]
     reason: str
     owner: str
+    line: str | None
+    expires: str | None
+
+
+class ExplainedDecision(TypedDict):
+    """The line of the table that a packet ends at: `nft` is its text, in `chain`.
+
+    `by`: a rule or destination (`name` says which, `where` is "file:line" of what opens the port);
+    "loopback": it stays on this host; "dns": DNS goes to dynallow alone; "nothing": nothing allows it.
+    """
+
+    by: Literal["rule", "destination", "loopback", "dns", "nothing"]
+    name: str
+    where: str | None
+    chain: str
+    nft: str
 
 
 class ExplainedLease(TypedDict):
@@ -164,7 +207,21 @@ class ExplainReport(TypedDict):
 
     `derived` says how a name that no rule lists may be asked for all the same.
 
-    `hosts` are the addresses that /etc/hosts gives to the name: whoever looks there does not ask dynallow.
+    `hosts` are the addresses that /etc/hosts gives to the name (whoever looks there does not ask dynallow),
+    `hosts_names` the names that it gives to the address.
+
+    `port` and `user` are what was asked about, `id` the line of `denied` that was. `packet` is what becomes
+    of the first packet of a flow to the address and port right now: "accepted", "reset", "rejected" or
+    "dropped", "passed" (mode observe: it counts as denied, and goes out), "turned" (to dynallow's own
+    listener); null without a port. `decided` is what decides that. `change` says what would have to change
+    to have it allowed, most fitting first; `notes` what else bears on it.
+
+    `revoked_for_s`: flows to the address count for nothing, so much longer. `flows` are those that are
+    established to it and go on.
+
+    `past` are what was asked, used and denied, the latest first and at most ten of `past_rows`;
+    `past_begins` is how far the history goes back. `seen_names` are other names that gave one of the
+    subject's addresses, in the past.
     """
 
     subject: str
@@ -176,6 +233,21 @@ class ExplainReport(TypedDict):
     names: list[str]
     derived: list[ExplainedLead]
     hosts: list[str]
+    hosts_names: list[str]
+    mode: Mode
+    id: str | None
+    port: str | None
+    user: int | None
+    packet: Literal["accepted", "reset", "rejected", "dropped", "passed", "turned"] | None
+    decided: ExplainedDecision | None
+    change: list[str]
+    notes: list[str]
+    revoked_for_s: float | None
+    flows: int
+    past: list[HistoryRow]
+    past_rows: int
+    past_begins: str | None
+    seen_names: list[str]
 
 
 class ReloadReport(TypedDict):
@@ -186,6 +258,7 @@ class ReloadReport(TypedDict):
     settings_changed: list[str]
     needs_restart: list[str]
     not_in_force: list[str]
+    pending: PendingReport | None
 
 
 class RevokedLease(TypedDict):
@@ -202,6 +275,26 @@ class FlushReport(TypedDict):
 class ModeReport(TypedDict):
     mode: Mode
     was: ModeOrUnknown
+    pending: PendingReport | None
+
+
+ConfirmReport = TypedDict(
+    "ConfirmReport",
+    {
+        "what": Literal["mode", "reload"],
+        "outcome": Literal["confirmed", "taken-back"],
+        "from": Mode,
+        "to": Mode,
+        "mode": Mode,
+        "settings_say": Mode,
+        "settings": str,
+    },
+)
+"""What became of what was on trial.
+
+`mode` is in force now; `settings_say` is the one after the next start or reload, and `settings` the file that
+says so, or where it can be said.
+"""
 
 
 class ErrorReport(TypedDict):

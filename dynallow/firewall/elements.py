@@ -71,8 +71,11 @@ def _attr(kind: int, value: bytes) -> bytes:
 
 _MOST = 128
 """Elements in one message: a nested attribute's length is 16 bits; 128 of at most 330 bytes stay below."""
-# What stands before the key (by the address's size), the timeout and the expiration.
-_KEY_HEADS = {size: _ATTR.pack(8 + size, _ELEM_KEY | _NESTED) + _ATTR.pack(4 + size, 1) for size in (4, 16)}
+# What stands before the key (by its size), the timeout and the expiration.
+_KEY_HEADS = {
+    size: _ATTR.pack(8 + size, _ELEM_KEY | _NESTED) + _ATTR.pack(4 + size, 1)
+    for size in (4, 16, 28)  # 28: a flow to an IPv6 address; one to an IPv4 address is 16 as well
+}
 _TIMEOUT_HEAD, _EXPIRATION_HEAD = _ATTR.pack(12, _ELEM_TIMEOUT), _ATTR.pack(12, _ELEM_EXPIRATION)
 
 

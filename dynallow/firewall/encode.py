@@ -40,10 +40,10 @@ def declare(transaction: Transaction, table: rs.Ruleset, denied: tuple[int, int]
         transaction.add(tr.NEW_OBJECT, what, ex.text(2, name), ex.number(3, _COUNTER), count)
     for chain in table.chains:
         _chain(transaction, chain)
-    for declared in table.sets:
-        _set(transaction, declared)
     for flows in table.flow_sets:
         _flow_set(transaction, flows)
+    for declared in table.sets:
+        _set(transaction, declared)
     for chain in table.chains:
         for rule in chain.rules:
             _Rule(transaction, chain.name).add(rule)
@@ -83,10 +83,13 @@ def _set(transaction: Transaction, declared: rs.AddressSet) -> None:
 
 # Where the parts of a flow's key lie, as nft puts them: the address in the first register or four of
 # NFT_REG32_*, each other part in the next. And the type, six bits a part in nft's own numbers.
+_FLOW_ADDRESSES: tuple[tuple[rs.Family, int], ...] = (
+    (4, FIELDS["ip daddr"].type),
+    (6, FIELDS["ip6 daddr"].type),
+)
 _FLOW_REGISTERS: dict[rs.Family, tuple[int, int, int]] = {4: (9, 10, 11), 6: (2, 13, 14)}
-_FLOW_TYPES = {
-    family: ((address << 6 | 12) << 6 | 13) << 6 | 24
-    for family, address in ((4, FIELDS["ip daddr"].type), (6, FIELDS["ip6 daddr"].type))
+FLOW_TYPES: dict[rs.Family, int] = {
+    family: ((address << 6 | 12) << 6 | 13) << 6 | 24 for family, address in _FLOW_ADDRESSES
 }
 _L4PROTO, _SKUID = 16, 10  # NFT_META_*
 
@@ -95,7 +98,7 @@ def _flow_set(transaction: Transaction, declared: rs.FlowSet) -> None:
     told = [
         ex.text(2, declared.name),
         ex.number(3, _FLAG_TIMEOUT | _FLAG_DYNAMIC),
-        ex.number(4, _FLOW_TYPES[declared.family]),
+        ex.number(4, FLOW_TYPES[declared.family]),
         ex.number(5, 16 if declared.family == 4 else 28),
         ex.number(10, transaction.new_set_id()),
         ex.long_number(11, 1000 * declared.lasts_s),

@@ -1,8 +1,8 @@
 """nf_tables expressions, packed: what a rule loads, compares, looks up and does.
 
 Pure bytes. Knows the attributes of include/uapi/linux/netfilter/nf_tables.h; must not know which rules
-there are (that is `encode.py`). Everything goes through register 1, as nft has it for rules like ours, but the
-parts of a flow's key, which lie in registers side by side.
+there are (that is `encode.py`). Everything goes through register 1, as nft has it for rules like ours; the
+parts of a flow's key lie in registers side by side.
 Keeps: each expression is byte for byte what `nft` sends, so that nft lists the rule as it stands in the text.
 """
 

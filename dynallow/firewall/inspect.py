@@ -11,7 +11,7 @@ from typing import Literal
 from dynallow.errors import TableMissingError
 from dynallow.firewall.members import SetMember, read_members
 from dynallow.firewall.present import read_denied, read_policy, read_present
-from dynallow.firewall.ruleset import OUTPUT, REVOKED
+from dynallow.firewall.ruleset import DENIED_FLOWS, OUTPUT, REVOKED, USED_FLOWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,4 +43,4 @@ def read_table() -> TableView:
 
 def _rules() -> list[str]:
     names = dict.fromkeys(present.name[:-3] for present in read_present().sets)
-    return [name for name in names if name != REVOKED]
+    return [name for name in names if name not in (REVOKED, USED_FLOWS, DENIED_FLOWS)]

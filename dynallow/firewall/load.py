@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dynallow.errors import KernelError, UnsettledError
@@ -21,14 +21,14 @@ from dynallow.firewall.build import REVOKED_S
 from dynallow.firewall.elements import Member
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.present import read_counts, read_denied, read_present
-from dynallow.firewall.ruleset import REVOKED, AddressSet, Ruleset, family_of, set_name
-from dynallow.firewall.step import Carried, Flags, Present
+from dynallow.firewall.ruleset import REVOKED, FlowSet, Ruleset, family_of, set_name, uncounted
+from dynallow.firewall.step import CARRIED_ON, Carried, Declared, Flags, Present
 from dynallow.firewall.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
-# No such flags in this kernel; or all that the table holds is more than may be sent at once.
-_NOT_OURS_ALONE = (errno.EOPNOTSUPP, errno.EINVAL, errno.EMSGSIZE)
+# No such flags or sets in this kernel; or all that the table holds is more than may be sent at once.
+_NOT_TAKEN = (errno.EOPNOTSUPP, errno.EINVAL, errno.EMSGSIZE)
 
 
 class Loaded(NamedTuple):
@@ -38,6 +38,8 @@ class Loaded(NamedTuple):
     """What could not be kept, (rule, address), because a set has become smaller than what it held."""
     owned: bool
     """Nobody else can change the table while the socket is open."""
+    table: Ruleset
+    """What was loaded: all that was wanted, or that without counting by flows."""
 
 
 def load(
@@ -47,24 +49,35 @@ def load(
 
     In the same step flows to `judged` count as established no longer: these addresses lose something by it.
     `wanted` says whose the table shall be: OWNED, this socket's alone, if the kernel can and else as with
-    NONE; PERSIST, to be taken over by who comes; NONE, as it is. Raises KernelError; nothing has changed then
-    (UnsettledError: that is not known).
+    NONE; PERSIST, to be taken over by who comes; NONE, as it is. A kernel that does not take the sets that
+    count gets the table without them. Raises KernelError; nothing has changed then (UnsettledError: that is
+    not known).
     """
     present = read_present()
-    refusal: KernelError | None = None
+    refusals: list[KernelError] = []
     ours = present.owner == elements.port  # then it stays so
-    for flags in (wanted,) if ours or not wanted else (wanted, Flags.NONE):
+    for less, flags in _tries(table, (wanted,) if ours or not wanted else (wanted, Flags.NONE)):
         try:
-            dropped = _load(table, present, elements, flags, tuple(dict.fromkeys(judged)))
+            dropped = _load(less, present, elements, flags, tuple(dict.fromkeys(judged)))
         except KernelError as error:
-            refusal = error
-            if error.errno not in _NOT_OURS_ALONE:
+            refusals.append(error)
+            if error.errno not in _NOT_TAKEN:
                 raise
-            if flags:
-                log.warning("the table cannot be owned, others may change it: %s", error.message)
         else:
-            return Loaded(dropped, Flags.OWNER in flags)
-    raise refusal or AssertionError("one round at least")
+            if flags != wanted:
+                log.warning("the table cannot be owned, others may change it: %s", refusals[0].message)
+            if less is not table:
+                log.warning("the kernel cannot count flows, denials have no details: %s", refusals[0].message)
+            return Loaded(dropped, Flags.OWNER in flags, less)
+    raise refusals[-1]
+
+
+def _tries(table: Ruleset, flags: Sequence[Flags]) -> Iterator[tuple[Ruleset, Flags]]:
+    """What is tried in turn: to count matters more than to own, which can be made up for by healing."""
+    yield from ((table, each) for each in flags)
+    if table.flow_sets:
+        less = uncounted(table)
+        yield from ((less, each) for each in flags)
 
 
 def _load(
@@ -119,7 +132,7 @@ def _apply(
 
 
 def _carry_all(
-    sets: Iterable[AddressSet], elements: ElementSocket
+    sets: Iterable[Declared], elements: ElementSocket
 ) -> tuple[dict[str, list[Member]], list[tuple[str, bytes]]]:
     carried: dict[str, list[Member]] = {}
     dropped: list[tuple[str, bytes]] = []
@@ -127,14 +140,17 @@ def _carry_all(
     for declared in sets:
         members = elements.dump(declared.name, counts.get(declared.name))
         carried[declared.name], lost = _carry(declared, members)
+        if isinstance(declared, FlowSet):
+            carried[declared.name] = [one._replace(comment=CARRIED_ON) for one in carried[declared.name]]
+            continue
         dropped += [(declared.name[:-3], address) for address in lost]
     return carried, dropped
 
 
-def _carry(declared: AddressSet, members: Iterable[Member]) -> tuple[list[Member], list[bytes]]:
+def _carry(declared: Declared, members: Iterable[Member]) -> tuple[list[Member], list[bytes]]:
     """What goes over into the set that is made anew, longest life first, and what has no room there.
 
-    An element without an end is nobody's lease and stays behind.
+    An element without an end is nobody's lease, and no packet's, and stays behind.
     """
     ours = sorted((m for m in members if m.expires_ms), key=lambda member: -member.expires_ms)
     room = declared.size or len(ours)
@@ -147,6 +163,6 @@ def left_over(table: Ruleset, elements: ElementSocket) -> list[bytes]:
     return [
         member.address
         for found in read_present().sets
-        if found.name not in wanted and found.shape is not None
+        if found.name not in wanted and found.shape is not None and not found.shape.lasts_s
         for member in elements.dump(found.name)
     ]

@@ -12,6 +12,7 @@ import errno
 import struct
 
 from dynallow.errors import KernelError
+from dynallow.firewall.encode import FLOW_TYPES
 from dynallow.firewall.listing import Attributes, attributes, list_all
 from dynallow.firewall.netlink import translate
 from dynallow.firewall.ruleset import DENIED_COUNTER, TABLE, Family
@@ -19,12 +20,14 @@ from dynallow.firewall.step import Flags, Present, PresentChain, PresentSet, Set
 
 _NETLINK_NETFILTER = 12
 _GETTABLE, _GETCHAIN, _GETSET, _GETOBJ = (10 << 8) | 1, (10 << 8) | 4, (10 << 8) | 10, (10 << 8) | 19
-_TABLE_NAME, _TABLE_FLAGS, _TABLE_OWNER = 1, 2, 7
+_TABLE_NAME, _TABLE_FLAGS, _TABLE_HANDLE, _TABLE_OWNER = 1, 2, 4, 7
 _ALL_OF_INET = struct.pack(">BBH", 1, 0, 0)  # nfgenmsg: NFPROTO_INET
 _SET_TABLE, _SET_NAME, _SET_FLAGS, _SET_KEY_TYPE, _SET_DESC, _SET_EXPR, _SET_COUNT = 1, 2, 3, 4, 9, 17, 20
 _DESC_SIZE = 1
-_FLAG_ANONYMOUS, _FLAG_TIMEOUT = 0x1, 0x10
+_SET_TIMEOUT, _SET_HANDLE = 11, 16
+_FLAG_ANONYMOUS, _FLAG_TIMEOUT, _FLAG_DYNAMIC = 0x1, 0x10, 0x20
 _FAMILIES: dict[int, Family] = {7: 4, 8: 6}  # nft's own numbers for ipv4_addr and ipv6_addr
+_FLOWS = {number: family for family, number in FLOW_TYPES.items()}
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY, _CHAIN_TYPE = 1, 3, 4, 5, 7
 _HOOK_NUMBER, _HOOK_PRIORITY = 1, 2
 _VERDICTS = {0: "drop", 1: "accept"}
@@ -82,6 +85,19 @@ def read_denied() -> tuple[int, int]:
     return 0, 0
 
 
+def read_handles() -> dict[str, tuple[int, int]]:
+    """What the kernel numbers the table and each set by; others where they have been made anew.
+
+    Raises TableMissingError where there is no table.
+    """
+    for one in _list(_GETTABLE, _TABLE_NAME):
+        table = _number(one, _TABLE_HANDLE)
+        return {
+            _text(each, _SET_NAME): (table, _number(each, _SET_HANDLE)) for each in _list(_GETSET, _SET_TABLE)
+        }
+    raise translate(errno.ENOENT, "reading the table")
+
+
 def _list(kind: int, table: int) -> list[Attributes]:
     """All of one kind in our table, whose name is in attribute `table`."""
     try:
@@ -98,10 +114,13 @@ def _list(kind: int, table: int) -> list[Attributes]:
 
 def _shape(found: Attributes) -> SetShape | None:
     """What must be equal for a set to be kept; None for one that cannot be any of ours."""
-    family = _FAMILIES.get(_number(found, _SET_KEY_TYPE))
-    if family is None or _number(found, _SET_FLAGS) != _FLAG_TIMEOUT:
-        return None
     size = _number(attributes(found.get(_SET_DESC, b"")), _DESC_SIZE)
+    kind, flags = _number(found, _SET_KEY_TYPE), _number(found, _SET_FLAGS)
+    if kind in _FLOWS and flags == _FLAG_TIMEOUT | _FLAG_DYNAMIC:
+        return SetShape(_FLOWS[kind], size, _SET_EXPR in found, _number(found, _SET_TIMEOUT) // 1000)
+    family = _FAMILIES.get(kind)
+    if family is None or flags != _FLAG_TIMEOUT:
+        return None
     return SetShape(family, size, _SET_EXPR in found)
 
 

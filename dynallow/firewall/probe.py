@@ -5,6 +5,7 @@
     owner             a table that its owner alone can change, and that outlives him: since about 6.9
     conntrack filter  flows to an IPv4 address told without all others: see `conntrack`
     sock destroy      sockets ended from outside: see `sock_destroy`
+    counting          sets that packets fill, keyed by four things: found by loading them (`load`)
 
 A probe leaves nothing behind. What it finds is told by `status` and `doctor`, and each lack has a way
 round it that tests force by `dynallow run --without`.
@@ -20,11 +21,12 @@ from dynallow.firewall.elements import Batch, Element
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.ruleset import REVOKED, set_name
 
-IN_PLACE, OWNERSHIP, CONNTRACK_FILTER, SOCK_DESTROY = (
+IN_PLACE, OWNERSHIP, CONNTRACK_FILTER, SOCK_DESTROY, COUNTING = (
     "in-place-refresh",
     "ownership",
     "conntrack-filter",
     "sock-destroy",
+    "counting",
 )
 """As `dynallow run --without` calls them."""
 
@@ -40,15 +42,19 @@ class Features:
     owner: bool = False
     conntrack_filter: bool = False
     sock_destroy: bool = False
+    counting: bool = False
 
 
-def features(elements: ElementSocket, owner: bool, without: Collection[str]) -> Features:
-    """Try what is not in `without`; the table must be there. `owner`: whether it was made ours."""
+def features(elements: ElementSocket, owner: bool, counting: bool, without: Collection[str]) -> Features:
+    """Try what is not in `without`; the table must be there. `owner`: whether it was made ours; `counting`:
+    whether it was loaded with the sets that count.
+    """
     return Features(
         in_place=IN_PLACE not in without and in_place_refresh(elements),
         owner=owner,
         conntrack_filter=CONNTRACK_FILTER not in without and conntrack.filters(),
         sock_destroy=SOCK_DESTROY not in without and sock_destroy.works(),
+        counting=counting,
     )
 
 

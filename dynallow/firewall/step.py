@@ -19,6 +19,9 @@ from dynallow.firewall import transaction as tr
 from dynallow.firewall.elements import Member, element, lasting
 from dynallow.firewall.transaction import Transaction
 
+CARRIED_ON = "carried on"
+"""Comment of a flow's element that was made with the table anew: its counter goes on from an earlier one."""
+
 _MOST = 128
 """Elements in a message: a nested attribute's length is 16 bits, and one takes at most 400 bytes."""
 
@@ -40,6 +43,11 @@ class SetShape:
     family: rs.Family
     size: int
     counter: bool
+    lasts_s: int = 0
+    """Of a flow set; 0 of one of addresses."""
+
+
+Declared = rs.AddressSet | rs.FlowSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ def renew(table: rs.Ruleset, present: Present, carried: Carried, flags: Flags) -
 
     Sets of rules that went are deleted; a set whose size changed is made anew with its elements.
     """
-    shapes = {declared.name: shape_of(declared) for declared in table.sets}
+    shapes = {declared.name: shape_of(declared) for declared in _all_sets(table)}
     hooks = {
         chain.name: None if chain.hook is None else encode.hook_numbers(chain.hook) for chain in table.chains
     }
@@ -114,25 +122,33 @@ def anew(
     return step
 
 
-def kept(table: rs.Ruleset, present: Present) -> list[rs.AddressSet]:
+def kept(table: rs.Ruleset, present: Present) -> list[Declared]:
     """The sets whose elements can go over into the table wanted."""
     shapes = {old.name: old.shape for old in present.sets}
     return [
         declared
-        for declared in table.sets
-        if (old := shapes.get(declared.name)) is not None and old.family == declared.family
+        for declared in _all_sets(table)
+        if (old := shapes.get(declared.name)) is not None
+        and old.family == declared.family
+        and bool(old.lasts_s) == isinstance(declared, rs.FlowSet)
     ]
 
 
-def remade(table: rs.Ruleset, present: Present) -> list[rs.AddressSet]:
+def remade(table: rs.Ruleset, present: Present) -> list[Declared]:
     """Those of the kept sets that must be made anew, because their size or make differs."""
     shapes = {old.name: old.shape for old in present.sets}
     return [declared for declared in kept(table, present) if shapes[declared.name] != shape_of(declared)]
 
 
-def shape_of(declared: rs.AddressSet) -> SetShape:
+def shape_of(declared: Declared) -> SetShape:
     """Of a set that is wanted."""
+    if isinstance(declared, rs.FlowSet):
+        return SetShape(declared.family, declared.size, False, declared.lasts_s)
     return SetShape(declared.family, declared.size or 0, declared.counter)
+
+
+def _all_sets(table: rs.Ruleset) -> tuple[Declared, ...]:
+    return (*table.flow_sets, *table.sets)
 
 
 def _table(step: Transaction, flags: Flags) -> None:
@@ -141,6 +157,7 @@ def _table(step: Transaction, flags: Flags) -> None:
 
 def _carry(step: Transaction, table: rs.Ruleset, carried: Carried) -> None:
     counters = {declared.name: declared.counter for declared in table.sets}
+    counters |= {flows.name: True for flows in table.flow_sets}
     for name, members in carried.items():
         if name in counters:
             packed = list(_elements(members, counters[name]))

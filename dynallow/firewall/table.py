@@ -22,8 +22,8 @@ from dynallow.firewall import load
 from dynallow.firewall.leaser import Leaser
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.present import read_owner
-from dynallow.firewall.probe import OWNERSHIP, Features, features
-from dynallow.firewall.ruleset import Ruleset
+from dynallow.firewall.probe import COUNTING, OWNERSHIP, Features, features
+from dynallow.firewall.ruleset import Ruleset, uncounted
 from dynallow.firewall.step import Flags
 from dynallow.firewall.watch import Watch
 from dynallow.lease.ledger import Ledger
@@ -64,6 +64,7 @@ class Table:
         self._healed = 0  # how often, when that was looked at last
         self.features = Features()
         self._flags = Flags.OWNED
+        self._counts = True
         self.leaser = Leaser(ledger, self._elements, describe, in_place=False)
         self.leaser.on_missing = self._changed
 
@@ -74,10 +75,11 @@ class Table:
         Returns the addresses of sets that went because their rules are gone.
         """
         self._flags = Flags.NONE if OWNERSHIP in without else Flags.OWNED
+        self._counts = COUNTING not in without
         self._wait_for_predecessor()
         left_over = load.left_over(ruleset, self._elements)
         self.load(ruleset, left_over)
-        self.features = features(self._elements, bool(self._flags), without)
+        self.features = features(self._elements, bool(self._flags), self._counts, without)
         self.leaser.in_place = self.features.in_place
         self._watch.start()
         return left_over
@@ -92,7 +94,7 @@ class Table:
         """
         self.leaser.flush()
         try:
-            dropped, owned = load.load(ruleset, self._elements, self._flags, judged)
+            dropped, owned, loaded = load.load(self.fitting(ruleset), self._elements, self._flags, judged)
         except UnsettledError as error:
             # The kernel may have what is not in force here, and be the more open for it.
             if self._wanted is not None:
@@ -103,7 +105,14 @@ class Table:
         if not owned:
             self._flags = Flags.NONE  # not tried again at each load
             self.features = replace(self.features, owner=False)
-        self._wanted = ruleset
+        if self._counts and not loaded.flow_sets:
+            self._counts = False
+            self.features = replace(self.features, counting=False)
+        self._wanted = loaded
+
+    def fitting(self, ruleset: Ruleset) -> Ruleset:
+        """What of it this kernel takes."""
+        return ruleset if self._counts else uncounted(ruleset)
 
     def _wait_for_predecessor(self) -> None:
         """An agent that has just been killed owns the table until the kernel has closed its last socket."""

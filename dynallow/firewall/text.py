@@ -18,8 +18,8 @@ def render_table(table: rs.Ruleset) -> str:
     """The table's declaration."""
     lines = [f"table inet {rs.TABLE} {{"]
     blocks = [[f"counter {name} {{", "}"] for name in table.counters]
-    blocks += [_set(declared) for declared in table.sets]
     blocks += [_flow_set(declared) for declared in table.flow_sets]
+    blocks += [_set(declared) for declared in table.sets]
     blocks += [_chain(chain) for chain in table.chains]
     for number, block in enumerate(blocks):
         lines += [""] * (number > 0) + ["\t" + line for line in block]
@@ -63,6 +63,11 @@ def _chain(chain: rs.Chain) -> list[str]:
         hook = chain.hook
         lines.append(f"\ttype {hook.type} hook {hook.at} priority {hook.priority}; policy {hook.policy};")
     return [*lines, *("\t" + _rule(rule) for rule in chain.rules), "}"]
+
+
+def render_rule(rule: rs.Rule) -> str:
+    """One line of a chain."""
+    return _rule(rule)
 
 
 def _rule(rule: rs.Rule) -> str:

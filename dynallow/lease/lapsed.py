@@ -7,7 +7,7 @@ have one (`keep`). An entry too many costs nothing but a look at an address that
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from typing import Final
 
 LAPSED_MAX: Final = 16384
@@ -32,6 +32,10 @@ class Lapsed:
     def addresses(self) -> set[bytes]:
         """All of them."""
         return {address for _, address in self._names}
+
+    def at(self, address: bytes, rules: Iterable[str]) -> list[tuple[str, bytes]]:
+        """Which of the rules had the address, and the name that had earned it."""
+        return [(rule, name) for rule in rules if (name := self._names.get((rule, address))) is not None]
 
     def of(self, unjustified: Callable[[str, bytes], bool], rules: Container[str]) -> list[bytes]:
         """The addresses of those that have lost their rule, or what had earned them."""

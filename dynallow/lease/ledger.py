@@ -284,6 +284,10 @@ class Ledger:
         """The addresses that are blocked as revoked, and until when."""
         return ((address, until) for address, until in self._revoked.items() if until > now)
 
+    def blocked_until(self, address: bytes) -> float:
+        """Until when the address is blocked as revoked; 0: it never was, or was let go."""
+        return self._revoked.get(address, 0.0)
+
     def forget_revoked(self, addresses: Iterable[bytes]) -> None:
         """They were taken out of the kernel's revoked set."""
         for address in addresses:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from dynallow.errors import Fault, SettingsError
 from dynallow.policy.policy import Policy
-from dynallow.settings.compile import RuleSource, compile_policy
+from dynallow.settings.compile import ListLine, RuleSource, compile_policy
 from dynallow.settings.crossing import findings
 from dynallow.settings.faults import faults_of, path_text
 from dynallow.settings.judge import judge
@@ -49,6 +49,8 @@ class Loaded:
     policy: Policy
     files: tuple[Path, ...]
     sources: tuple[RuleSource, ...] = ()
+    texts: tuple[str, ...] = field(default=(), repr=False)
+    """Of `files`, as they were read."""
 
 
 def load(path: Path | None = None, drafts: Mapping[Path, str] = _NO_DRAFTS) -> Loaded:
@@ -64,8 +66,20 @@ def load(path: Path | None = None, drafts: Mapping[Path, str] = _NO_DRAFTS) -> L
         raise error
     files = (main, *sorted({*files_of(main)[1:], *drafts} - {main}))
     faults: list[Fault] = []
+    texts = [(file, text) for file in files if (text := _read(file, faults, drafts.get(file))) is not None]
+    return build(texts, faults)
+
+
+def build(
+    texts: list[tuple[Path, str]], faults: list[Fault], lists: Iterable[ListLine] | None = None
+) -> Loaded:
+    """What the files' texts say, the main one's first; `faults` is what was wrong with reading them.
+
+    The rules' lists are read from their files, or are those in `lists`. Raises SettingsError.
+    """
+    main = texts[0][0] if texts else DEFAULT_PATH
     documents = [
-        (file, document) for file in files if (document := _read(file, faults, drafts.get(file))) is not None
+        (file, document) for file, text in texts if (document := _parse(file, text, faults)) is not None
     ]
     sources: list[RuleSource] = []
     for file, document in documents:
@@ -76,11 +90,12 @@ def load(path: Path | None = None, drafts: Mapping[Path, str] = _NO_DRAFTS) -> L
     faults += _duplicates(merged, str(main))
     resolver = _valid(ResolverSettings, merged.data.get("resolver", {}))
     suffixes = resolver.search_suffixes if isinstance(resolver, ResolverSettings) else ()
-    policy, name_faults = compile_policy(sources, suffixes)
+    policy, name_faults = compile_policy(sources, suffixes, lists)
     faults += name_faults
     if faults:
         raise SettingsError(faults)
-    return Loaded(Settings.model_validate(merged.data), policy, files, tuple(sources))
+    files, read = zip(*texts, strict=True)
+    return Loaded(Settings.model_validate(merged.data), policy, files, tuple(sources), read)
 
 
 def files_of(path: Path | None = None) -> tuple[Path, ...]:
@@ -89,18 +104,34 @@ def files_of(path: Path | None = None) -> tuple[Path, ...]:
     return (main, *sorted((main.parent / "conf.d").glob("*.toml")))
 
 
-def _read(file: Path, faults: list[Fault], draft: str | None) -> Document | None:
+def where_mode_is_set(loaded: Loaded) -> Path:
+    """The file whose `mode` holds: the last that has one; the main file where none has."""
+    says = [
+        file
+        for file, text in zip(loaded.files, loaded.texts, strict=True)
+        if "mode" in text and "mode" in tomllib.loads(text)
+    ]
+    return says[-1] if says else loaded.files[0]
+
+
+def _read(file: Path, faults: list[Fault], draft: str | None) -> str | None:
     try:
-        return tomllib.loads(file.read_bytes().decode() if draft is None else draft)
+        return file.read_bytes().decode() if draft is None else draft
     except OSError as error:
         faults.append(Fault(str(file), "", f"expected a readable file, got: {error.strerror}"))
     except UnicodeDecodeError as error:
         faults.append(Fault(str(file), "", f"expected UTF-8 text, got byte {error.start} that is none"))
+    return None
+
+
+def _parse(file: Path, text: str, faults: list[Fault]) -> Document | None:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        text = str(error)
-        place = _TOML_PLACE.search(text)
+        told = str(error)
+        place = _TOML_PLACE.search(told)
         faults.append(
-            Fault(str(file), place[1] if place else "", f"expected TOML, got: {_TOML_PLACE.sub('', text)}")
+            Fault(str(file), place[1] if place else "", f"expected TOML, got: {_TOML_PLACE.sub('', told)}")
         )
     return None
 

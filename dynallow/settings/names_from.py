@@ -33,6 +33,23 @@ def read_names(
     path: Path, builder: PolicyBuilder, rule: Rule, guard: Callable[[Pattern], None]
 ) -> list[Fault]:
     """Add the file's patterns to `rule`; `guard` raises ValueError for one that the rule may not list."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return [Fault(str(path), "", "expected a regular file, got something else")]
+        with path.open("rb") as lines:
+            return take_lines(str(path), lines, builder, rule, guard)
+    except OSError as error:
+        return [Fault(str(path), "", f"expected a readable list of names, got: {error.strerror}")]
+
+
+def take_lines(
+    where: str,
+    lines: Iterable[bytes],
+    builder: PolicyBuilder,
+    rule: Rule,
+    guard: Callable[[Pattern], None] = lambda pattern: None,
+) -> list[Fault]:
+    """Add the patterns in these lines to `rule`. Raises what reading them raises."""
     faults: list[Fault] = []
     hidden = 0
 
@@ -45,19 +62,13 @@ def read_names(
                 builder.add_pattern(rule, pattern)
         except ValueError as error:
             if len(faults) < MOST_FAULTS:
-                faults.append(Fault(str(path), str(number), str(error)))
+                faults.append(Fault(where, str(number), str(error)))
             else:
                 hidden += 1
 
-    try:
-        if not stat.S_ISREG(path.stat().st_mode):
-            return [Fault(str(path), "", "expected a regular file, got something else")]
-        with path.open("rb") as lines:
-            builder.add_names(rule, _plain_names(lines, take))
-    except OSError as error:
-        return [Fault(str(path), "", f"expected a readable list of names, got: {error.strerror}")]
+    builder.add_names(rule, _plain_names(lines, take))
     if hidden:
-        faults.append(Fault(str(path), "", f"expected names, got {hidden} more faults like these"))
+        faults.append(Fault(where, "", f"expected names, got {hidden} more faults like these"))
     return faults
 
 

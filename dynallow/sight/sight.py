@@ -22,6 +22,7 @@ from dynallow.settings import Settings
 from dynallow.sight.joining import Counted, Joining
 from dynallow.sight.unwritten import MINUTE_S, Unwritten, is_untold
 from dynallow.usage.record import Record, total
+from dynallow.usage.totals import Totals
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ class Sight:
         self._road = road
         self._settings = settings
         self._unwritten = Unwritten()
+        self.totals = Totals()
         self._joins = asyncio.Lock()
         self._awake = asyncio.Event()
         road.denials.seen.wake = self._awake.set
@@ -79,6 +81,7 @@ class Sight:
                 for batch in batches:
                     for record in self.joining.questions(batch, settings.lease.grace):
                         self._unwritten.add(record)
+                        self.totals.add(record)
                 try:
                     tallies = self.tallies.read() if self.tallies is not None else ()
                 except KernelError as error:
@@ -86,6 +89,7 @@ class Sight:
                     return
                 for record in self.joining.flows(tallies, settings, settings.mode):
                     self._unwritten.add(record)
+                    self.totals.add(record)
 
             await asyncio.to_thread(join)
 

@@ -1,4 +1,4 @@
-"""Running totals of what was denied, by labels that nobody can grow.
+"""Running totals of what was denied, and of flows by what allowed them, by labels that nobody can grow.
 
 Pure. Whoever makes records adds them here as well; the metrics read. Keeps: sums are exact, whatever is
 folded; no label is a name from the network; at most `USERS_MAX` users and `SERIES_MAX` combinations are told
@@ -34,16 +34,19 @@ class Labels(NamedTuple):
 
 
 class Totals:
-    """Of everything denied and filtered since the agent's start."""
+    """Since the agent's start."""
 
     def __init__(self) -> None:
+        self._used: dict[str, int] = {}
         self._counts: dict[Labels, int] = {}
         self._users: set[int] = set()
 
     def add(self, record: Record) -> None:
-        """Count it, unless it was allowed."""
+        """Count it; of what was allowed only flows, questions being counted on the road."""
         subject = record.subject
         if subject.decision == "allowed":
+            if subject.kind == "flow":
+                self._used[subject.rule] = self._used.get(subject.rule, 0) + record.times
             return
         protocol = subject.port.partition("/")[0]
         labels = Labels(
@@ -68,6 +71,10 @@ class Totals:
             self._users.add(uid)
         return str(uid)
 
-    def read(self) -> Mapping[Labels, int]:
+    def denied(self) -> Mapping[Labels, int]:
         """A copy, for another thread."""
         return self._counts.copy()
+
+    def used(self) -> Mapping[str, int]:
+        """Flows by the rule or destination that allowed them; a copy."""
+        return self._used.copy()

@@ -127,7 +127,7 @@ def test_from_three_rules_to_three_others_under_load(served: Lab, agent: Agent) 
         assert lasted(before["192.0.2.10"], after["192.0.2.10"], elapsed_s)
         assert set_names(host) == {
             f"{name}_{family}"
-            for name in ("revoked", "kept", "new-one", "new-two")
+            for name in ("used_flows", "denied_flows", "revoked", "kept", "new-one", "new-two")
             for family in ("v4", "v6")
         }
         assert not reaches(host, "old-one")

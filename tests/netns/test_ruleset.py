@@ -120,11 +120,16 @@ def test_read_present_sees_named_sets_with_size_and_every_chain(elements: Elemen
     present = read_present()
     assert PresentSet("api_v4", SetShape(4, 131072, True)) in present.sets
     assert PresentSet("api_v6", SetShape(6, 131072, True)) in present.sets
-    assert {one.name for one in present.sets} == {one.name for one in build("enforce").sets}
+    assert PresentSet("used_flows_v6", SetShape(6, 16384, False, 5400)) in present.sets
+    table = build("enforce")
+    named = {one.name for one in table.sets} | {one.name for one in table.flow_sets}
+    assert {one.name for one in present.sets} == named
     assert set(present.chains) == {
         PresentChain("output", ("filter", 3, 0)),
         PresentChain("standing", None),
+        PresentChain("used", None),
         PresentChain("denied", None),
+        PresentChain("tallied", None),
         PresentChain("nat_output", ("nat", 3, -100)),
         PresentChain("redirected", ("filter", 4, 0)),
     }

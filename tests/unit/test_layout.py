@@ -32,6 +32,7 @@ FLOORS = {
     "resolver": 3,
     "firewall": 3,
     "advice": 3,
+    "pending": 3,
     "expiries": 2,
     "living": 4,
     "control": 4,

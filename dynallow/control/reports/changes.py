@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from ipaddress import ip_address
 
-from dynallow.control.schema import (
-    FlushReport,
-    ReloadReport,
-)
+from dynallow.control.reports.source import moment
+from dynallow.control.schema import ConfirmReport, FlushReport, Mode, PendingReport, ReloadReport
 from dynallow.lease.plan import Revocation
+from dynallow.pending.state import Trial
 from dynallow.policy.names import to_text
-from dynallow.settings import Loaded, Settings, not_in_force
+from dynallow.settings import Loaded, Settings, not_in_force, where_mode_is_set
 
 
-def changes(before: Settings, after: Loaded, restart: Sequence[str]) -> ReloadReport:
+def changes(
+    before: Settings, after: Loaded, restart: Sequence[str], on_trial: PendingReport | None
+) -> ReloadReport:
     """What a reload has changed."""
     old = {rule.name: rule for rule in before.rules}
     new = {rule.name: rule for rule in after.settings.rules}
@@ -28,6 +30,7 @@ def changes(before: Settings, after: Loaded, restart: Sequence[str]) -> ReloadRe
         "settings_changed": settings_changed,
         "needs_restart": list(restart),
         "not_in_force": list(not_in_force(after.settings)),
+        "pending": on_trial,
     }
     report["changed"] = any(
         (report["rules_added"], report["rules_removed"], report["rules_changed"], settings_changed)
@@ -58,4 +61,29 @@ def flushed(revocation: Revocation, named: Mapping[tuple[str, bytes], bytes], cu
             for rule, address in revocation.elements
         ],
         "connections_cut": cut,
+    }
+
+
+def pending(trial: Trial, until: datetime, left_s: float, problem: str | None) -> PendingReport:
+    """What is on trial."""
+    return {
+        "what": trial.what,
+        "from": trial.was,
+        "to": trial.to,
+        "until": moment(until),
+        "left_s": round(left_s, 1),
+        "problem": problem,
+    }
+
+
+def ended(trial: Trial, keep: bool, mode: Mode, loaded: Loaded) -> ConfirmReport:
+    """What became of it; `mode` is in force now, and so are the settings `loaded`."""
+    return {
+        "what": trial.what,
+        "outcome": "confirmed" if keep else "taken-back",
+        "from": trial.was,
+        "to": trial.to,
+        "mode": mode,
+        "settings_say": loaded.settings.mode,
+        "settings": str(where_mode_is_set(loaded)),
     }

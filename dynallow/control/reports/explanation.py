@@ -1,231 +1,215 @@
-"""Why a name or an address may be reached or not.
+"""Why a name, an address or a line of `denied` may pass or not.
 
-Decides nothing: the verdict is the policy's own, asked for again.
+    what was asked ─ facts, in the loop ─ the rest in a thread: hosts file, history, table, files and lines
+
+Decides nothing: the verdict is the policy's and the table's own. Keeps: nothing that reads files or takes
+longer than a moment runs in the loop's thread.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from pathlib import Path
-from typing import Literal
 
 from dynallow.control.backend import BadRequestError
-from dynallow.control.reports.hostsfile import HOSTS, addresses_in
-from dynallow.control.reports.source import Source, texts
-from dynallow.control.schema import (
-    ExplainedLead,
-    ExplainedLease,
-    ExplainedRule,
-    ExplainReport,
-)
-from dynallow.policy.names import parse_name, to_text
-from dynallow.policy.reserved import LOCALHOST, reserved, why_reserved, why_suffixed, without_suffix
-from dynallow.policy.rules import Rule
-from dynallow.policy.verdict import Lead, Outcome, RuleTrace
+from dynallow.control.reports import past as history
+from dynallow.control.reports.explain_address import AddressFacts, explain_address
+from dynallow.control.reports.explain_name import NameFacts, explain_name
+from dynallow.control.reports.explain_parts import Asked, Facts, facts
+from dynallow.control.reports.hostsfile import HOSTS, addresses_in, names_in
+from dynallow.control.reports.past import Past
+from dynallow.control.reports.reach import is_dns
+from dynallow.control.reports.source import Source
+from dynallow.control.schema import ExplainReport
+from dynallow.firewall.build import JUDGED_MARK
+from dynallow.firewall.conntrack import flows_to
+from dynallow.firewall.flows import TCP, UDP
+from dynallow.lease.ledger import Ledger
+from dynallow.lease.slices import slices
+from dynallow.policy.names import Name, parse_name, to_text
+from dynallow.policy.rrtypes import parse_type
+from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import GRANTING_TYPES
-from dynallow.settings import Destination, Loaded, locate
-from dynallow.units import PortRange, format_duration, parse_port
+from dynallow.settings import locate, place
+from dynallow.units import PortRange, parse_port
+from dynallow.usage.record import Record, ident
+
+_SEEN_MAX = 20
 
 
-def explain(agent: Source, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
-    """The verdict on a name or an address. Raises BadRequestError for neither."""
+async def explain(
+    agent: Source,
+    subject: str,
+    port: PortRange | None,
+    user: int | None,
+    past: Past | None = None,
+    hosts: Path = HOSTS,
+) -> ExplainReport:
+    """The verdict on a name, an address or a line. Raises BadRequestError for none of them."""
+    asked = Asked(subject.strip("[]"), port, user)
+    if past is not None:
+        await past.settle()
+    if subject.startswith("@"):
+        asked = await asyncio.to_thread(_line, past, subject)
+    packed = _packed(asked.subject)
+    given = facts(agent, asked)
+    if packed is None:
+        name = _name(asked.subject)
+        of_name = _name_facts(agent, given, name)
+        given.names = await _claimants(agent.ledger, {address for _, address, _ in given.leases}, given.now)
+        return await asyncio.to_thread(_tell_name, of_name, past, hosts)
+    given.leases = [(rule, packed, lease) for rule, lease in agent.ledger.at(packed, given.now)]
+    of_address = AddressFacts(
+        given,
+        packed,
+        packed in agent.own,
+        until if (until := agent.ledger.blocked_until(packed)) > given.now else None,
+        agent.ledger.lapsed.at(packed, agent.ledger.rules()),
+    )
+    given.names = await _claimants(agent.ledger, {packed}, given.now)
+    return await asyncio.to_thread(_tell_address, of_address, past, hosts)
+
+
+# ------------------------------------------------------------ what was asked
+
+
+def _line(past: Past | None, subject: str) -> Asked:
+    """What a line of `denied` was about."""
+    found = next(iter(history.read(past, lambda one: ident(one) == subject)), None)
+    if found is None:
+        raise BadRequestError(
+            f"no line {subject} in the history",
+            "`dynallow denied` shows them; the history forgets the oldest",
+        )
+    one = found.subject
+    if one.kind == "question":
+        return Asked(one.name, id=subject, qtype=parse_type(one.qtype))
     try:
-        packed = ip_address(subject.strip("[]")).packed
+        return Asked(one.address, parse_port(one.port), one.user, id=subject)
+    except ValueError:  # what has no ports
+        return Asked(one.address, None, one.user, one.port, id=subject)
+
+
+def _packed(subject: str) -> bytes | None:
+    try:
+        address = ip_address(subject)
     except ValueError:
-        return _explain_name(agent, subject, port, user)
-    return _explain_address(agent, packed, port, user)
+        return None
+    # What a socket of IPv6 sends to such an address is IPv4.
+    inner = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return (inner or address).packed
 
 
-def located(loaded: Loaded, explained: ExplainReport, hosts: Path = HOSTS) -> ExplainReport:
-    """The explanation with the files and lines that its rules stand in, and what the hosts file says.
-
-    Reads the files, which may be long: must not run in the loop's thread.
-    """
-    by_name = {rule.name: rule for rule in loaded.policy.rules}
-    for told in explained["rules"]:
-        shown, rule = told["exception"] or told["pattern"], by_name.get(told["rule"])
-        if shown is not None and rule is not None:
-            told["where"] = locate(loaded, rule, shown)
-    if explained["kind"] == "name":
-        explained["hosts"] = addresses_in(hosts, explained["subject"])
-    return explained
-
-
-def _explain_name(agent: Source, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
+def _name(subject: str) -> Name:
     try:
-        name = parse_name(subject)
+        return parse_name(subject)
     except ValueError as error:
-        raise BadRequestError(f"expected a name or an address: {error}") from error
-    wall, now = agent.road.wall(), agent.road.clock()
-    policy = agent.loaded.policy
+        raise BadRequestError(f"expected a name, an address or a line of `denied`: {error}") from error
+
+
+# ------------------------------------------------------------ in the loop's thread
+
+
+def _name_facts(agent: Source, given: Facts, name: Name) -> NameFacts:
+    types = GRANTING_TYPES if given.asked.qtype is None else (given.asked.qtype,)
     # The best that any type of address record gives: a rule may allow AAAA alone.
-    verdicts = {kind: agent.road.decide(name, kind) for kind in GRANTING_TYPES}
+    verdicts = {kind: agent.road.decide(name, kind) for kind in types}
     allowed = (kind for kind, verdict in verdicts.items() if verdict.outcome is Outcome.ALLOWED)
-    verdict = verdicts[qtype := next(allowed, GRANTING_TYPES[0])]
-    leads = list(zip(verdict.rules, verdict.leads, strict=True)) if verdict.leads else []
-    rules = [_traced(trace) for trace in policy.explain(name, qtype, wall)]
-    allows = verdict.outcome is Outcome.ALLOWED
-    rules += [_traced(RuleTrace(rule, None, None, "allows" if allows else "filtered")) for rule, _ in leads]
-    earners = dict.fromkeys([name, *(lead.root for _, lead in leads)])
-    leases = [lease for earner in earners for lease in agent.ledger.of(earner, now)]
-    others = {other for _, address, _ in leases for other in agent.ledger.names_of(address, now)} - {name}
-    outcome: Literal["allowed", "denied", "filtered"] = (
-        "filtered" if verdict.outcome is Outcome.FILTERED else "denied"
-    )
-    text = verdict.why_not(name)
-    top, bare = reserved(name), without_suffix(name, agent.settings.resolver.search_suffixes)
-    if top is not None:
-        outcome = "allowed" if top == LOCALHOST else "denied"
-        text = f"{to_text(name)} is answered here, whatever rules say: {why_reserved(top)}"
-    elif verdict.outcome is Outcome.DENIED and bare is not None:
-        text = why_suffixed(bare)
-    elif verdict.outcome is Outcome.ALLOWED:
-        fitting = [rule for rule in rules if rule["outcome"] == "allows" and _fits(rule, port, user)]
-        outcome = "allowed" if fitting else "denied"
-        names = ", ".join(rule["rule"] for rule in fitting or rules)
-        ports = ", ".join(dict.fromkeys(text for rule in fitting or rules for text in rule["ports"]))
-        text = (
-            f"{to_text(name)} is allowed by {names} on {ports}"
-            if fitting
-            else f"{to_text(name)} is listed by {names}, but only for {_scope(rules)}"
-        )
-        if leads:
-            text = f"{text}; no rule lists it: {_led(leads, now)}"
-    return {
-        "subject": to_text(name),
-        "kind": "name",
-        "verdict": outcome,
-        "text": text,
-        "rules": rules,
-        "leases": [
-            _lease(rule, address, lease.name, lease.deadline - now) for rule, address, lease in leases
-        ],
-        "names": sorted(to_text(other) for other in others),
-        "derived": [_lead(rule, lead, now) for rule, lead in leads],
-        "hosts": [],
-    }
+    verdict = verdicts[qtype := next(allowed, types[0])]
+    earners = dict.fromkeys([name, *(lead.root for lead in verdict.leads)])
+    given.leases = [held for earner in earners for held in agent.ledger.of(earner, given.now)]
+    return NameFacts(given, name, qtype, verdict)
 
 
-def _explain_address(agent: Source, packed: bytes, port: PortRange | None, user: int | None) -> ExplainReport:
-    now = agent.road.clock()
-    address = ip_address(packed)
-    leases = agent.ledger.at(packed, now)
-    rules = [_leased(agent, rule, lease.name) for rule, lease in leases]
-    rules += [
-        _destined(destination)
-        for destination in agent.settings.destinations
-        if any(network.version == address.version and address in network for network in destination.addresses)
-    ]
-    fitting = [rule for rule in rules if _fits(rule, port, user)]
-    blocked = dict(agent.ledger.revoked(now)).get(packed)
-    if fitting:
-        text = (
-            f"{address} may be reached on {_scope(fitting)}, by {', '.join(rule['rule'] for rule in fitting)}"
-        )
-    elif blocked is not None and not rules:
-        text = (
-            f"{address} was revoked; flows to it count for nothing for {format_duration(blocked - now)} more"
-        )
-    elif rules:
-        text = f"{address} may be reached, but only on {_scope(rules)}"
-    else:
-        text = f"{address} was not handed out for any allowed name, and no destination names it"
-    return {
-        "subject": str(address),
-        "kind": "address",
-        "verdict": "allowed" if fitting else "denied",
-        "text": text,
-        "rules": rules,
-        "leases": [_lease(rule, packed, lease.name, lease.deadline - now) for rule, lease in leases],
-        "names": sorted(
-            to_text(name)
-            for name in agent.ledger.names_of(packed, now) - {lease.name for _, lease in leases} - {b""}
-        ),
-        "derived": [],
-        "hosts": [],
-    }
+async def _claimants(ledger: Ledger, addresses: Iterable[bytes], now: float) -> set[Name]:
+    """Every name that has a live claim on one of the addresses; others have their turn between."""
+    wanted = list(addresses)
+    found: set[Name] = set()
+    for rule in ledger.rules() if wanted else ():
+        for some in slices(ledger.claims(rule)):
+            claims = ledger.claims(rule)
+            found |= {
+                name
+                for name in some
+                if (its := claims.get(name)) and any(its.get(address, 0.0) > now for address in wanted)
+            }
+            await asyncio.sleep(0)
+    return found
 
 
-def _traced(trace: RuleTrace) -> ExplainedRule:
-    return {
-        "rule": trace.rule.name,
-        "outcome": trace.outcome,
-        "pattern": trace.pattern,
-        "exception": trace.exception,
-        "where": None,
-        "ports": texts(trace.rule.ports),
-        "users": list(trace.rule.users),
-        "reason": trace.rule.reason,
-        "owner": trace.rule.owner,
-    }
+# ------------------------------------------------------------ in a thread
 
 
-def _leased(agent: Source, rule: str, name: bytes) -> ExplainedRule:
-    """How the rule came to grant an address that `name` has earned.
-
-    The trace is missing when the name is unknown (its comment was too long to
-    be read back after a restart): then the rule alone is told.
-    """
-    wall = agent.road.wall()
-    for qtype in GRANTING_TYPES if name else ():
-        for trace in agent.loaded.policy.explain(name, qtype, wall):
-            if trace.rule.name == rule and trace.outcome == "allows":
-                return _traced(trace)
-    known = next(known for known in agent.loaded.policy.rules if known.name == rule)
-    return _traced(RuleTrace(known, None, None, "allows"))
+def _tell_name(of: NameFacts, past: Past | None, hosts: Path) -> ExplainReport:
+    text = to_text(of.name)
+    addresses = {str(ip_address(address)) for _, address, _ in of.given.leases}
+    records = history.read(past, lambda one: one.name == text or one.address in addresses)
+    mine = [record for record in records if record.subject.name == text]
+    addresses |= {record.subject.address for record in mine} - {""}
+    seen = _names(record for record in records if record.subject.address in addresses)
+    report = explain_name(of, addresses_in(hosts, text), [name for name in seen if name != text])
+    return _completed(report, of.given, past, mine, [address for _, address, _ in of.given.leases])
 
 
-def _destined(destination: Destination) -> ExplainedRule:
-    return {
-        "rule": destination.name,
-        "outcome": "destination",
-        "pattern": None,
-        "exception": None,
-        "where": None,
-        "ports": texts(destination.ports),
-        "users": list(destination.users),
-        "reason": destination.reason,
-        "owner": "",
-    }
+def _tell_address(of: AddressFacts, past: Past | None, hosts: Path) -> ExplainReport:
+    text = str(ip_address(of.packed))
+    records = history.read(past, lambda one: one.address == text)
+    report = explain_address(of, names_in(hosts, of.packed), _names(records))
+    if of.given.asked.port is not None:
+        its = str(of.given.asked.port)
+        records = [record for record in records if record.subject.port == its]
+    return _completed(report, of.given, past, records, [of.packed])
 
 
-def _fits(rule: ExplainedRule, port: PortRange | None, user: int | None) -> bool:
-    """Whether the rule covers this port and user; what was not asked about is covered."""
-    ports = [parse_port(text) for text in rule["ports"]]
-    return (port is None or any(port in covered for covered in ports)) and (
-        user is None or not rule["users"] or user in rule["users"]
-    )
+def _names(records: Iterable[Record]) -> list[str]:
+    found = dict.fromkeys(record.subject.name for record in records if record.subject.name)
+    return list(found)[:_SEEN_MAX]
 
 
-def _scope(rules: Iterable[ExplainedRule]) -> str:
-    parts = []
-    for rule in rules:
-        users = f" for uid {', '.join(map(str, rule['users']))}" if rule["users"] else ""
-        parts.append(f"{', '.join(rule['ports'])}{users}")
-    return "; ".join(dict.fromkeys(parts))
+def _completed(
+    report: ExplainReport, given: Facts, past: Past | None, records: list[Record], addresses: list[bytes]
+) -> ExplainReport:
+    """With files and lines, the flows that live, and the past."""
+    known = {*report["names"], *(lease["name"] for lease in report["leases"])}
+    report["seen_names"] = [name for name in report["seen_names"] if name not in known]
+    loaded = given.loaded
+    by_name = {rule.name: rule for rule in loaded.policy.rules}
+    for told in report["rules"]:
+        if told["outcome"] == "destination":
+            told["line"] = told["where"] = place(loaded.files, "destination", told["rule"])
+            continue
+        told["line"] = place(loaded.files, "rule", told["rule"])
+        if told["where"] is None and told["pattern"] is not None and told["rule"] in by_name:
+            told["where"] = locate(loaded, by_name[told["rule"]], told["exception"] or told["pattern"])
+    decided = report["decided"]
+    if decided is not None and (decided["by"] == "rule" or decided["by"] == "destination"):
+        decided["where"] = place(loaded.files, decided["by"], decided["name"], "ports")
+    report["flows"] = _flows(addresses, given)
+    own = any(end.address.packed in addresses for end, _ in given.ways)  # then they are dynallow's, or DNS
+    if report["flows"] and report["verdict"] != "allowed" and not own and not is_dns(given.asked.port):
+        many = "flow to it is" if report["flows"] == 1 else "flows to it are"
+        report["notes"].append(f"{report['flows']} {many} established, and what is established goes on")
+    history.tell(report, past, records)
+    return report
 
 
-def _led(leads: Iterable[tuple[Rule, Lead]], now: float) -> str:
-    return ", ".join(
-        f"{to_text(lead.root)} led to it under {rule.name}, for {format_duration(lead.until - now)} more"
-        for rule, lead in leads
-    )
-
-
-def _lead(rule: Rule, lead: Lead, now: float) -> ExplainedLead:
-    return {
-        "rule": rule.name,
-        "root": to_text(lead.root),
-        "steps": lead.steps,
-        "expires_in_s": round(lead.until - now, 3),
-    }
-
-
-def _lease(rule: str, address: bytes, name: bytes, left_s: float) -> ExplainedLease:
-    return {
-        "rule": rule,
-        "address": str(ip_address(address)),
-        "name": to_text(name) if name else "",
-        "expires_in_s": round(left_s, 3),
-    }
+def _flows(addresses: list[bytes], given: Facts) -> int:
+    """How many flows to these live and count as established; 0 where the kernel does not tell."""
+    port = given.asked.port
+    numbers = {"tcp": TCP, "udp": UDP}
+    try:
+        found = {
+            flow.tuple
+            for flow in flows_to(addresses, filtered=given.filtered)
+            if flow.alive
+            and flow.mark != JUDGED_MARK
+            and (
+                port is None
+                or (flow.protocol == numbers[port.protocol] and port.first <= flow.port <= port.last)
+            )
+        }
+    except OSError:
+        return 0
+    return len(found)

@@ -31,3 +31,17 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def names_in(path: Path, packed: bytes) -> list[str]:
+    """The names that the file gives to a packed address, in lower case, each once; none without a file."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    found: dict[str, None] = {}
+    for line in lines:
+        address, *names = line.partition("#")[0].split() or [""]
+        if _is_address(address) and ip_address(address).packed == packed:
+            found |= dict.fromkeys(given.lower().removesuffix(".") for given in names)
+    return list(found)

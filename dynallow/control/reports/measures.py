@@ -13,6 +13,7 @@ from dynallow.resolver.steps import BOUNDS, EVERY, Step, Steps
 from dynallow.usage.totals import Totals
 
 _STEPS = ("decide", "upstream", "compose", "kernel", "reply", "whole")
+_SOURCES = ("cache", "upstream", "stale", "failed")
 
 
 def road_families(agent: Source) -> Iterator[Family | Histogram]:
@@ -40,12 +41,17 @@ def road_families(agent: Source) -> Iterator[Family | Histogram]:
 
 def denial_families(totals: Totals) -> Iterator[Family]:
     """What was denied, or would have been, by whom."""
-    counted = totals.read()
     yield Family(
         "dynallow_denials_total",
         "Questions and flows that were denied (mode observe: that enforce would have denied).",
         "counter",
-        tuple((labels._asdict(), float(count)) for labels, count in counted.items()),
+        tuple((labels._asdict(), float(count)) for labels, count in totals.denied().items()),
+    )
+    yield Family(
+        "dynallow_flows_total",
+        "Flows by the rule or destination that allowed them; none where that is not known.",
+        "counter",
+        tuple(({"rule": rule}, float(count)) for rule, count in totals.used().items()),
     )
 
 
@@ -55,14 +61,15 @@ def _buckets(step: Step) -> Buckets:
 
 def _answers(steps: Steps, rules: Sequence[str], hot: int) -> Iterator[tuple[dict[str, str], float]]:
     yield _labels("allowed", "", "hot"), float(hot)
-    known = {"", *rules}
+    # From the first scrape on, so that no first question is lost to whoever looks at increases.
+    never = {(rule, source): 0 for rule in rules for source in _SOURCES}
     for verdict, told in (
-        ("allowed", steps.allowed),
-        ("denied", steps.denied),
-        ("filtered", steps.filtered),
+        ("allowed", never | steps.allowed.copy()),
+        ("denied", steps.denied.copy()),
+        ("filtered", steps.filtered.copy()),
     ):
-        for (rule, source), count in told.copy().items():
-            if rule in known:
+        for (rule, source), count in told.items():
+            if rule in rules or not rule:
                 yield _labels(verdict, rule, source), float(count)
 
 

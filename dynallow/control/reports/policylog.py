@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
+from dynallow.control.reports.history import moment
+from dynallow.control.schema import PolicyReport
 from dynallow.settings import Settings
 
 KEPT: Final = 64
@@ -57,6 +59,19 @@ class PolicyLog:
             self.reload_done = True
         finally:
             self.reloads["done" if self.reload_done else "failed"] += 1
+
+
+def policy_report(log: PolicyLog) -> PolicyReport:
+    """What the status tells of it."""
+    return {
+        "generation": log.generation,
+        "since": moment(log.changed_at),
+        "last_reload": None if log.reload_at is None else "done" if log.reload_done else "failed",
+        "changes": [
+            {"at": moment(change.at), "generation": change.generation, "what": change.what}
+            for change in log.changes
+        ],
+    }
 
 
 def told(before: Settings, after: Settings) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from dynallow.firewall.table import Table
 from dynallow.lease.ledger import Ledger
 from dynallow.resolver.counts import LivingCounts
 from dynallow.resolver.road import Road
+from dynallow.resolver.upstream.choose import Chosen
 from dynallow.settings import Loaded, Settings
 from dynallow.units import PortRange
 from dynallow.usage.totals import Totals
@@ -30,11 +31,16 @@ class Source(Protocol):
     mode_since: datetime
     revoker: Revoker
     living_counts: LivingCounts
+    chosen: Chosen
     policy_log: PolicyLog
     denials: Totals
 
     def pending(self) -> PendingReport | None:
         """What is taken back by itself unless it is confirmed."""
+
+    @property
+    def own(self) -> Container[bytes]:
+        """The host's addresses, packed."""
 
     def warnings(self) -> list[str]:
         """What an administrator should know."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from datetime import datetime
 
 from dynallow import __version__
 from dynallow.control.metrics import Family
@@ -47,6 +48,7 @@ def policy_families(agent: Source) -> Iterator[Family]:
         "gauge",
         (({}, float(policy.reload_done)),),
     )
+    yield _moment("dynallow_confirm_deadline", "When a change goes back; 0: none waits.", _deadline(agent))
     yield Family(
         "dynallow_rule_expires_timestamp_seconds",
         "When a rule ends, of those that do.",
@@ -115,6 +117,11 @@ def kernel_families(agent: Source) -> Iterator[Family]:
         "counter",
         (({}, float(denied[1])),),
     )
+
+
+def _deadline(agent: Source) -> float:
+    pending = agent.pending()
+    return 0.0 if pending is None else datetime.fromisoformat(pending["until"]).timestamp()
 
 
 def _moment(name: str, text: str, at: float) -> Family:

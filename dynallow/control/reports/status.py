@@ -15,6 +15,7 @@ from typing import NamedTuple, cast
 
 from dynallow import __version__
 from dynallow.control.encode import Listed
+from dynallow.control.reports.policylog import policy_report
 from dynallow.control.reports.source import Source, moment, texts
 from dynallow.control.schema import (
     LeaseReport,
@@ -107,6 +108,7 @@ def status(
             for destination in settings.destinations
         ],
         "not_in_force": list(not_in_force(agent.loaded.settings)),
+        "policy": policy_report(agent.policy_log),
         # The last of all: what the reading of the leases had to say stands in it by then.
         "warnings": warnings,
     }

@@ -26,6 +26,8 @@ def warnings(
         )
     if not_kept:
         found.append(not_kept)
+    if not table.features.counting:
+        found.append("the kernel does not count flows: what was denied or used, and by whom, is not told")
     if table.last_tampering is not None:
         found.append(f"{table.last_tampering} changed the table; it was loaded again {table.heals} times")
     return found

@@ -59,7 +59,6 @@ def test_version_is_the_packages() -> None:
     [
         ["statu"],
         ["denied"],
-        ["confirm"],
         ["status", "--wacth"],
         ["status", "--js"],
         ["status", "extra"],

@@ -12,17 +12,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from dynallow.control.backend import BadRequestError, UnknownRuleError
 from dynallow.control.connection import Limits
 from dynallow.control.historyschema import HistoryReport, TimelineReport
 from dynallow.control.metrics import Family, render
+from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import (
+    ConfirmReport,
     ExplainReport,
     FlushReport,
     LeaseReport,
     Mode,
     ModeReport,
+    PendingReport,
     ReloadReport,
     RevokedLease,
     RuleReport,
@@ -40,6 +44,7 @@ class MemoryAgent:
 
     def __init__(self, leases: int = 1) -> None:
         self.mode: Mode = "enforce"
+        self.verdict: Literal["ready", "not-yet", "too-little-seen", "unknown"] = "not-yet"
         self.asked: list[tuple[object, ...]] = []
         self.fault: Exception | None = None
         self.gate: asyncio.Event | None = None
@@ -149,6 +154,8 @@ class MemoryAgent:
                     "users": [],
                     "reason": "OS updates",
                     "owner": "platform team",
+                    "line": "/etc/dynallow/dynallow.toml:9",
+                    "expires": None,
                 }
             ]
             if allowed
@@ -159,10 +166,25 @@ class MemoryAgent:
             "names": ["cdn.example.net"] if allowed else [],
             "derived": [],
             "hosts": ["192.0.2.9"] if subject == "in.hosts.example" else [],
+            "hosts_names": [],
+            "mode": self.mode,
+            "id": None,
+            "port": None if port is None else str(port),
+            "user": user,
+            "packet": None,
+            "decided": None,
+            "change": [],
+            "notes": [],
+            "revoked_for_s": None,
+            "flows": 0,
+            "past": [],
+            "past_rows": 0,
+            "past_begins": None,
+            "seen_names": [],
         }
 
-    async def reload(self) -> ReloadReport:
-        await self._record("reload")
+    async def reload(self, within_s: float | None = None) -> ReloadReport:
+        await self._record("reload", *filter(None, [within_s]))
         return {
             "changed": True,
             "rules_added": ["new"],
@@ -171,6 +193,7 @@ class MemoryAgent:
             "settings_changed": ["lease.grace"],
             "needs_restart": ["resolver.listen"],
             "not_in_force": ["rule a: b"],
+            "pending": self._pending("reload", "enforce", "enforce", within_s),
         }
 
     async def flush(self, rule: str | None, name: str | None) -> FlushReport:
@@ -181,10 +204,63 @@ class MemoryAgent:
         ]
         return {"revoked": revoked, "connections_cut": len(revoked)}
 
-    async def set_mode(self, mode: Mode) -> ModeReport:
-        await self._record("mode", mode)
+    async def set_mode(self, mode: Mode, within_s: float | None = None) -> ModeReport:
+        await self._record("mode", mode, *filter(None, [within_s]))
         was, self.mode = self.mode, mode
-        return {"mode": mode, "was": was}
+        return {"mode": mode, "was": was, "pending": self._pending("mode", was, mode, within_s)}
+
+    def _pending(
+        self, what: Literal["mode", "reload"], was: Mode, to: Mode, within_s: float | None
+    ) -> PendingReport | None:
+        if within_s is None:
+            return None
+        until = "2099-01-02T10:00:00Z"
+        return {"what": what, "from": was, "to": to, "until": until, "left_s": within_s, "problem": None}
+
+    async def readiness(self, since_s: float) -> ReadinessReport:
+        await self._record("readiness", since_s)
+        return {
+            "verdict": self.verdict,
+            "text": "not yet: 3h observed, 12 would-be denials left of 1 kinds, the last new one 1h ago",
+            "mode": self.mode,
+            "since": "2026-11-21T10:00:00Z",
+            "until": "2026-11-22T10:00:00Z",
+            "observed_s": 10800,
+            "denials": 12,
+            "denied": [
+                {
+                    "id": "@4f0c2a",
+                    "user": 33,
+                    "unit": "api.service",
+                    "process": "curl",
+                    "name": "telemetry.example.com",
+                    "address": "",
+                    "ports": ["tcp/443"],
+                    "why": "not-listed",
+                    "count": 12,
+                    "first": "2026-11-22T08:00:00Z",
+                    "last": "2026-11-22T09:00:00Z",
+                }
+            ],
+            "more": 3,
+            "newest": "2026-11-22T08:00:00Z",
+            "bypasses": [],
+            "meant": 1,
+            "harmless": 2,
+            "untold": {"packets": 5, "questions": 0},
+        }
+
+    async def confirm(self, *, keep: bool) -> ConfirmReport:
+        await self._record("confirm", keep)
+        return {
+            "what": "mode",
+            "outcome": "confirmed" if keep else "taken-back",
+            "from": "observe",
+            "to": "enforce",
+            "mode": "enforce" if keep else "observe",
+            "settings_say": "observe",
+            "settings": "/etc/dynallow/dynallow.toml",
+        }
 
     async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
         await self._record("history", since_s, kind, decision)

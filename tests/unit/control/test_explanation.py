@@ -15,6 +15,8 @@ from dynallow.policy.names import parse_name
 from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import PolicyBuilder
 from dynallow.policy.rrtypes import parse_type
+from dynallow.resolver.upstream.choose import Chosen
+from dynallow.settings import Loaded, Settings
 from tests.unit.resolver.host import Host, on_host
 from tests.unit.resolver.nameserver import Nameserver
 
@@ -32,13 +34,17 @@ def test_explain_derived_name_rule_says_the_same_as_the_verdict(types: str, outc
         host.change(policy)
         listed = policy.decide(MIRROR, parse_type("SRV"), host.wall)
         host.road.derived.note(policy, listed, MIRROR, (EDGE,), host.now, host.now + 100.0)
+        settings = Settings.model_validate({"rule": [{"name": "web", "names": ["mirror.example"]}]})
         agent: Any = SimpleNamespace(
             road=host.road,
-            loaded=SimpleNamespace(policy=policy),
-            settings=SimpleNamespace(resolver=SimpleNamespace(search_suffixes=())),
+            loaded=Loaded(settings, policy, ()),
+            settings=settings,
             ledger=Ledger(Limits(), ["web"]),
+            chosen=Chosen((), ()),
+            own=frozenset(),
+            table=SimpleNamespace(features=SimpleNamespace(conntrack_filter=False)),
         )
-        return explain(agent, "edge.cdn.example", None, None)
+        return await explain(agent, "edge.cdn.example", None, None)
 
     report = on_host(work)
     assert [one["outcome"] for one in report["rules"]] == [outcome]

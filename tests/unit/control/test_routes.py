@@ -47,7 +47,11 @@ def test_flush_without_words_flushes_all(socket: Path) -> None:
 
 def test_mode_switch_tells_what_it_was(socket: Path) -> None:
     with serving(MemoryAgent(), socket):
-        assert Client(socket).post("/v1/mode", mode="observe") == {"mode": "observe", "was": "enforce"}
+        assert Client(socket).post("/v1/mode", mode="observe") == {
+            "mode": "observe",
+            "was": "enforce",
+            "pending": None,
+        }
 
 
 def test_metrics_come_as_prometheus_text(socket: Path) -> None:

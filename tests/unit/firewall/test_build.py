@@ -54,9 +54,9 @@ def test_output_rules_stand_in_their_order() -> None:
         "mld-listener-report",
         '"DHCP"',
         '"DHCPv6"',
-        "ip daddr 192.0.2.7 udp dport 123 accept",
-        "ip daddr @api_v4 tcp dport 443 accept",
-        "ip6 daddr @api_v6 tcp dport 443 accept",
+        "ip daddr 192.0.2.7 udp dport 123 goto used",
+        "ip daddr @api_v4 tcp dport 443 goto used",
+        "ip6 daddr @api_v6 tcp dport 443 goto used",
     ]
     text = lines(table, "output")
     places = [next(at for at, line in enumerate(text) if mark in line) for mark in marks]
@@ -97,8 +97,9 @@ def test_observe_has_the_same_output_rules_and_blocks_nothing() -> None:
     assert chain(watched, "output").hook == rs.Hook("filter", "filter", "accept")
     assert enforced.sets == watched.sets
     ended = [type(rule.statement) for rule in chain(watched, "denied").rules]
-    assert ended == [rs.Log, rs.Count]
-    assert {one.name for one in watched.chains} == {"output", "standing", "denied"}
+    assert ended == [rs.Log, rs.Count, rs.Jump]
+    assert {one.name for one in watched.chains} == {"output", "standing", "used", "denied", "tallied"}
+    assert all(chain(enforced, name) == chain(watched, name) for name in ("used", "tallied"))
 
 
 @pytest.mark.parametrize(
@@ -117,15 +118,17 @@ def test_observe_has_the_same_output_rules_and_blocks_nothing() -> None:
 )
 def test_denied_logs_counts_and_then_refuses(word: str, refusal: list[str]) -> None:
     table = build(firewall={"denied": word, "log-rate": "9/minute", "log-group": 3})
-    log, count, *rest = lines(table, "denied")
-    assert log == 'limit rate 9/minute burst 9 packets log prefix "dynallow denied " group 3'
+    log, count, tally, *rest = lines(table, "denied")
+    assert log == 'limit rate 9/minute burst 180 packets log prefix "dynallow denied " group 3'
     assert count == 'counter name "denied"'
+    assert tally == "jump tallied"
     assert rest == refusal
     assert chain(table, "denied").rules[-1].matches == (), "nothing may fall through"
 
 
 def test_dns_reject_has_no_nat_chain() -> None:
-    assert {one.name for one in build(firewall={"dns": "reject"}).chains} == {"output", "standing", "denied"}
+    names = {one.name for one in build(firewall={"dns": "reject"}).chains}
+    assert names == {"output", "standing", "used", "denied", "tallied"}
 
 
 def test_nat_turns_stray_dns_to_the_loopback_listeners_after_the_agents_own() -> None:
@@ -201,8 +204,8 @@ def test_destination_prefixes_of_both_families_are_apart_and_joined() -> None:
     many = {**NTP, "addresses": ["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16", "2001:db8::/32"]}
     text = [line for line in lines(build(destination=[many]), "output") if "dport 123" in line]
     assert text == [
-        'ip daddr 10.0.0.0/8 udp dport 123 accept comment "ntp"',
-        'ip6 daddr 2001:db8::/32 udp dport 123 accept comment "ntp"',
+        'ip daddr 10.0.0.0/8 udp dport 123 goto used comment "ntp"',
+        'ip6 daddr 2001:db8::/32 udp dport 123 goto used comment "ntp"',
     ]
 
 
@@ -210,8 +213,8 @@ def test_rule_of_two_protocols_and_users_has_one_accept_each() -> None:
     rule = {**API, "ports": ["udp/443", "tcp/443", "tcp/80"], "users": [5, 0]}
     text = [line for line in lines(build(rule=[rule]), "output") if "@api_v4" in line]
     assert text == [
-        'ip daddr @api_v4 tcp dport { 80, 443 } meta skuid { 0, 5 } accept comment "api"',
-        'ip daddr @api_v4 udp dport 443 meta skuid { 0, 5 } accept comment "api"',
+        'ip daddr @api_v4 tcp dport { 80, 443 } meta skuid { 0, 5 } goto used comment "api"',
+        'ip daddr @api_v4 udp dport 443 meta skuid { 0, 5 } goto used comment "api"',
     ]
 
 
@@ -276,6 +279,8 @@ def test_build_every_accept_to_the_outside_names_protocol_and_ports(settings: Se
     rules = chain(build_ruleset(settings, WAYS, uid), "output").rules
     for rule in rules:
         kinds = {type(match) for match in rule.matches}
+        if rule.statement == rs.Goto("used"):
+            assert rs.ToPorts in kinds
         if isinstance(rule.statement, rs.Accept) and rs.ToPorts not in kinds:
             # What names no ports is the host's own plumbing: state, loopback, ND, MLD, DHCP.
             assert kinds <= {rs.Test, rs.ToNetworks}
@@ -296,6 +301,60 @@ def test_build_every_rule_opens_its_ports_for_its_users_and_no_more(settings: Se
             assert len({port.protocol for port in to.ports}) == 1
             users = [match.uids for match in rule.matches if isinstance(match, rs.ByUsers)]
             assert users == ([tuple(settled.users)] if settled.users else [])
+
+
+def test_used_lets_every_packet_go_whether_or_not_it_can_be_counted() -> None:
+    """A set that is full ends the rule that counts: the last one has no condition."""
+    rules = chain(build(rule=[API]), "used").rules
+    assert rules[0] == rs.Rule((rs.Test("ct state", ("established",)),), rs.Accept())
+    assert all(isinstance(rule.statement, rs.Tally) and not rule.matches for rule in rules[1:-1])
+    assert all(rule.statement.then == rs.Accept() for rule in rules if isinstance(rule.statement, rs.Tally))
+    assert rules[-1] == rs.Rule((), rs.Accept())
+
+
+def test_tallied_decides_nothing() -> None:
+    """It is asked before the refusal: a verdict there would open the chain."""
+    for rule in chain(build(rule=[API]), "tallied").rules:
+        assert isinstance(rule.statement, rs.Tally)
+        assert rule.statement.then == rs.Return()
+
+
+def test_flow_sets_are_called_as_no_rules_sets_can_be() -> None:
+    for flows in build(rule=[API]).flow_sets:
+        with pytest.raises(ValueError, match="name"):
+            build(rule=[{**API, "name": flows.name[:-3]}])
+    assert {flows.name for flows in build().flow_sets} == {
+        "used_flows_v4",
+        "used_flows_v6",
+        "denied_flows_v4",
+        "denied_flows_v6",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst"), [("50/second", 1000), ("5/minute", 100), ("1/day", 20), ("3000/second", 3000)]
+)
+def test_denied_logs_at_once_what_a_program_tries_when_it_starts(rate: str, burst: int) -> None:
+    log = chain(build(firewall={"log-rate": rate}), "denied").rules[0].statement
+    assert isinstance(log, rs.Log)
+    assert log.burst == burst
+
+
+@given(some_settings())
+def test_uncounted_lets_through_and_refuses_the_same(settings: Settings) -> None:
+    table = build_ruleset(settings, WAYS, 0)
+    less = rs.uncounted(table)
+    text = render_table(less)
+    assert not less.flow_sets
+    assert "update" not in text
+    assert "flows" not in text
+    assert {one.name for one in table.chains} - {one.name for one in less.chains} == {"used", "tallied"}
+    assert render_table(table).count("goto used") + sum(
+        render_table(rs.Ruleset((), (), (one,))).count(" accept")
+        for one in table.chains
+        if one.name not in ("used", "tallied")
+    ) == text.count(" accept")
+    assert rs.uncounted(less) is less
 
 
 def test_build_everything_else_ends_in_denied() -> None:

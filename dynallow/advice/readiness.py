@@ -1,0 +1,156 @@
+"""Whether mode `enforce` could begin: how long it was watched, and who would be denied what.
+
+Pure. Knows records and how the settings in force judge them. Must not know who asks. Keeps: what these
+settings allow by now is not held against them, and each record that they deny is in exactly one of the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal, NamedTuple
+
+from dynallow.advice.ruling import Court
+from dynallow.policy.names import Name, labels, parse_name
+from dynallow.policy.reserved import may_be_derived, without_suffix
+from dynallow.settings import Loaded
+from dynallow.units import format_duration
+from dynallow.usage.record import Record, Subject, ident
+
+Verdict = Literal["ready", "not-yet", "too-little-seen", "unknown"]
+Part = Literal["left", "bypass", "meant", "harmless"]
+
+ENOUGH_S: Final = 86400.0
+"""What runs once a day has run by then."""
+_MEANT: Final = ("excepted", "expired")
+_HARMLESS: Final = ("reserved", "type")
+
+
+@dataclass(slots=True)
+class Group:
+    """What one process of one user wanted of one name, or of an address without one."""
+
+    subject: Subject
+    """The most frequent one's."""
+    ports: set[str] = field(default_factory=set)
+    times: int = 0
+    first: float = float("inf")
+    last: float = 0.0
+
+    @property
+    def id(self) -> str:
+        """To ask `explain` about it."""
+        return ident(self.subject)
+
+    def take(self, record: Record) -> None:
+        """Count the record."""
+        self.times += record.times
+        self.first, self.last = min(self.first, record.first), max(self.last, record.last)
+        if record.subject.port:
+            self.ports.add(record.subject.port)
+
+
+class Readiness(NamedTuple):
+    """`left`: would be denied; `bypasses`: DNS past dynallow, which is redirected or refused then."""
+
+    verdict: Verdict
+    text: str
+    observed_s: float
+    left: tuple[Group, ...]
+    """The most frequent first."""
+    bypasses: tuple[Group, ...]
+    meant: int
+    """How often what a rule excepts, or one that has expired lists."""
+    harmless: int
+    """How often names that never existed (search lists), of addresses, of types that come back empty."""
+
+    @property
+    def newest(self) -> float | None:
+        """When the last one that was new among `left` came first."""
+        return max((group.first for group in self.left), default=None)
+
+
+def readiness(
+    records: Sequence[Record], loaded: Loaded, now: float, since: float, observing_since: float | None
+) -> Readiness:
+    """What the records since `since` say; `observing_since` is when mode `observe` began, if it is on."""
+    court = Court(loaded, now, records)
+    parts: dict[Part, dict[object, Group]] = {"left": {}, "bypass": {}, "meant": {}, "harmless": {}}
+    began = [] if observing_since is None else [observing_since]
+    for record in records:
+        subject = record.subject
+        if subject.mode != "observe":
+            continue
+        began.append(record.first)
+        part = _part(subject, court, loaded.settings.resolver.search_suffixes)
+        if part is not None:
+            key = (subject.user, subject.unit, subject.process, subject.name or subject.address)
+            parts[part].setdefault(key, Group(subject)).take(record)
+    observed_s = now - max(min(began), since) if began else 0.0
+    left = _sorted(parts["left"].values())
+    verdict, text = _verdict(observed_s, left, now, any(record.times for record in records))
+    return Readiness(
+        verdict,
+        text,
+        max(observed_s, 0.0),
+        left,
+        _sorted(parts["bypass"].values()),
+        sum(group.times for group in parts["meant"].values()),
+        sum(group.times for group in parts["harmless"].values()),
+    )
+
+
+def unknown(why: str) -> Readiness:
+    """Where nobody remembers."""
+    return Readiness("unknown", f"not known: {why}", 0.0, (), (), 0, 0)
+
+
+def _sorted(groups: Iterable[Group]) -> tuple[Group, ...]:
+    return tuple(sorted(groups, key=lambda group: (-group.times, -group.last, group.id)))
+
+
+def _part(subject: Subject, court: Court, suffixes: Sequence[Name]) -> Part | None:
+    """Where a record counts; None for what was allowed, or is by now."""
+    if subject.decision == "allowed":
+        return None
+    ruling = court.judge(subject)
+    if ruling.decision == "allowed":
+        return None
+    if ruling.why == "dns":
+        return "bypass"
+    if ruling.why in _MEANT:
+        return "meant"
+    if ruling.why in _HARMLESS or (subject.kind == "question" and _is_idle(subject.name, suffixes)):
+        return "harmless"
+    return "left"
+
+
+def _is_idle(text: str, suffixes: Sequence[Name]) -> bool:
+    """Whether nobody waits for an answer: a reverse name, or one that a search list has made up."""
+    try:
+        name = parse_name(text)
+    except ValueError:
+        return False
+    return (not may_be_derived(name) and len(labels(name)) > 1) or bool(
+        suffixes and without_suffix(name, suffixes)
+    )
+
+
+def _verdict(observed_s: float, left: Sequence[Group], now: float, anything: bool) -> tuple[Verdict, str]:
+    watched = f"{format_duration(max(observed_s, 0.0))} observed"
+    if left:
+        times = sum(group.times for group in left)
+        newest_s = max(now - max(group.first for group in left), 0.0)
+        return (
+            "not-yet",
+            f"not yet: {watched}, {times} would-be denials left of {len(left)} kinds, "
+            f"the last new one {format_duration(newest_s)} ago",
+        )
+    if not anything:
+        return "too-little-seen", f"too little seen: {watched}, and nothing was asked or sent"
+    if observed_s < ENOUGH_S:
+        return (
+            "too-little-seen",
+            f"too little seen: {watched} and nothing left to deny, but what runs once a day may be missing",
+        )
+    return "ready", f"ready: {watched}, and nothing left to deny"

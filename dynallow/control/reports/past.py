@@ -1,0 +1,78 @@
+"""What the history knows of a subject.
+
+Knows records alone; who keeps them is behind a Protocol. Blocking: not for the loop's thread. Keeps: a
+history that is not there, or cannot be read, takes nothing from an explanation but this part.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Protocol
+
+from dynallow.control.historyschema import HistoryRow
+from dynallow.control.reports.source import moment
+from dynallow.control.schema import ExplainReport
+from dynallow.errors import DynallowError
+from dynallow.usage.record import Record, Subject, ident
+
+log = logging.getLogger(__name__)
+
+ROWS_TOLD = 10
+
+
+class Past(Protocol):
+    """What was asked, used and denied."""
+
+    async def settle(self) -> None:
+        """Return when what has happened by now can be read."""
+
+    def begins(self) -> float | None:
+        """The oldest moment that is kept, wall clock; None: nothing is. Blocking."""
+
+    def records(self, since: float, until: float | None = None) -> list[Record]:
+        """One a subject. Blocking."""
+
+
+def row(record: Record) -> HistoryRow:
+    """A record as it is told."""
+    subject, times, first, last = record
+    return {
+        "id": ident(subject),
+        "kind": subject.kind,
+        "decision": subject.decision,
+        "mode": subject.mode,
+        "why": subject.why,
+        "name": subject.name,
+        "qtype": subject.qtype,
+        "address": subject.address,
+        "port": subject.port,
+        "rule": subject.rule,
+        "user": subject.user,
+        "process": subject.process,
+        "unit": subject.unit,
+        "count": times,
+        "first": moment(datetime.fromtimestamp(first, UTC)),
+        "last": moment(datetime.fromtimestamp(last, UTC)),
+    }
+
+
+def read(past: Past | None, wanted: Callable[[Subject], bool]) -> list[Record]:
+    """The records of those subjects, the latest first; none where there is no history."""
+    if past is None:
+        return []
+    try:
+        found = [record for record in past.records(0.0) if wanted(record.subject)]
+    except (DynallowError, OSError) as error:
+        log.debug("no history: %s", error)
+        return []
+    return sorted(found, key=lambda record: -record.last)
+
+
+def tell(report: ExplainReport, past: Past | None, records: list[Record]) -> None:
+    """Put the latest into the report."""
+    report["past"] = [row(record) for record in records[:ROWS_TOLD]]
+    report["past_rows"] = len(records)
+    begins = past.begins() if past is not None else None
+    report["past_begins"] = None if begins is None else moment(datetime.fromtimestamp(begins, UTC))

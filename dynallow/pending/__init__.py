@@ -1,0 +1,1 @@
+"""Changes on trial: what takes itself back unless somebody confirms it in time."""
