@@ -58,7 +58,9 @@ def lease_rows(leases: Sequence[LeaseReport], screen: Screen, shown: int | None)
     head, tail, gap = _cut(leases, shown)
     heading, rows = _drawn([*head, *tail], leases[0]["expires_in_s"], screen, screen.width)
     before, after = rows[: len(head)], rows[len(head) :]
-    cut: list[list[Block]] = [[Line(shortened(f"{_GAP}{screen.ellipsis} {gap}", screen.width, screen), "dim")]] if gap else []
+    cut: list[list[Block]] = (
+        [[Line(shortened(f"{_GAP}{screen.ellipsis} {gap}", screen.width, screen), "dim")]] if gap else []
+    )
     return [*heading, *(block for row in [*before, *cut, *after] for block in row)]
 
 
