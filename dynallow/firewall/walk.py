@@ -48,7 +48,7 @@ class Packet:
 
 
 class Decision(NamedTuple):
-    """What becomes of it, and the line of `chain` that decides; of a denial, what led to it. None: the policy."""
+    """What becomes of it, and the line of `chain` that decides, or that led to a denial; None: the policy."""
 
     fate: Fate
     rule: rs.Rule | None
