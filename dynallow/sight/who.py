@@ -2,11 +2,12 @@
 
     a socket that is there     its cgroup ─▶ unit; that cgroup's processes of its user ─▶ name
     … and several names        whose descriptors hold it, where they may be read
-    none (refused, closed)     all processes of that user: what they have in common
+    none (refused, closed)     all processes of that user: what they have in common, now
 
 Reads /proc and the cgroup tree, blocking: for a thread, one at a time. Must not know packets or questions.
-Keeps: what is not known is empty, never the likelier of two; whatever a process calls itself is text
-without control characters; however many processes there are, no more than some thousands are looked at.
+Keeps: what is not known is empty, never the likelier of two that are there (but of a socket that is gone,
+whoever sent may have gone too, and another of his user's programs be told); whatever a process calls itself is
+text without control characters; however many there are, no more than some thousands are looked at.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from math import inf
 from typing import Final, NamedTuple
 
 from dynallow.firewall.owners import Owner
@@ -26,11 +26,9 @@ _PROCESSES_MAX: Final = 4096
 _DESCRIPTORS_MAX: Final = 4096
 _CGROUPS_MAX: Final = 16384
 _READ: Final = 16384
-_FEW: Final = 256
-"""Of so many processes the users are asked for each time (a microsecond each)."""
 _HELD_MAX: Final = 1024
 _LOOK_S: Final = 1.0
-"""Of more, those who were there before are believed so long; and who has a socket open."""
+"""So long is believed whose a process is, once it is as old, and who has a socket open."""
 _UNIT = re.compile(r"\.(service|scope|socket|mount|automount|swap|timer|path|device|target)$")
 
 
@@ -65,9 +63,8 @@ class Census:
         self._taskstats = Taskstats()
         self._paths: dict[int, str] = {}
         self._walked = self._listed = False
-        self._users: dict[int, int] = {}
-        """By pid, where /proc shows others' processes."""
-        self._looked = -inf
+        self._users: dict[int, tuple[int, float, float]] = {}
+        """By pid, where /proc shows others' processes: whose, since when, until when that is believed."""
         self._known: dict[tuple[str | None, int], Who] = {}
         self._held: dict[int, tuple[Who, float]] = {}
         """By the sockets' inodes, and until when that is believed."""
@@ -89,10 +86,15 @@ class Census:
             return
         pids = [int(name) for name in os.listdir(self._proc) if name.isdigit()][:_PROCESSES_MAX]
         known, now = self._users, self._clock()
-        if len(pids) <= _FEW or now - self._looked >= _LOOK_S:
-            known, self._looked = {}, now
-        users = ((pid, known[pid] if pid in known else _user(f"{self._proc}/{pid}")) for pid in pids)
-        self._users = {pid: user for pid, user in users if user is not None}
+        self._users = {}
+        for pid in pids:
+            was = known.get(pid)
+            if was is not None and now < was[2]:
+                self._users[pid] = was
+                continue
+            user, since = _user(f"{self._proc}/{pid}"), now if was is None else was[1]
+            if user is not None:  # what was begun just now may become another user's in a moment
+                self._users[pid] = user, since, now if now - since < _LOOK_S else now + _LOOK_S
 
     def who(self, user: int | None, owner: Owner | None) -> Who:
         """Of what this user's socket did, which is `owner`'s if it was still there."""
@@ -137,7 +139,7 @@ class Census:
         if not self._listed:
             self._list()
         if self._users:
-            pids = (pid for pid, owner in self._users.items() if owner == user)
+            pids = (pid for pid, (owner, _, _) in self._users.items() if owner == user)
             return (process for process in map(self._process, pids) if process.name)
         return (process for below, _ in _tree(self._cgroups) for process in self._processes_in(below, user))
 
