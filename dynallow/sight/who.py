@@ -6,7 +6,7 @@
 
 Reads /proc and the cgroup tree, blocking: for a thread, one at a time. Must not know packets or questions.
 Keeps: what is not known is empty, never the likelier of two that are there (but of a socket that is gone,
-whoever sent may have gone too, and another of his user's programs be told); whatever a process calls itself is
+whoever sent may have gone too, and another program of his user be told); whatever a process calls itself is
 text without control characters; however many there are, no more than some thousands are looked at.
 """
 
