@@ -232,7 +232,6 @@ def test_replay_that_breaks_something_exits_5_and_says_what(
     assert [
         "3",
         "api.example.net",
-        "198.51.100.9",
         "tcp/8443",
         "root",
         "api",
