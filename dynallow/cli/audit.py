@@ -1,4 +1,4 @@
-"""`dynallow audit`: what no longer earns its place among the rules; exit 1 if there is something, for cron."""
+"""`dynallow audit`: what no longer earns its place among the rules; exit 1 if there is something (for cron)."""
 
 from __future__ import annotations
 

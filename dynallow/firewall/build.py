@@ -40,6 +40,7 @@ _FAMILIES: tuple[rs.Family, ...] = (4, 6)
 _IPV4 = rs.Test("meta nfproto", ("ipv4",))
 _IPV6 = rs.Test("meta nfproto", ("ipv6",))
 _TCP_OR_UDP = rs.Test("meta l4proto", ("tcp", "udp"))
+_WITH_PORTS = rs.Test("meta l4proto", ("tcp", "udp", "dccp", "sctp", "udplite"))
 _ESTABLISHED = rs.Test("ct state", ("established",))
 _ON_LOOPBACK = rs.Test("oif", ('"lo"',))
 _NOT_ON_LOOPBACK = rs.Test("oif", ('"lo"',), negated=True)
@@ -96,7 +97,7 @@ def build_ruleset(settings: Settings, upstreams: Iterable[Way], agent_uid: int) 
         sets += [rs.AddressSet(rs.set_name(rule.name, f), f, 2 * budget, True) for f in (4, 6)]
     agent = _agent_socket(agent_uid)
     output = _output(settings, sorted(set(upstreams), key=_place), agent)
-    chains = [output, _STANDING, _USED, _denied(settings), _TALLIED]
+    chains = [output, _STANDING, _USED, _denied(settings), _noted(settings), _TALLIED]
     if settings.mode == "enforce" and settings.firewall.dns == "redirect":
         chains += [_nat_output(settings.resolver.listen, agent), _REDIRECTED]
     return rs.Ruleset((rs.DENIED_COUNTER,), tuple(sets), tuple(chains), _FLOW_SETS)
@@ -182,7 +183,7 @@ _USED = rs.Chain(
 def _tallied(family: rs.Family) -> Iterable[rs.Rule]:
     """Every packet in one element, by as much as can be told of it.
 
-    No port: not TCP or UDP, or a later fragment (IP_NODEFRAG), or cut off before it. No user: no socket, or
+    No port: its protocol has none, or it is cut off before it. No user: no socket, or
     the kernel's own. Nor protocol: headers of IPv6 that the kernel cannot follow. In a full set a packet may
     still find an element that tells less.
     """
@@ -190,7 +191,7 @@ def _tallied(family: rs.Family) -> Iterable[rs.Rule]:
     def tally(*, protocol: bool = True, port: bool = True, user: bool = True) -> rs.Rule:
         flows = rs.set_name(rs.DENIED_FLOWS, family)
         return rs.Rule(
-            (_TCP_OR_UDP,) if port else (),
+            (_WITH_PORTS,) if port else (),
             rs.Tally(flows, family, rs.Return(), protocol=protocol, port=port, user=user),
         )
 
@@ -221,15 +222,21 @@ def _to(address: Address) -> rs.Match:
 
 
 def _denied(settings: Settings) -> rs.Chain:
-    rate = settings.firewall.log_rate
-    rules = [
-        rs.Rule((), rs.Log(rate, LOG_PREFIX, settings.firewall.log_group, _burst(rate))),
-        rs.Rule((), rs.Count(rs.DENIED_COUNTER)),
-        rs.Rule((), rs.Jump(rs.TALLIED)),
-    ]
+    rules = [rs.Rule((), rs.Jump(rs.NOTED))]
     if settings.mode == "enforce":
         rules += _refuse() if settings.firewall.denied == "reject" else [rs.Rule((), rs.Drop())]
     return rs.Chain(rs.DENIED, tuple(rules))
+
+
+def _noted(settings: Settings) -> rs.Chain:
+    """For what is denied, and what `nat_output` turns away, which in observe is denied as well."""
+    rate = settings.firewall.log_rate
+    rules = (
+        rs.Rule((), rs.Log(rate, LOG_PREFIX, settings.firewall.log_group, _burst(rate))),
+        rs.Rule((), rs.Count(rs.DENIED_COUNTER)),
+        rs.Rule((), rs.Jump(rs.TALLIED)),
+    )
+    return rs.Chain(rs.NOTED, rules)
 
 
 def _burst(rate: Rate) -> int:
@@ -257,8 +264,8 @@ def _nat_output(listen: Sequence[Endpoint], agent: tuple[rs.Match, ...]) -> rs.C
     for version, family in ((4, _IPV4), (6, _IPV6)):
         port = _loopback_port(listen, version)
         if port is not None:
-            to_53 = rs.Test("th dport", (53,))
-            rules.append(rs.Rule((family, _TCP_OR_UDP, to_53), rs.Redirect(port)))
+            to_53 = (family, _TCP_OR_UDP, rs.Test("th dport", (53,)))
+            rules += [rs.Rule(to_53, rs.Jump(rs.NOTED)), rs.Rule(to_53, rs.Redirect(port))]
     return rs.Chain(rs.NAT_OUTPUT, tuple(rules), rs.Hook("nat", "-100", "accept"))
 
 

@@ -4,7 +4,7 @@ The chain's rule says how many a second are sent at most (`firewall.log-rate`); 
 chain's (`tallies.py`). Knows netlink and the first bytes of a packet; must not know whose it was.
 
 Keeps: it stands by. Nothing here fails, waits or takes long, whatever comes: a turn of the loop reads
-a few, a second some hundreds; what is over that stays in the socket, which is small, and the kernel drops
+a few, a second some thousand; what is over that stays in the socket, which is small, and the kernel drops
 what does not fit (it tells so once, ENOBUFS). Bytes that are not what they should be are counted.
 Layout: include/uapi/linux/netfilter/nfnetlink_log.h; pyroute2 has no NFLOG.
 """
@@ -39,17 +39,17 @@ _OUT, _PAYLOAD, _UID = 5, 9, 11  # NFULA_IFINDEX_OUTDEV, _PAYLOAD, _UID
 
 _COPIED: Final = 128
 """Of each packet: an IPv6 header, the extension headers that there may honestly be, and the ports."""
-_KERNEL_BUFFER: Final = 4096
+_KERNEL_BUFFER: Final = 512
+"""What the kernel takes for each; more, where it needs more."""
 _RECEIVE: Final = 8192
-_RECEIVE_BUFFER: Final = 64 << 10  # some eighty packets
+_RECEIVE_BUFFER: Final = 2 << 20  # more than the chain lets through at once (`build.py`)
 _TURN: Final = 16
 """Datagrams read in one turn of the loop."""
-_SECOND: Final = 400
+_SECOND: Final = 2000
 """Packets read in one second; then the socket is let alone until the next one."""
 _AGAIN_S: Final = 60.0
 
-_TCP, _UDP = 6, 17
-_PORTS = frozenset((_TCP, _UDP, 33, 132, 136))  # DCCP, SCTP, UDP-Lite: ports stand first in them too
+_PORTS = (6, 17)  # as the chain's counters: of TCP and UDP
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AH, _OPTIONS = 0, 43, 44, 51, 60
 _EXTENSIONS_MAX = 8
 
@@ -63,7 +63,7 @@ class DeniedPacket(NamedTuple):
     """Where it was to go."""
     protocol: int
     port: int
-    """Where it was to go; 0 where the protocol has none, or the packet is cut before it."""
+    """Where it was to go; 0 of what is neither TCP nor UDP, or where the packet ends before it."""
     source: bytes
     source_port: int
     uid: int | None

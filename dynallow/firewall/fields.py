@@ -135,7 +135,9 @@ _MESSAGES = {
 
 FIELDS: Mapping[str, Field] = {
     "meta nfproto": _meta(15, 1, words={"ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}),
-    "meta l4proto": _meta(16, 1, 12, {"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58}),
+    "meta l4proto": _meta(
+        16, 1, 12, {"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "ipv6-icmp": 58, "sctp": 132, "udplite": 136}
+    ),
     "meta mark": _meta(3, 4),
     "meta skuid": _meta(10, 4, 24),
     "oif": _meta(5, 4, words=_LOOPBACK),

@@ -14,7 +14,7 @@ from dynallow.units import PortRange, Rate
 
 TABLE = "dynallow"
 OUTPUT, STANDING, NAT_OUTPUT, REDIRECTED, DENIED = "output", "standing", "nat_output", "redirected", "denied"
-USED, TALLIED = "used", "tallied"
+USED, NOTED, TALLIED = "used", "noted", "tallied"
 DENIED_COUNTER = "denied"
 REVOKED = "revoked"
 USED_FLOWS, DENIED_FLOWS = "used_flows", "denied_flows"

@@ -14,7 +14,6 @@ import errno
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -49,11 +48,18 @@ class Tally(NamedTuple):
     protocol: int
     """IP's number; 255 where the kernel cannot tell it."""
     port: int
-    """0 of what has none (anything but TCP and UDP), and where it cannot be told."""
+    """0 of what has none (it has one: TCP, UDP, DCCP, SCTP, UDP-Lite), and where it cannot be told."""
     uid: int | None
     """None: no socket, or the kernel's own."""
     packets: int
     octets: int
+
+
+class _Looked(NamedTuple):
+    """What a dump of a set told, and whether that is all there was."""
+
+    seen: list[Seen]
+    whole: bool
 
 
 class Tallies:
@@ -77,6 +83,7 @@ class Tallies:
 
         Empty from a kernel that does not count flows.
         """
+        began = time.monotonic()
         try:
             looked, handles = self._look()
         except OSError as error:
@@ -86,12 +93,13 @@ class Tallies:
             self.close()
             raise
         self._told.look()
-        return [
-            Tally(denied, *flow_of(key), packets, octets)
-            for name, _, denied in SETS
-            if name in looked
-            for key, (packets, octets) in self._new(name, looked[name], handles[name]).items()
-        ]
+        tallies = []
+        for name, _, denied in SETS:
+            if name in looked:
+                new = self._new(name, looked[name].seen, handles[name])
+                self._told.forget(name, began, whole=looked[name].whole)
+                tallies += [Tally(denied, *flow_of(key), *counts) for key, counts in new.items()]
+        return tallies
 
     def total(self) -> int:
         """Denied packets in all, exact: also those for which there was no room. Raises KernelError.
@@ -112,15 +120,13 @@ class Tallies:
 
     # ------------------------------------------------------------ the sets
 
-    def _look(self) -> tuple[dict[str, list[Seen]], dict[str, Epoch]]:
+    def _look(self) -> tuple[dict[str, _Looked], dict[str, Epoch]]:
         """The elements of those sets that are there, all of one table."""
         for _ in range(_TRIES):
             handles = read_handles()
             try:
                 found = {
-                    name: list(self._dump(name, KEY_SIZES[family]))
-                    for name, family, _ in SETS
-                    if name in handles
+                    name: self._dump(name, KEY_SIZES[family]) for name, family, _ in SETS if name in handles
                 }
             except TableMissingError:
                 continue  # made anew meanwhile, or gone: then there are no handles
@@ -139,15 +145,17 @@ class Tallies:
                     before = new.get(seen.flow.key, (0, 0))
                     new[seen.flow.key] = before[0] + packets, before[1] + octets
             time.sleep(0)  # lets other threads have the interpreter
-        if self._told.count(name) > len(looked):
-            self._told.forget(name, time.monotonic())
         return new
 
-    def _dump(self, name: str, size: int) -> Iterator[Seen]:
-        """Every element. What is passed over, or comes twice, because the set changes, is made good later.
+    def _dump(self, name: str, size: int) -> _Looked:
+        """Every element; of a set that changes, a later look makes good what this one passes over.
 
-        The kernel makes a datagram while it hands out the one before, the first within `send`.
+        The kernel makes a datagram while it hands out the one before, the first within `send`; for the next
+        it begins at the set's start again, and counts up to where it was. So only what one datagram takes is
+        whole for certain.
         """
+        seen: list[Seen] = []
+        parts = 0
         sock = self._socket = self._socket or open_socket()
         self._sequence = self._sequence % 0x7FFFFFFF + 1
         after = time.monotonic()
@@ -161,10 +169,10 @@ class Tallies:
             part = parse_flows(datagram, size)
             if part.errno:
                 raise translate(part.errno, f"reading set {name}")
-            for flow in part.flows:
-                yield Seen(flow, after, before)
+            seen += [Seen(flow, after, before) for flow in part.flows]
+            parts += bool(part.flows)
             if part.done:
-                return
+                return _Looked(seen, parts < 2)
             after = called
 
 

@@ -9,7 +9,7 @@ one has begun anew is told by what cannot be otherwise:
     a number that is less           than it was
     the same, in a later life       the element was counted in after the time at which it would have lapsed
     an element of another table     without the mark of one whose counter goes on (`step.CARRIED_ON`)
-    one that was not there          in looks after its time
+    one that was not there          in a look after its time; in three, if the set may have changed under them
 
 What may be either is taken for the less. (Told too low is an element that lapses, and counts more than before
 ahead of the next look; or one of a set that somebody else has emptied, of which the same is true.)
@@ -32,7 +32,7 @@ _SET = struct.Struct("=I")
 _REST = struct.Struct("=QQddQQ")
 _SLACK_S = 0.05  # a tick of the kernel's, and milliseconds rounded
 _MISSED = 2
-"""Looks in a row that may miss an element that is there: one does when the set changes under it."""
+"""Looks in a row that may pass over an element that is there, because the set changes under them."""
 
 Epoch = tuple[int, int]
 """The handles of table and set: others where they were made anew."""
@@ -91,10 +91,16 @@ class Told:
         known.epoch, known.look = epoch, self._look
         return packets, octets
 
-    def forget(self, name: str, now: float) -> None:
-        """What is gone from this set."""
+    def forget(self, name: str, began: float, *, whole: bool) -> None:
+        """What is gone from this set. `began`: when this look did; `whole`: it told all that was there."""
         knowns = self._known.get(name, {})
-        for key in [key for key, known in knowns.items() if self._is_gone(known, now)]:
+        missed = 0 if whole else _MISSED
+        gone = [
+            key
+            for key, known in knowns.items()
+            if self._look - known.look > missed and known.lapses_before + _SLACK_S < began
+        ]
+        for key in gone:
             del knowns[key]
 
     def count(self, name: str) -> int:
@@ -113,13 +119,10 @@ class Told:
         flow, after, before = seen
         if known.epoch != epoch:
             return not flow.carried
-        if flow.packets < known.packets or flow.octets < known.octets or self._is_gone(known, after):
+        if flow.packets < known.packets or flow.octets < known.octets:
             return True
         counted_in = after + flow.expires_ms / 1000 > known.lapses_before + _SLACK_S
         return flow.packets == known.packets and counted_in and known.lapses_after < before + _SLACK_S
-
-    def _is_gone(self, known: _Known, now: float) -> bool:
-        return known.lapses_before + _SLACK_S < now and self._look - known.look > _MISSED
 
     # ------------------------------------------------------------ for the next agent
 

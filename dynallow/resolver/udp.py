@@ -100,20 +100,20 @@ class UdpListener:
         road.counts.hot += len(replies) - len(unanswered)
         witness, counts = self._witness, road.counts
         others = road.repeat(questions, replies, unanswered, now)
-        if now >= witness.opens and len(others) < len(unanswered):
+        is_open = now >= witness.opens
+        if is_open and len(others) < len(unanswered):
             for slot in sorted(set(unanswered).difference(others)):
-                if now < witness.opens:
-                    break
-                self._show(slot)
-        refused = counts.denied + counts.filtered
+                if is_open:
+                    self._show(slot)
+                    is_open = now >= witness.opens
         meet = road.steps.decide.of(road.meet)
         for slot in others:
             packet = datagrams.datagram(slot)
+            refused = counts.denied + counts.filtered if is_open else 0
             met = road.tasks.attempt(meet, packet)
-            if refused != counts.denied + counts.filtered:
-                refused = counts.denied + counts.filtered
-                if now >= witness.opens:
-                    self._show(slot)
+            if is_open and refused != counts.denied + counts.filtered:
+                self._show(slot)
+                is_open = now >= witness.opens
             if isinstance(met, Asked):
                 self._passing.append((met, datagrams.sender(slot), road.generation, now))
             elif met is not None:

@@ -25,8 +25,9 @@ class Ends(NamedTuple):
 class Witness(Protocol):
     """Called in the loop's thread, in the middle of a burst: must not raise, wait or take long."""
 
-    opens: float
-    """Monotonic second from which on it wants to see one more."""
+    @property
+    def opens(self) -> float:
+        """Monotonic second from which on it wants to see one more."""
 
     def look(self, packet: bytes, ends: Ends) -> None:
         """A client's whole question, and the client."""

@@ -31,12 +31,14 @@ QUESTIONS: Final = 50
 QUESTIONS_AT_ONCE: Final = 16
 PACKETS: Final = 200
 """A second, so many sockets are looked for; of other packets the user is known, and what he runs."""
-PACKETS_AT_ONCE: Final = 64
-PENDING_MAX: Final = 1024
+PACKETS_AT_ONCE: Final = 1000
+PENDING_MAX: Final = 2048
 KEPT_MAX: Final = 8192
-_REST: Final = 20.0
-"""The thread rests so many times as long as it has worked: a twentieth of a processor at most."""
-_REST_MAX_S: Final = 10.0
+SHARE: Final = 0.05
+"""Of a processor, so much is the thread's at most."""
+SPENT_AT_ONCE_S: Final = 1.0
+"""Of it, so much may be spent before the thread has to rest."""
+_TURNS: Final = 3
 _UDP: Final = 17
 
 
@@ -111,11 +113,19 @@ class Attributions:
         self._pending: list[_Pending] = []
         self._some = asyncio.Event()
         self._kept: list[Attribution] = []
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def drain(self) -> list[Attribution]:
         """What has become known since the last time, in the order of its happening, roughly."""
         kept, self._kept = self._kept, []
         return kept
+
+    async def settled(self) -> None:
+        """Return when nobody was seen who is not known yet."""
+        for _ in range(_TURNS):  # whoever was refused by now: his packet may wait to be read
+            await asyncio.sleep(0)
+        await self._idle.wait()
 
     # ------------------------------------------------------------ in the loop, at once
 
@@ -141,11 +151,13 @@ class Attributions:
             return
         self._pending.append(pending)
         self._some.set()
+        self._idle.clear()
 
     # ------------------------------------------------------------ in a thread, a bit later
 
     async def watch(self) -> None:
         """Never ends."""
+        spent_s, before = 0.0, self._clock()
         while True:
             await self._some.wait()
             self._some.clear()
@@ -156,7 +168,12 @@ class Attributions:
             self.counts.attributed += len(named[:room])
             self.counts.dropped += len(pending) - len(named[:room])
             self.counts.unowned += sum(one.owner is None for one in pending)
-            await asyncio.sleep(min(took_s * _REST, _REST_MAX_S))
+            if not self._pending:
+                self._idle.set()
+            now = self._clock()
+            spent_s, before = max(spent_s - (now - before) * SHARE, 0.0) + took_s, now
+            if spent_s > SPENT_AT_ONCE_S:
+                await asyncio.sleep((spent_s - SPENT_AT_ONCE_S) / SHARE)
 
     def close(self) -> None:
         """Ask nothing more."""

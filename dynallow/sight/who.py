@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
+from math import inf
 from typing import Final, NamedTuple
 
 from dynallow.firewall.owners import Owner
@@ -24,6 +26,11 @@ _PROCESSES_MAX: Final = 4096
 _DESCRIPTORS_MAX: Final = 4096
 _CGROUPS_MAX: Final = 16384
 _READ: Final = 16384
+_FEW: Final = 256
+"""Of so many processes the users are asked for each time (a microsecond each)."""
+_HELD_MAX: Final = 1024
+_LOOK_S: Final = 1.0
+"""Of more, those who were there before are believed so long; and who has a socket open."""
 _UNIT = re.compile(r"\.(service|scope|socket|mount|automount|swap|timer|path|device|target)$")
 
 
@@ -44,28 +51,48 @@ class _Process(NamedTuple):
 
 
 class Census:
-    """Who is there, as seen since the last `look_anew`."""
+    """Who is there. What has just happened is asked about after `look_anew`, the sooner the better."""
 
-    def __init__(self, proc: str = "/proc", cgroups: str = "/sys/fs/cgroup") -> None:
+    def __init__(
+        self,
+        proc: str = "/proc",
+        cgroups: str = "/sys/fs/cgroup",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._proc = proc
-        self._cgroups = next((tree for tree in (cgroups, f"{cgroups}/unified") if _is_version_2(tree)), None)
+        self._cgroups = next((tree for tree in (cgroups, f"{cgroups}/unified") if _is_version_2(tree)), "")
+        self._clock = clock
         self._taskstats = Taskstats()
         self._paths: dict[int, str] = {}
-        self._walked = False
-        self._pids: list[tuple[int, int]] | None = None
-        self._of_user: dict[int, list[_Process]] = {}
-        self._of_cgroup: dict[tuple[str, int], list[_Process]] = {}
+        self._walked = self._listed = False
+        self._users: dict[int, int] = {}
+        """By pid, where /proc shows others' processes."""
+        self._looked = -inf
+        self._known: dict[tuple[str | None, int], Who] = {}
+        self._held: dict[int, tuple[Who, float]] = {}
+        """By the sockets' inodes, and until when that is believed."""
 
     def close(self) -> None:
         """Let go of what is open."""
         self._taskstats.close()
 
     def look_anew(self) -> None:
-        """Forget who was there; which cgroup has which number stays."""
-        self._walked = False
-        self._pids = None
-        self._of_user.clear()
-        self._of_cgroup.clear()
+        """From here on it is about who is there now."""
+        self._walked = self._listed = False
+        self._known.clear()
+
+    def _list(self) -> None:
+        """Who is there, where /proc shows it."""
+        self._listed = True
+        if not os.path.isdir(f"{self._proc}/1"):
+            self._users.clear()
+            return
+        pids = [int(name) for name in os.listdir(self._proc) if name.isdigit()][:_PROCESSES_MAX]
+        known, now = self._users, self._clock()
+        if len(pids) <= _FEW or now - self._looked >= _LOOK_S:
+            known, self._looked = {}, now
+        users = ((pid, known[pid] if pid in known else _user(f"{self._proc}/{pid}")) for pid in pids)
+        self._users = {pid: user for pid, user in users if user is not None}
 
     def who(self, user: int | None, owner: Owner | None) -> Who:
         """Of what this user's socket did, which is `owner`'s if it was still there."""
@@ -73,58 +100,70 @@ class Census:
             user = owner.uid if owner is not None else None
         if user is None:
             return Who(None)
-        path = self._path(owner.cgroup) if owner is not None else None
-        found = self._processes_of(user) if path is None else self._processes_in(path, user)
-        if owner is not None and owner.inode and len({process[1:] for process in found}) > 1:
-            found = [process for process in found if self._holds(process.pid, owner.inode)] or found
-        unit = unit_of(path) if path is not None else _common(process.unit for process in found)
-        pid = found[0].pid if len(found) == 1 else None
-        return Who(user, _common(process.name for process in found), unit, pid)
+        if owner is None or not owner.inode:
+            return self._in_common(user, None if owner is None else self._path(owner.cgroup))
+        now = self._clock()
+        who, until = self._held.get(owner.inode, (Who(None), 0.0))
+        if now >= until or who.user != user:  # many packets come from few sockets
+            who = self._holder(user, self._path(owner.cgroup), owner.inode)
+            if len(self._held) >= _HELD_MAX:
+                self._held.clear()
+            self._held[owner.inode] = who, now + _LOOK_S
+        return who
+
+    def _in_common(self, user: int, path: str | None) -> Who:
+        """What this user's processes have in common, of this cgroup if there is one."""
+        known = self._known.get((path, user))
+        if known is None:
+            found: list[_Process] = []
+            for process in self._processes(path, user):
+                found.append(process)
+                if path is None and not _common(found, 1) and not _common(found, 2):
+                    break
+            known = self._known[path, user] = _told(user, path, found)
+        return known
+
+    def _holder(self, user: int, path: str | None, inode: int) -> Who:
+        """The same, of those that have the socket open, where that may be known and makes a difference."""
+        found = list(self._processes(path, user))
+        if len({process[1:] for process in found}) > 1:
+            found = [process for process in found if self._holds(process.pid, inode)] or found
+        return _told(user, path, found)
+
+    def _processes(self, path: str | None, user: int) -> Iterator[_Process]:
+        """This user's, in this cgroup if there is one."""
+        if path is not None:
+            return self._processes_in(path, user)
+        if not self._listed:
+            self._list()
+        if self._users:
+            pids = (pid for pid, owner in self._users.items() if owner == user)
+            return (process for process in map(self._process, pids) if process.name)
+        return (process for below, _ in _tree(self._cgroups) for process in self._processes_in(below, user))
 
     # ------------------------------------------------------------ cgroups
 
     def _path(self, number: int) -> str | None:
         """Of a cgroup, below the tree's top; None where it is not known, or is the top (no unit)."""
-        if number <= 1 or self._cgroups is None:
+        if number <= 1 or not self._cgroups:
             return None
         if number not in self._paths and not self._walked:
             self._walked = True
             self._paths = {inode: path for path, inode in _tree(self._cgroups)}
         return self._paths.get(number) or None
 
-    def _processes_in(self, path: str, user: int) -> list[_Process]:
-        found = self._of_cgroup.get((path, user))
-        if found is None:
-            unit = unit_of(path)
-            identities = ((pid, self._identity(pid)) for pid in self._members(path))
-            found = [_Process(pid, one[1], unit) for pid, one in identities if one and one[0] == user]
-            self._of_cgroup[path, user] = found
-        return found
+    def _processes_in(self, path: str, user: int) -> Iterator[_Process]:
+        unit = unit_of(path)
+        for pid in self._members(path):
+            identity = self._identity(pid)
+            if identity is not None and identity[0] == user:
+                yield _Process(pid, identity[1], unit)
 
     def _members(self, path: str) -> list[int]:
         text = _read(f"{self._cgroups}{path}/cgroup.procs")
         return [int(word) for word in text.split()[:_PROCESSES_MAX] if word != "0"]
 
     # ------------------------------------------------------------ processes
-
-    def _processes_of(self, user: int) -> list[_Process]:
-        found = self._of_user.get(user)
-        if found is None:
-            if os.path.isdir(f"{self._proc}/1"):
-                found = [self._process(pid) for pid in self._pids_of(user)]
-            else:
-                found = [
-                    process
-                    for path, _ in _tree(self._cgroups or "")
-                    for process in self._processes_in(path, user)
-                ]
-            found = self._of_user[user] = [process for process in found if process.name]
-        return found
-
-    def _pids_of(self, user: int) -> list[int]:
-        if self._pids is None:
-            self._pids = list(_owners(self._proc))
-        return [pid for pid, owner in self._pids if owner == user][:_PROCESSES_MAX]
 
     def _process(self, pid: int) -> _Process:
         lines = _read(f"{self._proc}/{pid}/cgroup").splitlines()
@@ -137,9 +176,8 @@ class Census:
 
     def _identity(self, pid: int) -> tuple[int, str] | None:
         place = f"{self._proc}/{pid}"
-        try:
-            user = os.stat(place).st_uid
-        except OSError:
+        user = _user(place)
+        if user is None:
             told = self._taskstats.of(pid)
             return None if told is None else (told[0], _shown(told[1]))
         name = _shown(_read(f"{place}/comm").removesuffix("\n"))
@@ -172,10 +210,15 @@ def unit_of(path: str) -> str:
     return ""
 
 
-def _common(texts: Iterable[str]) -> str:
+def _told(user: int, path: str | None, found: Sequence[_Process]) -> Who:
+    unit = _common(found, 2) if path is None else unit_of(path)
+    return Who(user, _common(found, 1), unit, found[0].pid if len(found) == 1 else None)
+
+
+def _common(found: Sequence[_Process], field: int) -> str:
     """What all of them are; empty when they differ."""
-    found = set(texts)
-    return found.pop() if len(found) == 1 else ""
+    texts = {str(process[field]) for process in found}
+    return texts.pop() if len(texts) == 1 else ""
 
 
 def _shown(text: str, size: int = _NAME_MAX) -> str:
@@ -183,18 +226,11 @@ def _shown(text: str, size: int = _NAME_MAX) -> str:
     return "".join([letter if letter.isprintable() else "?" for letter in text[:size]])
 
 
-def _owners(proc: str) -> Iterator[tuple[int, int]]:
-    """(pid, uid) of all processes."""
+def _user(place: str) -> int | None:
     try:
-        with os.scandir(proc) as entries:
-            for entry in entries:
-                if entry.name.isdigit():
-                    try:
-                        yield int(entry.name), entry.stat().st_uid
-                    except OSError:
-                        pass
+        return os.stat(place).st_uid
     except OSError:
-        pass
+        return None
 
 
 def _tree(top: str) -> Iterator[tuple[str, int]]:

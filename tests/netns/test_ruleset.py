@@ -129,6 +129,7 @@ def test_read_present_sees_named_sets_with_size_and_every_chain(elements: Elemen
         PresentChain("standing", None),
         PresentChain("used", None),
         PresentChain("denied", None),
+        PresentChain("noted", None),
         PresentChain("tallied", None),
         PresentChain("nat_output", ("nat", 3, -100)),
         PresentChain("redirected", ("filter", 4, 0)),

@@ -5,6 +5,7 @@ Needs the lab, root, and cgroups to write to. Each machine boots with `systemd/`
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.lab import NOBODY, Lab, Zone, wait_until
+from tests.lab.agent import UnixConnection
 from tests.lab.machine import Machine, require_machine
 from tests.lab.needs import ROOT, require_lab
 from tests.netns import traffic
@@ -37,6 +39,23 @@ NET_ADMIN = 1 << 12
 KERNEL = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
 NAMES = tuple(f"n{number}.example.org" for number in range(50))
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 443), 0.5).close()"
+
+# Asks what is denied and sends where nothing is allowed, from one process, again and again.
+SEEKER = """
+import ctypes, socket, time
+ctypes.CDLL(None).prctl(15, b"seeker", 0, 0, 0)
+asking = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+asking.connect(("127.0.0.1", 53))
+sending = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+question = bytes.fromhex("000101000001000000000000") + b"\\6seeker\\7example\\3net\\0\\0\\1\\0\\1"
+while True:
+    asking.send(question)
+    try:
+        sending.sendto(b"x", ("198.51.100.9", 4321))
+    except OSError:
+        pass
+    time.sleep(0.05)
+"""
 
 # What a taken-over agent would try, under the restrictions of each service.
 ATTEMPTS = """
@@ -175,6 +194,30 @@ def test_allowed_name_is_leased_and_reached_and_others_are_not(lab: Lab, machine
     assert leaks(lab) == []
     uid = machine.run("id", "-u", "dynallow").stdout.strip()
     assert f"meta skuid {uid} " in output_chain(lab)
+
+
+def test_denials_are_told_with_user_unit_and_process_to_the_confined_agent(machine: Machine) -> None:
+    """To an agent that sees no process but its own (ProtectProc=invisible), on both cgroup trees."""
+    machine.path("/opt/seeker.py").write_text(SEEKER)
+    unit = "[Service]\nUser=nobody\nExecStart=/usr/bin/python3 /opt/seeker.py\n"
+    machine.path("/etc/systemd/system/seeker.service").write_text(unit)
+    machine.systemctl("daemon-reload")
+    machine.systemctl("start", "seeker.service")
+
+    def told() -> set[tuple[object, ...]]:
+        connection = UnixConnection(str(machine.path("/run/dynallow/control.sock")), 60.0)
+        connection.request("GET", "/v1/history?since=3600&decision=denied")
+        rows = json.loads(connection.getresponse().read())["rows"]
+        connection.close()
+        mine = [row for row in rows if "seeker" in row["name"] or row["port"] == "udp/4321"]
+        return {(row["kind"], row["user"], row["process"], row["unit"]) for row in mine}
+
+    expected = {(kind, NOBODY, "seeker", "seeker.service") for kind in ("question", "flow")}
+    try:
+        wait_until(lambda: expected <= told(), f"{expected}")
+    finally:
+        machine.systemctl("stop", "seeker.service")
+    assert {row[1] for row in told()} <= {NOBODY, None}
 
 
 def test_control_socket_is_for_its_group(machine: Machine) -> None:

@@ -97,9 +97,16 @@ def test_observe_has_the_same_output_rules_and_blocks_nothing() -> None:
     assert chain(watched, "output").hook == rs.Hook("filter", "filter", "accept")
     assert enforced.sets == watched.sets
     ended = [type(rule.statement) for rule in chain(watched, "denied").rules]
-    assert ended == [rs.Log, rs.Count, rs.Jump]
-    assert {one.name for one in watched.chains} == {"output", "standing", "used", "denied", "tallied"}
-    assert all(chain(enforced, name) == chain(watched, name) for name in ("used", "tallied"))
+    assert ended == [rs.Jump]
+    assert {one.name for one in watched.chains} == {
+        "output",
+        "standing",
+        "used",
+        "denied",
+        "noted",
+        "tallied",
+    }
+    assert all(chain(enforced, name) == chain(watched, name) for name in ("used", "noted", "tallied"))
 
 
 @pytest.mark.parametrize(
@@ -118,7 +125,9 @@ def test_observe_has_the_same_output_rules_and_blocks_nothing() -> None:
 )
 def test_denied_logs_counts_and_then_refuses(word: str, refusal: list[str]) -> None:
     table = build(firewall={"denied": word, "log-rate": "9/minute", "log-group": 3})
-    log, count, tally, *rest = lines(table, "denied")
+    noted, *rest = lines(table, "denied")
+    assert noted == "jump noted"
+    log, count, tally = lines(table, "noted")
     assert log == 'limit rate 9/minute burst 180 packets log prefix "dynallow denied " group 3'
     assert count == 'counter name "denied"'
     assert tally == "jump tallied"
@@ -128,14 +137,14 @@ def test_denied_logs_counts_and_then_refuses(word: str, refusal: list[str]) -> N
 
 def test_dns_reject_has_no_nat_chain() -> None:
     names = {one.name for one in build(firewall={"dns": "reject"}).chains}
-    assert names == {"output", "standing", "used", "denied", "tallied"}
+    assert names == {"output", "standing", "used", "denied", "noted", "tallied"}
 
 
 def test_nat_turns_stray_dns_to_the_loopback_listeners_after_the_agents_own() -> None:
     table = build(uid=993)
     text = lines(table, "nat_output")
     assert text[:2] == ["meta mark 0x64796e61 meta skuid 993 return", 'oif "lo" return']
-    assert [line.rpartition(" ")[2] for line in text[2:]] == [":53", ":53"]
+    assert [line.rpartition(" ")[2] for line in text[2:]] == ["noted", ":53", "noted", ":53"]
     assert chain(table, "nat_output").hook == rs.Hook("nat", "-100", "accept")
 
 
@@ -151,7 +160,7 @@ def test_nat_turns_stray_dns_to_the_loopback_listeners_after_the_agents_own() ->
 )
 def test_nat_only_where_a_listener_gets_what_is_redirected(listen: list[str], expected: list[str]) -> None:
     """`redirect` turns to 127.0.0.1 and ::1: nowhere else may a listener be taken for one."""
-    text = lines(build(resolver={"listen": listen}), "nat_output")[2:]
+    text = lines(build(resolver={"listen": listen}), "nat_output")[3::2]
     assert [f"{line.split()[2]} {line.split()[-1]}" for line in text] == expected
 
 
@@ -335,7 +344,7 @@ def test_flow_sets_are_called_as_no_rules_sets_can_be() -> None:
     ("rate", "burst"), [("50/second", 1000), ("5/minute", 100), ("1/day", 20), ("3000/second", 3000)]
 )
 def test_denied_logs_at_once_what_a_program_tries_when_it_starts(rate: str, burst: int) -> None:
-    log = chain(build(firewall={"log-rate": rate}), "denied").rules[0].statement
+    log = chain(build(firewall={"log-rate": rate}), "noted").rules[0].statement
     assert isinstance(log, rs.Log)
     assert log.burst == burst
 

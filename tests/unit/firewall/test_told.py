@@ -1,4 +1,4 @@
-"""What of the kernel's counters is new: nothing twice, nothing negative, and all of it where it can be told."""
+"""What of the kernel's counters is new: nothing twice, nothing negative, and all that can be told."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ class Kernel:
         self.epoch = ONE
         self.carried = False
         self.told = Told()
+        self.whole = True
 
     def count(self, packets: int = 1) -> None:
         if self.lapses <= self.now:
@@ -42,7 +43,7 @@ class Kernel:
         """`stood_still_s`: how long it took from asking to having the answer's time."""
         self.told.look()
         if self.lapses <= self.now:
-            self.told.forget(NAME, self.now)
+            self.told.forget(NAME, self.now, whole=self.whole)
             return 0
         left = round((self.lapses - self.now) * 1000)
         flow = Counted(KEY, self.packets, 60 * self.packets, left, self.carried)
@@ -50,7 +51,7 @@ class Kernel:
             NAME, Seen(flow, self.now - 0.001, self.now + stood_still_s), self.epoch
         )
         assert octets == 60 * packets
-        self.told.forget(NAME, self.now)
+        self.told.forget(NAME, self.now, whole=self.whole)
         return packets
 
     def made_anew(self, *, carried: bool) -> None:
@@ -74,11 +75,13 @@ def test_take_tells_what_was_added_since(kernel: Kernel) -> None:
     assert kernel.read() == 2
 
 
-def test_take_element_that_lapsed_is_told_whole_when_it_comes_again(kernel: Kernel) -> None:
+@pytest.mark.parametrize("whole", [True, False])
+def test_take_element_that_lapsed_is_told_whole_when_it_comes_again(kernel: Kernel, whole: bool) -> None:
+    kernel.whole = whole
     kernel.count(5)
     assert kernel.read() == 5
     kernel.later(LASTS_S + 1)
-    for _ in range(3):  # looks that it is not in
+    for _ in range(1 if whole else 3):  # looks that it is not in
         assert kernel.read() == 0
         kernel.later(1)
     assert kernel.told.count(NAME) == 0, "what is gone is not kept"
@@ -155,15 +158,26 @@ def test_take_carried_element_that_nobody_knew_is_told_whole(kernel: Kernel) -> 
     assert kernel.read() == 5
 
 
-def test_take_element_that_one_look_passed_over_is_not_told_again(kernel: Kernel) -> None:
+def test_take_element_that_looks_passed_over_is_not_told_again(kernel: Kernel) -> None:
     kernel.count(5)
     assert kernel.read() == 5
-    for _ in range(2):
-        kernel.told.look()
-        kernel.told.forget(NAME, kernel.now + 10 * LASTS_S)
     kernel.later(LASTS_S - 1)
     kernel.count()
+    kernel.later(2)
+    for _ in range(2):  # its time, as far as it is known, is over
+        kernel.told.look()
+        kernel.told.forget(NAME, kernel.now, whole=False)
     assert kernel.read() == 1
+
+
+def test_forget_element_whose_time_is_not_over_stays_known(kernel: Kernel) -> None:
+    kernel.count(5)
+    assert kernel.read() == 5
+    kernel.later(LASTS_S - 1)
+    for _ in range(9):
+        kernel.told.look()
+        kernel.told.forget(NAME, kernel.now, whole=True)
+    assert kernel.read() == 0
 
 
 def test_take_same_element_twice_in_a_look_is_told_once(kernel: Kernel) -> None:
@@ -231,7 +245,7 @@ _acts = st.lists(
     st.one_of(
         st.builds(Act, st.just("count"), st.integers(1, 9)),
         st.builds(Act, st.just("later"), st.integers(1, 250)),
-        st.builds(Act, st.sampled_from(["read", "anew", "carried", "restart"]), st.just(0)),
+        st.builds(Act, st.sampled_from(["read", "anew", "carried", "restart", "crowd", "calm"]), st.just(0)),
     ),
     max_size=40,
 )
@@ -260,6 +274,9 @@ def test_take_whatever_happens_nothing_is_told_twice_and_what_is_read_in_time_is
                 kernel.made_anew(carried=False)
             case "carried":
                 kernel.made_anew(carried=True)
+            case "crowd" | "calm":
+                kernel.whole = act.what == "calm"
+                lost = lost or not kernel.whole
             case "restart":
                 kernel.told = unpack(kernel.told.pack(BOOT), BOOT, SIZES)
         assert told <= counted
