@@ -22,6 +22,8 @@ VERBS = {
     "run": "run the agent in the foreground (what systemd starts)",
     "status": "who may be reached right now, for how much longer, and why (the default)",
     "explain": "why a name or an address is allowed or denied",
+    "denied": "what was denied lately, and by whom",
+    "log": "decisions as they happen, one line each",
     "check": "validate the settings, and have nft check the ruleset",
     "ruleset": "print the ruleset that the settings give",
     "firewall": "load the last good ruleset where none is in force (what systemd starts at boot)",
