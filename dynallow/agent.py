@@ -183,11 +183,13 @@ class Agent:
         names = [known.name for known in self.inforce.settings.rules if rule in (None, known.name)]
         if rule is not None and not names:
             raise UnknownRuleError(f'no rule is called "{rule}"', "`dynallow status` lists them")
+        sight, now = self.inforce.sight, self.inforce.road.wall()
+        denials = await asyncio.to_thread(status.read_denials, sight, now)
         try:
             held = await asyncio.to_thread(status.read_held, names)
         except KernelError as error:
-            return status.status(self.inforce, None, names, str(error))
-        return status.status(self.inforce, held, names)
+            return status.status(self.inforce, None, names, str(error), denials)
+        return status.status(self.inforce, held, names, None, denials)
 
     async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
         """See Backend."""

@@ -55,6 +55,7 @@ def report(table: TableView, why: str, rule: str | None) -> StatusReport:
             "denied_packets": table.denied_packets,
             "denied_bytes": table.denied_bytes,
         },
+        "denials": None,
         "listen": [],
         "upstreams": [],
         "questions": QuestionCounts(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dynallow.cli.output import Block, Line, Spans, Style, Table, escape
 from dynallow.cli.phrases import size_text
-from dynallow.cli.screen import Screen, bar, shortened
+from dynallow.cli.screen import Screen, bar, fitting, shortened
 from dynallow.control.schema import LeaseReport
 from dynallow.units import format_duration
 
@@ -58,22 +58,23 @@ def lease_rows(leases: Sequence[LeaseReport], screen: Screen, shown: int | None)
     head, tail, gap = _cut(leases, shown)
     heading, rows = _drawn([*head, *tail], leases[0]["expires_in_s"], screen, screen.width)
     before, after = rows[: len(head)], rows[len(head) :]
-    cut: list[list[Block]] = [[Line(shortened(f"{_GAP}{screen.ellipsis} {gap}", screen.width, screen), "dim")]] if gap else []
-    return [*heading, *(block for row in [*before, *cut, *after] for block in row)]
+    if gap:
+        before.append([Line(fitting([f"{_GAP}{screen.ellipsis} {text}" for text in gap], screen), "dim")])
+    return [*heading, *(block for row in (*before, *after) for block in row)]
 
 
 def _cut(
     leases: Sequence[LeaseReport], shown: int | None
-) -> tuple[Sequence[LeaseReport], Sequence[LeaseReport], str | None]:
-    if (
-        shown is None or len(leases) <= shown + 1
-    ):  # to say that one is left out takes as much room as that one
-        return leases, (), None
+) -> tuple[Sequence[LeaseReport], Sequence[LeaseReport], list[str]]:
+    # To say that one is left out takes as much room as that one.
+    if shown is None or len(leases) <= shown + 1:
+        return leases, (), []
     last = shown // 3
     head, tail = leases[: shown - last], leases[len(leases) - last :]
     first, end = leases[len(head)], leases[len(leases) - last - 1]
     times = dict.fromkeys(format_duration(lease["expires_in_s"]) for lease in (first, end))
-    return head, tail, f"{len(leases) - shown:,} more, {' to '.join(times)} left (--all shows them)"
+    more = f"{len(leases) - shown:,} more"
+    return head, tail, [f"{more}, {' to '.join(times)} left (--all shows them)", f"{more} (--all)"]
 
 
 def _drawn(

@@ -34,6 +34,7 @@ VERBS = {
     "suggest": "rules in TOML for what was denied, or would have been",
     "replay": "what was recorded against other settings: what would break, what would open",
     "audit": "rules that no longer earn their place",
+    "report": "one HTML file that shows what holds and what happened",
     "doctor": "look for what is wrong on this host, and say what to do",
     "install": "user, units, settings and resolv.conf of this host, shown before it is done",
     "uninstall": "take back what install has done, and open the host",

@@ -67,7 +67,7 @@ def bar(share: float, cells: int, screen: Screen) -> str:
 
 def sparkline(counts: Sequence[int], cells: int, screen: Screen) -> str:
     """The counts, the last at the right end, together where there are fewer cells; what is not 0 is seen."""
-    each = -(-len(counts) // cells)
+    each = max(-(-len(counts) // cells), 1)
     first = len(counts) % each
     starts = range(first, len(counts), each)
     sums = ([sum(counts[:first])] if first else []) + [sum(counts[at : at + each]) for at in starts]
@@ -84,6 +84,13 @@ def shortened(text: str, width: int, screen: Screen) -> str:
     if left < 2:
         return text[:width]
     return text[: left // 2] + screen.ellipsis + text[len(text) - (left - left // 2) :]
+
+
+def fitting(texts: Sequence[str], screen: Screen, room: int = 0) -> str:
+    """The first that fits beside `room` columns, else the last; a pipe gets the first."""
+    if screen.width is None:
+        return texts[0]
+    return next((text for text in texts if len(text) <= screen.width - room), texts[-1])
 
 
 def wrapped(text: str, screen: Screen, indent: int) -> list[str]:

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import gc
 import json
+import signal
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from operator import itemgetter
+from types import FrameType
 from typing import cast
 
 from dynallow.cli.connect import client, socket_argument
+from dynallow.cli.leaseview import SHOWN
 from dynallow.cli.output import Block, Line, make_console, note, plain, print_json, rich_group, show
-from dynallow.cli.statusview import status_blocks
+from dynallow.cli.screen import on_stdout
+from dynallow.cli.statusview import fitting_blocks, status_blocks
 from dynallow.control.schema import StatusReport
 from dynallow.errors import ControlError, DynallowError
 
@@ -26,6 +32,7 @@ _REDRAW_S = 1.0
 def arguments(parser: ArgumentParser) -> None:
     """The verb's own arguments."""
     parser.add_argument("--rule", metavar="R", help="this rule only")
+    parser.add_argument("--all", action="store_true", help="every lease also on a terminal")
     parser.add_argument("--watch", action="store_true", help="redraw every second until Ctrl-C")
     parser.add_argument("--json", action="store_true", help="as JSON (with --watch, one line a second)")
     socket_argument(parser)
@@ -42,7 +49,8 @@ def execute(args: Namespace) -> int:
     if args.json:
         print_json(report)
     else:
-        show(status_blocks(report))
+        screen = on_stdout()
+        show(status_blocks(report, screen, None if args.all or screen.width is None else SHOWN))
     there = report["agent"]["running"] or report["kernel"]["table"]
     return 0 if there else ControlError.exit_code
 
@@ -73,35 +81,63 @@ def _tell_offline(report: StatusReport) -> None:
 
 
 def _watch(args: Namespace) -> int:
-    try:
+    with until_interrupted() as interrupted:
         if sys.stdout.isatty() and not args.json:
-            _watch_terminal(args)
+            _watch_terminal(args, interrupted)
         else:
-            _watch_pipe(args)
-    except KeyboardInterrupt:
-        pass  # the one way to end it, so no failure
+            _watch_pipe(args, interrupted)
     return 0
 
 
-def _watch_terminal(args: Namespace) -> None:
+class Interrupted:
+    """Whether Ctrl-C came."""
+
+    came = False
+
+
+@contextmanager
+def until_interrupted() -> Iterator[Interrupted]:
+    """Ctrl-C is the one way to end it, so no failure.
+
+    An exception alone may be lost: Python drops one that comes while a generator is closed or something is
+    collected, and the view would go on for ever. So it is noted as well.
+    """
+    interrupted = Interrupted()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if not interrupted.came:  # once: what follows gives the screen back
+            interrupted.came = True
+            raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, interrupt)
+    try:
+        with suppress(KeyboardInterrupt):
+            yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _watch_terminal(args: Namespace, interrupted: Interrupted) -> None:
     from rich.live import Live
 
     console = make_console()
     with Live(console=console, screen=True, auto_refresh=False) as live:
-        while True:
+        while not interrupted.came:
             live.update(rich_group(_frame(args), console.height), refresh=True)
             time.sleep(_REDRAW_S)
 
 
 def _frame(args: Namespace) -> list[Block]:
     try:
-        return status_blocks(read_status(args))
+        return fitting_blocks(read_status(args), on_stdout())
     except DynallowError as error:  # the agent restarts: keep looking
-        return [Line(error.message, "bad"), Line(error.hint)]
+        return [*(Line(line, "bad") for line in error.message.splitlines()), Line(error.hint)]
 
 
-def _watch_pipe(args: Namespace) -> None:
-    while True:
+def _watch_pipe(args: Namespace, interrupted: Interrupted) -> None:
+    while not interrupted.came:
         report = read_status(args)
         if args.json:
             print(json.dumps(report), flush=True)

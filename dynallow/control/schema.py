@@ -83,7 +83,12 @@ class LeaseReport(TypedDict):
 
 
 class RuleReport(TypedDict):
+    """`names` are the rule's own patterns, the first hundred of `names_count`, `names_from` its lists."""
+
     rule: str
+    names: NotRequired[list[str]]
+    names_count: NotRequired[int]
+    names_from: NotRequired[list[str]]
     reason: str
     owner: str
     expires: str | None
@@ -136,12 +141,27 @@ that could not be done yet.
 """
 
 
+class DenialsReport(TypedDict):
+    """Denied (mode observe: would be denied) in the last hour: how many in each step, the oldest first.
+
+    `since` is where the first step begins; the last one is not over yet.
+    """
+
+    since: str
+    step_s: int
+    questions: list[int]
+    flows: list[int]
+
+
 class StatusReport(TypedDict):
+    """`denials` is null where no history is kept, and where no agent tells."""
+
     agent: AgentReport
     mode: ModeOrUnknown
     mode_since: str | None
     pending: PendingReport | None
     kernel: KernelReport
+    denials: DenialsReport | None
     listen: list[str]
     upstreams: list[UpstreamReport]
     questions: QuestionCounts

@@ -7,29 +7,46 @@ report's end, among the warnings.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
 from socket import AddressFamily, inet_ntop
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 from dynallow import __version__
 from dynallow.control.encode import Listed
+from dynallow.control.reports.history import Step
 from dynallow.control.reports.policylog import policy_report
 from dynallow.control.reports.source import Source, moment, texts
 from dynallow.control.schema import (
+    DenialsReport,
     LeaseReport,
     RuleReport,
     StatusReport,
     UpstreamReport,
 )
-from dynallow.errors import KernelError, TableMissingError
+from dynallow.errors import DynallowError, KernelError, TableMissingError
 from dynallow.firewall.elements import Member
 from dynallow.firewall.members import FAMILIES, Known, read_parts
 from dynallow.firewall.present import read_counts, read_denied
 from dynallow.firewall.ruleset import set_name
 from dynallow.resolver.upstream.server import Server
 from dynallow.settings import RuleSettings, not_in_force
+
+log = logging.getLogger(__name__)
+
+_HOUR_S = 3600.0
+_STEP_S = 60
+_NAMES = 100
+
+
+class Timeline(Protocol):
+    """What happened when."""
+
+    def timeline(self, since: float, step_s: int) -> Sequence[Step]:
+        """Every step from the one that `since` lies in until now. Blocking."""
 
 
 class Held(NamedTuple):
@@ -48,8 +65,29 @@ def read_held(rules: Sequence[str]) -> Held:
     return held
 
 
+def read_denials(past: Timeline, now: float) -> DenialsReport | None:
+    """What was denied in the last hour, by the minute; None where that cannot be read. Blocking."""
+    try:
+        # The step that an hour ago lies in is half over: as many as make an hour, with the current one.
+        points = past.timeline(now - _HOUR_S, _STEP_S)[-int(_HOUR_S // _STEP_S) :]
+    except (DynallowError, OSError) as error:
+        log.debug("no timeline: %s", error)
+        return None
+    begins = points[0].at if points else now
+    return {
+        "since": moment(datetime.fromtimestamp(begins, UTC)),
+        "step_s": _STEP_S,
+        "questions": [point.questions_denied for point in points],
+        "flows": [point.flows_denied for point in points],
+    }
+
+
 def status(
-    agent: Source, held: Held | None, rules: Sequence[str], problem: str | None = None
+    agent: Source,
+    held: Held | None,
+    rules: Sequence[str],
+    problem: str | None = None,
+    denials: DenialsReport | None = None,
 ) -> StatusReport:
     """The status report; `held` is None, and `problem` says why, where the kernel could not be read."""
     table = held is not None
@@ -78,6 +116,7 @@ def status(
             "denied_packets": denied[0],
             "denied_bytes": denied[1],
         },
+        "denials": denials,
         "listen": [str(endpoint) for endpoint in settings.resolver.listen],
         "upstreams": [_upstream(server) for server in agent.road.upstreams.all()],
         "questions": {
@@ -132,6 +171,9 @@ def _rule(rule: RuleSettings, known: Known | None, warnings: list[str]) -> RuleR
     leases = Listed(_leases(rule.name, known, warnings) if known is not None else ())
     return {
         "rule": rule.name,
+        "names": [str(name) for name in rule.names[:_NAMES]],
+        "names_count": len(rule.names),
+        "names_from": [str(path) for path in rule.names_from],
         "reason": rule.reason,
         "owner": rule.owner,
         "expires": None if rule.expires is None else rule.expires.isoformat(),

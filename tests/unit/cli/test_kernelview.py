@@ -45,7 +45,7 @@ def test_status_without_agent_shows_the_kernels_sets_and_says_so(tmp_path: Path)
     assert "agent not reachable" in ran.stderr
     assert "read from the kernel" in ran.stderr
     assert "198.51.100.7  deb.example.org" in ran.stdout
-    assert "7 packets (420 B) denied" in ran.stdout
+    assert "denied      7 packets (420 B) in all" in ran.stdout
 
 
 @pytest.mark.netns

@@ -82,8 +82,10 @@ def test_narrow_terminal_gets_whole_names_and_addresses(tmp_path: Path) -> None:
     agent.leases = [{**LEASE, "address": address, "name": name}]
     with serving(agent, path):
         text = on_a_terminal(50, "--socket", str(path), NO_COLOR="1")
-    row = next(line for line in text.splitlines() if address in line)
-    assert name in row  # the terminal wraps it; what is cut off is of no use to anybody
+    lines = text.splitlines()
+    place = next(number for number, line in enumerate(lines) if address in line)
+    assert name in lines[place - 1]  # a line of its own: what is cut off is of no use to anybody
+    assert all(len(line) <= 50 for line in lines)
 
 
 def test_control_characters_in_a_name_reach_no_terminal(tmp_path: Path) -> None:

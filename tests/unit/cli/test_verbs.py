@@ -37,7 +37,11 @@ def test_status_prints_header_rules_and_leases(socket: Path) -> None:
         f"upstreams   192.0.2.1 FAILING, 9 asked, 2 failed, 1.5 ms, {checked}: no answer within 2 s" in lines
     )
     assert "warning     upstream 192.0.2.1 does not answer" in lines
-    assert "rule mirror: tcp/443; root; OS updates; owner platform team" in lines
+    told = "2 questions, 8 connections in the last hour; 3 packets (180 B) in all"
+    assert f"denied      {told}" in lines
+    heading = "rule mirror: 1 lease, 12 packets (4.0 KiB); tcp/443; root; OS updates; owner platform team"
+    assert heading in lines
+    assert "rule api: no leases; tcp/443; root; OS updates; owner platform team" in lines
     row = next(line for line in lines if "198.51.100.7" in line)
     assert row.split() == ["198.51.100.7", "deb.example.org", "1m33s", "12", "4.0", "KiB"]
     assert "destination ntp: 192.0.2.123/32; udp/123; every user; time" in lines

@@ -113,6 +113,12 @@ class MemoryAgent:
                 "denied_packets": 3,
                 "denied_bytes": 180,
             },
+            "denials": {
+                "since": "2026-11-21T11:00:00Z",
+                "step_s": 60,
+                "questions": [0] * 49 + [2] + [0] * 10,
+                "flows": [0] * 57 + [7, 0, 1],
+            },
             "listen": ["127.0.0.1:53", "[::1]:53"],
             "upstreams": [
                 {
