@@ -47,7 +47,7 @@ names = ["*.example.org"]
 MEMORY_BYTES = 256 << 20
 PACE_S = 0.004
 OPENED_LATER = 8
-"""The agent opens some when they are first needed: its history (three files), sockets to ask the kernel by."""
+"""The agent opens some when it first needs them: its history (three files), sockets to ask the kernel by."""
 
 
 @pytest.fixture
