@@ -107,7 +107,8 @@ class InForce:
         self.denials = self.sight.totals
         self.attributions = Attributions(self.own)
         self.denied_log = DeniedLog(self.attributions.hear)
-        self.sight.sampling, self.sight.counting = self.attributions, Tallies
+        self.sight.sampling = self.attributions
+        self.sight.counting = lambda marks: Tallies(marks, begun.trials.boot())
 
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
@@ -182,7 +183,7 @@ class InForce:
         resolver = settings.resolver.model_copy(update={"listen": self.settings.resolver.listen})
         settings = settings.model_copy(update={"resolver": resolver, "control": self.settings.control})
         chosen = self.chosen if loaded is self.loaded else choose(settings)
-        await self.sight.settle(patient=False)  # what has happened until now, by the rules that it met
+        await self.sight.before_change()
         async with self.checkpoint.withdrawn():
             self._apply(loaded, settings, chosen)
 

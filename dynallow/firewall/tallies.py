@@ -11,6 +11,7 @@ Keeps: what a read tells was not told before, by this object or by the one whose
 from __future__ import annotations
 
 import errno
+import hashlib
 import socket
 import sys
 import time
@@ -70,8 +71,9 @@ class Tallies:
     records either.
     """
 
-    def __init__(self, marks: bytes = b"") -> None:
-        self._boot = _boot_id()
+    def __init__(self, marks: bytes = b"", boot: str = "") -> None:
+        """`boot`: a sign of this boot, for where the system tells none (the unit's ProcSubset=pid)."""
+        self._boot = _boot_id(boot)
         self._told = unpack(marks, self._boot, {name: KEY_SIZES[family] for name, family, _ in SETS})
         self._socket: socket.socket | None = None
         self._sequence = 0
@@ -172,9 +174,9 @@ class Tallies:
             after = called
 
 
-def _boot_id() -> bytes:
-    """Marks of another boot say nothing: neither clock nor counters go on. Empty where it cannot be read."""
+def _boot_id(otherwise: str) -> bytes:
+    """Marks of another boot say nothing: neither clock nor counters go on. Empty where nothing tells it."""
     try:
         return bytes.fromhex(_BOOT_ID.read_text().strip().replace("-", ""))
     except (OSError, ValueError):
-        return b""
+        return hashlib.blake2s(otherwise.encode(), digest_size=16).digest() if otherwise else b""

@@ -235,8 +235,8 @@ class Ledger:
                     yield rule, address, lease
 
     def at(self, address: bytes, now: float) -> list[tuple[str, Lease]]:
-        """The live leases that one address has, by rule."""
-        found = ((rule, leases.get(address)) for rule, leases in self._leases.items())
+        """The live leases that one address has, by rule. Also from another thread: the rules may change."""
+        found = ((rule, leases.get(address)) for rule, leases in [*self._leases.items()])
         return [(rule, lease) for rule, lease in found if lease is not None and lease.deadline > now]
 
     def of(self, name: bytes, now: float) -> list[tuple[str, bytes, Lease]]:

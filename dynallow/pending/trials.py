@@ -57,6 +57,11 @@ class Trials:
         """When it is taken back, by the wall clock as it goes now."""
         return datetime.fromtimestamp(self._clock.now().wall + self.left_s(), UTC)
 
+    def boot(self) -> str:
+        """A sign of this boot, which the next process of it is told as well. Blocking."""
+        self._clock.leave()
+        return self._clock.boot
+
     # ------------------------------------------------------------ changes
 
     async def begin(

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
-from dynallow.sight.unwritten import Row
+from dynallow.sight.unwritten import Row, bounded
 from dynallow.usage.record import Record, Subject
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,9 @@ MINUTES_FOR_S: Final = 2 * 86400
 """So long counts are kept by the minute."""
 LINES_MAX: Final = 10_000
 CHANGES_MAX: Final = 1_000
+TOLD_MAX: Final = 20_000
+"""Subjects of a window, to whoever looks back. A stranger can think up half a million: made values of, they
+take 400 MiB, and the interpreter from all others for seconds."""
 _APPLICATION: Final = 0x64796E61  # "dyna"
 _VERSION: Final = 1
 _BESIDE: Final = ("-wal", "-shm", "-journal")
@@ -65,6 +68,7 @@ _WINDOW = """
 SELECT kind, decision, mode, why, name, qtype, address, port, rule, user, process, unit,
     sum(times), min(first), max(last)
 FROM counts JOIN subjects ON id = subject WHERE at >= ? AND last >= ? AND first < ? GROUP BY subject
+ORDER BY decision <> 'allowed', sum(times) DESC
 """
 _STEPS = """
 SELECT at - at % ?, kind, decision, sum(times) FROM counts JOIN subjects ON id = subject
@@ -370,11 +374,14 @@ class Reading:
         self._file.close()
 
     def window(self, since: float, until: float) -> list[Record]:
-        """One record a subject; of a minute or hour that reaches into the window all of it."""
+        """One record a subject; of a minute or hour that reaches into the window all of it.
+
+        Of more than `TOLD_MAX` the most frequent, and what stands for the others.
+        """
         hour = int(since) // HOUR_S * HOUR_S
         with _told():
-            rows = self._file.execute(_WINDOW, (hour, since, until)).fetchall()
-        return [Record(Subject(*row[:12]), *row[12:]) for row in rows]
+            rows = self._file.execute(_WINDOW, (hour, since, until))
+            return bounded((Record(Subject(*row[:12]), *row[12:]) for row in rows), TOLD_MAX)
 
     def steps(self, since: int, step_s: int) -> list[tuple[int, str, str, int]]:
         """(first second of the step, kind, decision, times) from the step that begins with `since` on."""

@@ -1,9 +1,9 @@
 """What is in the file and what is on its way there, told as one.
 
-Knows when to write, and what to do where that fails; must not know where counts come from. Threads: `add`,
-`write`, `begin` and what looks back run in threads, the others in the loop's. Keeps: a row is told once,
-whether it is written, being written or to be written; what could not be written is kept, as far as there is
-room, and tried again; a disk that is full or slow costs nobody else anything.
+Knows when to write, and what to do where that fails; must not know where counts come from. Threads:
+`changed`, `due` and `close` run in the loop's, all else in others: it takes long, or waits for the disk.
+Keeps: a row is told once, whether it is written, being written or to be written; what could not be written is
+kept, as far as there is room, and tried again; a disk that is full or slow costs nobody else anything.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -72,7 +73,7 @@ class Keeping:
         self._serial = 0
         self._denied: int | None = None
         """Denied packets that were told or given up, since there are marks."""
-        self._changes: list[tuple[Change, Loaded | None]] = []
+        self._changes: deque[tuple[Change, Loaded | None]] = deque()
         """With what was loaded then, as long as it has no sign yet."""
         self._next = 0.0
         self._tidy_next = clock() + _TIDY_FIRST_S
@@ -122,16 +123,26 @@ class Keeping:
         """Whether it is time to write."""
         return self._clock() >= self._next
 
-    def take(self, lines: list[Line], marks: bytes | None) -> None:
-        """What there is goes on its way, with the marks up to which it was counted."""
+    def take(self, lines: list[Line], marks: bytes | None) -> bool:
+        """What there is goes on its way, with the marks up to which it was counted; whether it does."""
+        self._sign()
+        told = [(line.at, json.dumps(line._asdict())) for line in lines]
         with self._flip:
             if self._pending is not None or not self.kept:
-                return
+                return False
             self._serial += 1
-            changes, self._changes = _signed(self._changes), []
-            told = [(line.at, json.dumps(line._asdict())) for line in lines]
+            changes = []
+            while self._changes and self._changes[0][1] is None:
+                changes.append(self._changes.popleft()[0])
             batch = Batch(self._unwritten.take(), told, changes, marks, self._denied, self._serial)
             self._pending = _Pending(self._serial, batch, lines)
+        return True
+
+    def _sign(self) -> None:
+        """Hold nothing of what was loaded for its sign's sake. The loop's thread may add others meanwhile."""
+        for number, (change, loaded) in enumerate([*self._changes]):
+            if loaded is not None:
+                self._changes[number] = (change._replace(policy=digest(loaded)), None)
 
     def write(self) -> list[Line]:
         """Write it; the lines that could not be. Raises nothing."""
@@ -168,8 +179,9 @@ class Keeping:
                 if written:
                     return []
                 self._unwritten.give_back(pending.batch.rows)
-                signed = [(change, None) for change in pending.batch.changes]
-                self._changes = [*signed, *self._changes][-_CHANGES_MAX:]
+                self._changes.extendleft((change, None) for change in reversed(pending.batch.changes))
+                while len(self._changes) > _CHANGES_MAX:
+                    self._changes.popleft()
             return pending.lines
 
     def _written(self) -> bool:
@@ -222,7 +234,7 @@ class Keeping:
     def changes(self, since: float) -> list[Change]:
         """The oldest first."""
         pending = self._pending
-        changes = [*(pending.batch.changes if pending is not None else ()), *_signed(self._changes)]
+        changes = [*(pending.batch.changes if pending is not None else ()), *_signed([*self._changes])]
         reading, _ = self._now()
         return [
             *_of(reading, lambda reading: reading.changes(since)),

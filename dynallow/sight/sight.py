@@ -14,7 +14,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
@@ -44,6 +46,7 @@ _COUNT_RARELY_S: Final = 8.0
 _SHARE: Final = 25
 """One part in so many of a core's time, at most, goes into counting, but for who asks for it."""
 _SAMPLES_WITHIN_S: Final = 1.0
+_BEFORE_CHANGE_S: Final = 2.0
 _LAST_S: Final = 2.0
 _STATE: Final = "STATE_DIRECTORY"
 
@@ -107,7 +110,11 @@ class Sight:
         self._keeping = Keeping(place(settings(), environ), settings, road.clock, road.wall)
         self._journal = Journal(environ=environ)
         self._joins = asyncio.Lock()
-        self._missed = 0
+        self._at_work = threading.Lock()
+        """Held by who counts or joins: where he is cancelled who waits for it, his thread goes on."""
+        self._batches: deque[Batch] = deque()
+        self._tallies: list[Counted] = []
+        self._lost = self._missed = 0
         self._look_next = self._took_s = 0.0
         self._count_next, self._count_every_s = 0.0, _EVERY_S
         self._trouble = False
@@ -126,7 +133,8 @@ class Sight:
     async def watch(self) -> None:
         """For ever: count what has happened, and keep it."""
         await asyncio.sleep(_EVERY_S)  # the first answers come before
-        await self._begin()
+        async with self._joins:
+            await self._begin()
         while True:
             await self._look()
             if self._keeping.due():
@@ -135,9 +143,13 @@ class Sight:
 
     async def _begin(self) -> None:
         if self._counters is None:
-            marks = await asyncio.to_thread(self._keeping.begin)
-            if self.counting is not None:
-                self._counters = self.counting(marks)
+            await asyncio.to_thread(self._open)
+
+    def _open(self) -> None:
+        with self._at_work:
+            if self._counters is None:  # by nobody else meanwhile: two would tell the same
+                marks = self._keeping.begin()
+                self._counters = self.counting(marks) if self.counting is not None else None
 
     async def _look(self) -> None:
         """Once a second, seldomer where that takes long; and into the kernel, where nothing is counted."""
@@ -160,17 +172,21 @@ class Sight:
 
         `patient`: waits a moment for whose doing the last of it was.
         """
-        await self._begin()
         async with self._joins:
+            await self._begin()
             await self._settle(count=True, patient=patient)
+
+    async def before_change(self) -> None:
+        """Count what has happened by the rules that it met; whatever goes wrong, they may change soon."""
+        settled = self._road.tasks.start(self.settle(patient=False))
+        await asyncio.wait((settled,), timeout=_BEFORE_CHANGE_S)
 
     async def _settle(self, count: bool, patient: bool = True) -> bool:
         """Whether the kernel had counted anything."""
         settings, mode = self._settings(), self._settings().mode
-        tallies, lost = await asyncio.to_thread(self._count) if count else ((), 0)
-        batches = self._seen.drain()
-        asked, self._missed = self._seen.untold - self._missed, self._seen.untold
-        missed = Missed(asked, lost)
+        if count:
+            await asyncio.to_thread(self._count)
+        self._batches.extend(self._seen.drain())
         samples: Sequence[Sample] = ()
         if self.sampling is not None:
             # Whoever was counted was seen before: in a moment it is known who that was.
@@ -178,62 +194,72 @@ class Sight:
                 async with asyncio.timeout(_SAMPLES_WITHIN_S if patient else 0):
                     await self.sampling.settled()
             samples = self.sampling.drain()
-        if batches or any(missed) or tallies or samples:
-            joined = await asyncio.to_thread(self._join, batches, missed, tallies, samples, settings, mode)
+        found = bool(self._tallies)
+        if self._batches or found or self._lost or self._seen.untold != self._missed or samples:
+            joined = await asyncio.to_thread(self._join, samples, settings, mode)
             await self._say(joined.lines, joined.more)
-        return bool(tallies)
+        return found
 
-    def _count(self) -> tuple[Sequence[Counted], int]:
+    def _count(self) -> None:
         """What the kernel has counted, and how many denied packets it had no room to count apart."""
-        if self._counters is None:
-            return (), 0
-        began = time.thread_time()
-        try:
-            total = self._counters.total()  # first: what comes in between is told by the next look
-            tallies = self._counters.read()
-        except KernelError as error:
-            if not self._trouble:
-                log.warning("the kernel's counters cannot be read, it is tried again: %s", error)
-            self._trouble = True
-            return (), 0
-        finally:
+        with self._at_work:
+            if self._counters is None:
+                return
+            began = time.thread_time()
+            try:
+                total = self._counters.total()  # first: what comes in between is told by the next look
+                tallies = self._counters.read()
+            except KernelError as error:
+                if not self._trouble:
+                    log.warning("the kernel's counters cannot be read, it is tried again: %s", error)
+                self._trouble = True
+                return
+            finally:
+                self._took_s += time.thread_time() - began
+            self._trouble = False
+            self._tallies += tallies
+            self._lost += self._keeping.account(sum(one.packets for one in tallies if one.denied), total)
+
+    def _join(self, samples: Sequence[Sample], settings: Settings, mode: Mode) -> Joined:
+        with self._at_work:
+            began = time.thread_time()
+            batches = [self._batches.popleft() for _ in range(len(self._batches))]
+            tallies, self._tallies = self._tallies, []
+            untold = self._seen.untold
+            missed = Missed(untold - self._missed, self._lost)
+            self._missed, self._lost = untold, 0
+            joined = self.joining.join(batches, missed, tallies, samples, settings)
+            self._keeping.add(joined.records)
+            for record in joined.records:
+                self.totals.add(record)
             self._took_s += time.thread_time() - began
-        self._trouble = False
-        told = sum(tally.packets for tally in tallies if tally.denied)
-        return tallies, self._keeping.account(told, total)
+            return joined
 
-    def _join(
-        self,
-        batches: Sequence[Batch],
-        missed: Missed,
-        tallies: Sequence[Counted],
-        samples: Sequence[Sample],
-        settings: Settings,
-        mode: Mode,
-    ) -> Joined:
-        began = time.thread_time()
-        joined = self.joining.join(batches, missed, tallies, samples, settings)
-        self._keeping.add(joined.records)
-        for record in joined.records:
-            self.totals.add(record)
-        self._took_s += time.thread_time() - began
-        return joined
-
-    async def _keep(self) -> None:
+    async def _keep(self) -> bool:
+        """Whether all of it was on its way, not just what was on it before."""
         async with self._joins:  # what was read of the counters is in the rows by now
-            marks = self._counters.marks() if self._counters is not None else None
-            self._keeping.take(self.lines.take_unsaved(), marks)
+            lines = self.lines.take_unsaved()
+            taken = await asyncio.to_thread(self._take, lines)
         lost = await asyncio.to_thread(self._keeping.write)
-        self.lines.give_back(lost)
+        self.lines.give_back(lost if taken else [*lost, *lines])
+        return taken
+
+    def _take(self, lines: list[Line]) -> bool:
+        with self._at_work:
+            marks = self._counters.marks() if self._counters is not None else None
+            return self._keeping.take(lines, marks)
 
     async def close(self) -> None:
         """Keep what there is, for the last time."""
         try:
             async with asyncio.timeout(_LAST_S):
-                await self.settle()
-                await self._keep()
+                await self.settle(patient=False)
+                if not await self._keep():
+                    await self._keep()
         except TimeoutError:
             log.warning("the last seconds of the history were not kept: the disk takes too long")
+        except Exception as error:
+            log.error("the last seconds of the history were not kept: %s", error, exc_info=error)
         if self._counters is not None:
             self._counters.close()
         self._keeping.close()

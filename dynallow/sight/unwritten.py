@@ -7,6 +7,7 @@ room for more subjects, among the untold: sums are exact, memory is bounded (`SU
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 from typing import Final
 
 from dynallow.usage.record import Decision, Kind, Mode, Record, Subject, plus
@@ -27,6 +28,24 @@ def is_untold(subject: Subject) -> bool:
     return subject.decision != "allowed" and not subject.why
 
 
+def bounded(records: Iterable[Record], most: int) -> list[Record]:
+    """The first of them, and what stands for the others."""
+    each = iter(records)
+    told = list(islice(each, most))
+    rest: dict[Subject, Record] = {}
+    for record in map(_folded, each):
+        known = rest.get(record.subject)
+        rest[record.subject] = record if known is None else plus(known, record)
+    return [*told, *rest.values()]
+
+
+def _folded(record: Record) -> Record:
+    subject = record.subject
+    if subject.decision == "allowed":
+        return record._replace(subject=subject._replace(name="", address="", process="", unit=""))
+    return record._replace(subject=untold(subject.kind, subject.decision, subject.mode))
+
+
 class Unwritten:
     """Rows to be written."""
 
@@ -43,13 +62,8 @@ class Unwritten:
         key = (minute, record.subject)
         known = self._rows.get(key)
         if known is None and len(self._rows) >= self.size:
-            subject = record.subject
-            if subject.decision == "allowed":
-                subject = subject._replace(name="", address="", process="", unit="")
-            else:
-                subject = untold(subject.kind, subject.decision, subject.mode)
-            record = record._replace(subject=subject)
-            key = (minute, subject)
+            record = _folded(record)
+            key = (minute, record.subject)
             known = self._rows.get(key)
         self._rows[key] = record if known is None else plus(known, record)
 

@@ -25,7 +25,7 @@ from dynallow.sight.history import (
     HistoryError,
     number_of,
 )
-from dynallow.sight.unwritten import Row
+from dynallow.sight.unwritten import Row, is_untold
 from dynallow.usage.record import Record, total
 from tests.unit.sight.subjects import MINUTE, question, record
 
@@ -257,3 +257,18 @@ def test_number_of_subjects_that_differ_in_one_value_differ() -> None:
     others += [one._replace(user=0), one._replace(user=None), one]
     assert len({number_of(other) for other in others}) == len(others)
     assert all(0 <= number_of(other) < 2**63 for other in others)
+
+
+def test_window_of_more_than_may_be_told_has_the_allowed_and_the_most_frequent_and_all_sums(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dynallow.sight.history.TOLD_MAX", 3)
+    file = history(path)
+    rows = [(MINUTE, record(f"n{number}.example", times=number)) for number in range(1, 6)]
+    wanted = Record(question("deb.example", "allowed"), 1, MINUTE + 1.0, MINUTE + 1.0)
+    file.write(Batch([*rows, (MINUTE, wanted)]))
+    with closing(file.reading()) as reading:
+        told = reading.window(0.0, 1e12)
+    file.close()
+    assert [one.subject.name for one in told] == ["deb.example", "n5.example", "n4.example", ""]
+    assert (is_untold(told[3].subject), told[3].times) == (True, 3 + 2 + 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from pathlib import Path
 
 import pytest
 
-from dynallow.settings import Settings
+from dynallow.settings import Settings, load
 from dynallow.sight.history import Batch, History, HistoryError
 from dynallow.sight.keeping import Keeping
 from dynallow.usage.lines import Line
@@ -159,4 +161,37 @@ def test_readers_beside_a_writer_never_see_less_than_before(tmp_path: Path, cloc
     reader.join()
     assert seen == sorted(seen)
     assert told(it) == 60
+    it.close()
+
+
+@pytest.mark.parametrize("keep", ["90d", "0s"])
+def test_what_was_loaded_is_let_go_of_once_it_is_signed(tmp_path: Path, clock: Clock, keep: str) -> None:
+    """A policy of a million names must not be held for each of the last hundred reloads."""
+    config = tmp_path / "dynallow.toml"
+    config.touch()
+    loaded = load(config)
+    it = keeping(tmp_path, clock, keep)
+    it.changed("reload", loaded, "enforce", "1 rule")
+    (before,) = it.changes(0.0)
+    held = weakref.ref(loaded)
+    del loaded
+    it.take([], b"marks")
+    it.write()
+    gc.collect()
+    assert held() is None
+    assert it.changes(0.0) == [before]
+    it.close()
+
+
+def test_take_while_something_is_on_its_way_leaves_all_for_the_next_time(
+    tmp_path: Path, clock: Clock
+) -> None:
+    it = keeping(tmp_path, clock)
+    assert it.take([], b"marks")
+    it.add([record(times=5)])
+    assert not it.take([LINE], b"marks")
+    it.write()
+    assert it.take([LINE], b"marks")
+    it.write()
+    assert (told(it), it.lines(0.0, [])) == (5, [LINE])
     it.close()

@@ -18,6 +18,12 @@ def test_total_in_any_order_is_the_same() -> None:
     assert all(total(order) == wanted for order in permutations(records))
 
 
+def test_total_of_many_is_in_order() -> None:
+    """It is sorted in parts: the order must not show where one ends."""
+    records = [Record(FLOW._replace(user=uid), uid * 7919 % 2003, uid, uid) for uid in range(2000)]
+    assert total(records) == sorted(records, key=lambda record: -record.times)
+
+
 def test_ident_after_rules_changed_is_the_same_and_of_another_port_is_not() -> None:
     later = FLOW._replace(decision="allowed", mode="enforce", why="", rule="api", process="", unit="")
     assert ident(later) == ident(FLOW) != ident(FLOW._replace(port="tcp/444"))
