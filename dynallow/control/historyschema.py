@@ -82,8 +82,9 @@ class DeniedReport(TypedDict):
     """`GET /v1/denied?since=SECONDS[&by=BY][&limit=N]`: the most frequent first.
 
     `rows` without `by`, `groups` with it; the other is empty. `total` is of the whole window, whatever
-    `limit` left out, and has what `untold` counts; `denied_packets` is the kernel's counter since the table
-    was made (null where it could not be read). In mode `observe` the denied went through.
+    `limit` left out, and has what `untold` counts; `observed` of it went through, because the mode was
+    `observe` then. `denied_packets` is the kernel's counter since the table was made (null where it could not
+    be read). `matched`: how many rows or groups there are.
     """
 
     mode: Literal["observe", "enforce"]
@@ -91,6 +92,7 @@ class DeniedReport(TypedDict):
     until: str
     begins: str | None
     total: dict[str, int]
+    observed: dict[str, int]
     untold: dict[str, int]
     denied_packets: int | None
     matched: int
