@@ -68,6 +68,14 @@ class Court:
         """Whether it was asked for as a name that records of a listed one led to."""
         return name in self._derived
 
+    def is_rule(self, name: str) -> bool:
+        """Whether a rule is called so."""
+        return name in self._rules
+
+    def was_denied(self, name: str) -> bool:
+        """Whether it was asked for, and never allowed."""
+        return self._asked_under.get(name) == set()
+
     def rules_of(self, name: str, address: str) -> tuple[str, ...]:
         """The rules that would lease the address for the name."""
         try:
