@@ -125,6 +125,7 @@ class InForce:
         if not self.switch.tries_settings:
             self.tasks.start(self.keep())
         self.tasks.keep(self.checkpoint.keep)
+        self.sight.changed("start", self.loaded, self.settings.mode, self.summary())
         self.tasks.keep(self.sight.watch)
         self.tasks.keep(self.attributions.watch)
         self.tasks.keep(self.denied_log.watch)
@@ -347,8 +348,6 @@ class InForce:
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""
         servers = bool(self.chosen.servers)
-        why_not = (self.kept.why_not, self.sight.why_not, self.denied_log.why_not)
-        found = warnings.warnings(
-            self.settings, servers, self.unserved, [why for why in why_not if why], self.table
-        )
-        return [*found, *self.switch.trials.warnings()]
+        found = warnings.warnings(self.settings, servers, self.unserved, self.kept.why_not, self.table)
+        found += self.switch.trials.warnings()
+        return [*found, *filter(None, [self.denied_log.why_not, self.sight.why_not])]

@@ -64,7 +64,7 @@ class Past:
     async def timeline(self, request: web.BaseRequest) -> Answer:
         """`since`, `step`."""
         words = query(request, ("since", "step"))
-        since_s, step_s = _since(words), _whole("step", words.get("step", "60"))
+        since_s, step_s = _since(words), whole("step", words.get("step", "60"))
         if step_s < 1 or since_s / step_s > _STEPS_MAX:
             message = f"step: expected at most {_STEPS_MAX} steps of a second or more"
             raise RequestRefused(400, "bad-request", message)
@@ -74,7 +74,7 @@ class Past:
         """`since`, `by`, `limit`."""
         words = query(request, ("since", "by", "limit"))
         _one_of("by", words, _BY)
-        limit = min(_whole("limit", words.get("limit", str(_LIMIT))), _LIMIT_MAX)
+        limit = min(whole("limit", words.get("limit", str(_LIMIT))), _LIMIT_MAX)
         return await self._backend.denied(_since(words), cast(By | None, words.get("by")), limit)
 
     async def log(self, request: web.BaseRequest) -> Answer:
@@ -83,12 +83,12 @@ class Past:
         _one_of("follow", words, ("1",))
         if "follow" not in words:
             return await self._backend.log(_since(words))
-        return await self._follow(request, _whole("since", words["since"]) if "since" in words else 0)
+        return await self._follow(request, whole("since", words["since"]) if "since" in words else 0)
 
     async def readiness(self, request: web.BaseRequest) -> Answer:
         """`since`."""
         words = query(request, ("since",))
-        return await self._backend.readiness(float(_whole("since", words.get("since", _WEEK_S))))
+        return await self._backend.readiness(float(whole("since", words.get("since", _WEEK_S))))
 
     async def _follow(self, request: web.BaseRequest, since_s: int) -> web.StreamResponse:
         connection = cast(Connection, request.protocol)
@@ -125,10 +125,11 @@ def _one_of(key: str, words: Mapping[str, str], known: tuple[str, ...]) -> None:
 
 
 def _since(words: Mapping[str, str]) -> float:
-    return float(_whole("since", words.get("since", _HOUR_S)))
+    return float(whole("since", words.get("since", _HOUR_S)))
 
 
-def _whole(key: str, text: str) -> int:
+def whole(key: str, text: str) -> int:
+    """A number of seconds, or of what else `key` counts. Raises RequestRefused."""
     if not (text.isascii() and text.isdigit() and len(text) <= 10):
         raise RequestRefused(400, "bad-request", f"{key}: expected a whole number, got {text!r}")
     return int(text)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from ipaddress import ip_address
 from typing import Final, NamedTuple, Protocol
 
@@ -25,9 +24,9 @@ from dynallow.sight import why
 from dynallow.sight.known import Known
 from dynallow.sight.shares import Shares
 from dynallow.sight.unwritten import untold
-from dynallow.sight.why import Flow, Held
+from dynallow.sight.why import Flow, Held, Openers
 from dynallow.usage.lines import Line
-from dynallow.usage.record import Kind, Mode, Record, Subject, Why, ident
+from dynallow.usage.record import Decision, Kind, Mode, Record, Subject, Why, ident
 from dynallow.wire import numbers as n
 from dynallow.wire import svcb
 
@@ -35,6 +34,8 @@ BUDGET_S: Final = 0.015
 """CPU time that the denied questions of one call may take; there is a call a second."""
 _READING: Final = 0.4
 """Of which part may go into reading names; the rest into saying what came of them."""
+FLOWS_S: Final = 0.04
+"""The same of flows."""
 LINES_MAX: Final = 600
 ADDRESSES_MAX: Final = 32
 _FORGET_S: Final = 60.0
@@ -134,7 +135,7 @@ class Joining:
         self,
         batches: Sequence[Batch],
         missed: Missed,
-        tallies: Iterable[Counted],
+        tallies: Sequence[Counted],
         samples: Iterable[Sample],
         settings: Settings,
     ) -> Joined:
@@ -220,9 +221,9 @@ class Joining:
             if verdict.outcome is ALLOWED
         )
         for (name, qtype, rules, derived), count in counts.items():
-            why: Why = "derived" if derived else ""
+            how: Why = "derived" if derived else ""
             subject = Subject(
-                "question", "allowed", mode, why, to_text(name), type_text(qtype), "", "", rules, None, "", ""
+                "question", "allowed", mode, how, to_text(name), type_text(qtype), "", "", rules, None, "", ""
             )
             yield Record(subject, count, wall, wall)
 
@@ -258,23 +259,32 @@ class Joining:
 
     # ------------------------------------------------------------ flows
 
-    def flows(self, tallies: Iterable[Counted], settings: Settings, mode: Mode) -> list[Record]:
-        """What was counted in the kernel, one record a subject."""
-        wall = self._wall()
-        records = []
-        for tally in tallies:
-            flow = Flow(tally.address, tally.protocol, tally.port, tally.uid)
-            held = self.held(flow.address)
-            if tally.denied:
-                reason, rule = why.of_flow(settings, flow, held)
-                parts = self.senders.split(flow, tally.packets, Label(tally.uid))
-            else:
-                reason, rule = "", why.allowing(settings, flow, held)
-                parts = {Label(tally.uid): tally.packets}
-            make = partial(
-                Subject,
+    def flows(self, tallies: Sequence[Counted], settings: Settings, mode: Mode) -> list[Record]:
+        """What was counted in the kernel, one record a subject; first the allowed, then the most denied."""
+        wall, ends = self._wall(), time.thread_time() + FLOWS_S
+        openers = why.openers_of(settings)
+        records: list[Record] = []
+        ordered = sorted(tallies, key=lambda tally: (tally.denied, -tally.packets))
+        for number, tally in enumerate(ordered):
+            if number % _LOOK_EVERY == 0 and time.thread_time() > ends:
+                records += _rest(ordered[number:], mode, wall)
+                break
+            records += self._flow(tally, openers, mode, wall)
+        return records
+
+    def _flow(self, tally: Counted, openers: Openers, mode: Mode, wall: float) -> Iterable[Record]:
+        flow = Flow(tally.address, tally.protocol, tally.port, tally.uid)
+        held = self.held(flow.address)
+        if tally.denied:
+            reason, rule = why.of_flow(openers, flow, held)
+            parts = self.senders.split(flow, tally.packets, Label(tally.uid))
+        else:
+            reason, rule = "", why.allowing(openers, flow, held)
+            parts = {Label(tally.uid): tally.packets}
+        for who, part in parts.items():
+            subject = Subject(
                 "flow",
-                "denied" if tally.denied else "allowed",
+                _decision(tally),
                 mode,
                 reason,
                 held.name,
@@ -283,10 +293,10 @@ class Joining:
                 why.port_text(flow.protocol, flow.port),
                 rule,
                 tally.uid,
+                who.process,
+                who.unit,
             )
-            for who, part in parts.items():
-                records.append(Record(make(who.process, who.unit), part, wall, wall))
-        return records
+            yield Record(subject, part, wall, wall)
 
     def held(self, address: bytes) -> Held:
         """What is known of the address."""
@@ -302,6 +312,19 @@ class Joining:
             to_text(name) if name else "",
             given is not None and not rules,
         )
+
+
+def _decision(tally: Counted) -> Decision:
+    return "denied" if tally.denied else "allowed"
+
+
+def _rest(tallies: Sequence[Counted], mode: Mode, wall: float) -> Iterable[Record]:
+    """Those that there was no time for, their packets at least."""
+    packets: Counter[Decision] = Counter()
+    for tally in tallies:
+        packets[_decision(tally)] += tally.packets
+    for decision, count in packets.items():
+        yield Record(untold("flow", decision, mode), count, wall, wall)
 
 
 def mode_of(batch: Batch) -> Mode:

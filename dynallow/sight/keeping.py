@@ -72,7 +72,8 @@ class Keeping:
         self._serial = 0
         self._denied: int | None = None
         """Denied packets that were told or given up, since there are marks."""
-        self._changes: list[Change] = []
+        self._changes: list[tuple[Change, Loaded | None]] = []
+        """With what was loaded then, as long as it has no sign yet."""
         self._next = 0.0
         self._tidy_next = clock() + _TIDY_FIRST_S
 
@@ -115,7 +116,7 @@ class Keeping:
     def changed(self, kind: str, loaded: Loaded, mode: str, text: str) -> None:
         """To be kept with its time."""
         if len(self._changes) < _CHANGES_MAX:
-            self._changes.append(Change(self._wall(), kind, mode, digest(loaded), text))
+            self._changes.append((Change(self._wall(), kind, mode, "", text), loaded))
 
     def due(self) -> bool:
         """Whether it is time to write."""
@@ -127,7 +128,7 @@ class Keeping:
             if self._pending is not None or not self.kept:
                 return
             self._serial += 1
-            changes, self._changes = self._changes, []
+            changes, self._changes = _signed(self._changes), []
             told = [(line.at, json.dumps(line._asdict())) for line in lines]
             batch = Batch(self._unwritten.take(), told, changes, marks, self._denied, self._serial)
             self._pending = _Pending(self._serial, batch, lines)
@@ -167,7 +168,8 @@ class Keeping:
                 if written:
                     return []
                 self._unwritten.give_back(pending.batch.rows)
-                self._changes = [*pending.batch.changes, *self._changes][-_CHANGES_MAX:]
+                signed = [(change, None) for change in pending.batch.changes]
+                self._changes = [*signed, *self._changes][-_CHANGES_MAX:]
             return pending.lines
 
     def _written(self) -> bool:
@@ -219,7 +221,8 @@ class Keeping:
 
     def changes(self, since: float) -> list[Change]:
         """The oldest first."""
-        changes = [*(self._pending.batch.changes if self._pending is not None else ()), *self._changes]
+        pending = self._pending
+        changes = [*(pending.batch.changes if pending is not None else ()), *_signed(self._changes)]
         reading, _ = self._now()
         return [
             *_of(reading, lambda reading: reading.changes(since)),
@@ -264,6 +267,12 @@ def digest(loaded: Loaded) -> str:
     """A short sign of the rules and destinations that were loaded."""
     told = repr((loaded.settings.rules, loaded.settings.destinations, loaded.policy.count))
     return hashlib.blake2s(told.encode(errors="replace"), digest_size=6).hexdigest()
+
+
+def _signed(changes: Iterable[tuple[Change, Loaded | None]]) -> list[Change]:
+    return [
+        change if loaded is None else change._replace(policy=digest(loaded)) for change, loaded in changes
+    ]
 
 
 def _line(text: str) -> Line | None:

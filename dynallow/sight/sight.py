@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
@@ -40,6 +41,8 @@ log = logging.getLogger(__name__)
 _EVERY_S: Final = 1.0
 _COUNT_RARELY_S: Final = 8.0
 """The kernel's counters are read so seldom where nothing is counted."""
+_SHARE: Final = 25
+"""One part in so many of a core's time, at most, goes into counting, but for who asks for it."""
 _SAMPLES_WITHIN_S: Final = 1.0
 _LAST_S: Final = 2.0
 _STATE: Final = "STATE_DIRECTORY"
@@ -105,6 +108,7 @@ class Sight:
         self._journal = Journal(environ=environ)
         self._joins = asyncio.Lock()
         self._missed = 0
+        self._look_next = self._took_s = 0.0
         self._count_next, self._count_every_s = 0.0, _EVERY_S
         self._trouble = False
 
@@ -136,12 +140,16 @@ class Sight:
                 self._counters = self.counting(marks)
 
     async def _look(self) -> None:
-        """Once a second; seldomer into the kernel, where nothing is counted."""
+        """Once a second, seldomer where that takes long; and into the kernel, where nothing is counted."""
         now = self._road.clock()
+        if now < self._look_next:
+            return
         count = now >= self._count_next
         if count or self._seen:
             async with self._joins:
+                self._took_s = 0.0
                 found = await self._settle(count)
+            self._look_next = now + self._took_s * _SHARE
             if count:
                 busy = found or self.lines.followed
                 self._count_every_s = _EVERY_S if busy else min(self._count_every_s * 2, _COUNT_RARELY_S)
@@ -179,6 +187,7 @@ class Sight:
         """What the kernel has counted, and how many denied packets it had no room to count apart."""
         if self._counters is None:
             return (), 0
+        began = time.thread_time()
         try:
             total = self._counters.total()  # first: what comes in between is told by the next look
             tallies = self._counters.read()
@@ -187,6 +196,8 @@ class Sight:
                 log.warning("the kernel's counters cannot be read, it is tried again: %s", error)
             self._trouble = True
             return (), 0
+        finally:
+            self._took_s += time.thread_time() - began
         self._trouble = False
         told = sum(tally.packets for tally in tallies if tally.denied)
         return tallies, self._keeping.account(told, total)
@@ -200,10 +211,12 @@ class Sight:
         settings: Settings,
         mode: Mode,
     ) -> Joined:
+        began = time.thread_time()
         joined = self.joining.join(batches, missed, tallies, samples, settings)
         self._keeping.add(joined.records)
         for record in joined.records:
             self.totals.add(record)
+        self._took_s += time.thread_time() - began
         return joined
 
     async def _keep(self) -> None:

@@ -9,10 +9,10 @@ from dynallow.settings import Settings
 
 
 def warnings(
-    settings: Settings, servers: bool, unserved: Sequence[str], not_kept: Sequence[str], table: Table
+    settings: Settings, servers: bool, unserved: Sequence[str], not_kept: str | None, table: Table
 ) -> list[str]:
     """`servers`: whether there is an upstream; `unserved`: inherited sockets that no setting names;
-    `not_kept`: why the ruleset, or the history, could not be kept.
+    `not_kept`: why the ruleset could not be kept.
     """
     found = []
     if not servers:
@@ -24,7 +24,8 @@ def warnings(
             f"nobody answers on {', '.join(unserved)}: the service manager opens it, and "
             "resolver.listen does not name it"
         )
-    found += not_kept
+    if not_kept:
+        found.append(not_kept)
     if not table.features.counting:
         found.append("the kernel does not count flows: what was denied or used, and by whom, is not told")
     if table.last_tampering is not None:

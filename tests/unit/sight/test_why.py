@@ -11,7 +11,7 @@ from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import Policy, PolicyBuilder
 from dynallow.policy.rrtypes import A, parse_type
 from dynallow.settings import Settings
-from dynallow.sight.why import Flow, Held, allowing, of_flow, of_question, port_text
+from dynallow.sight.why import Flow, Held, allowing, of_flow, of_question, openers_of, port_text
 
 TXT = parse_type("TXT")
 HOST, OTHER = ip_address("192.0.2.10").packed, ip_address("198.51.100.7").packed
@@ -75,20 +75,20 @@ def test_of_question_says_the_word_and_the_rule(
 def test_of_flow_says_the_word_and_what_comes_nearest(
     flow: Flow, held: Held, expected: tuple[str, str]
 ) -> None:
-    assert of_flow(SETTINGS, flow, held) == expected
+    assert of_flow(openers_of(SETTINGS), flow, held) == expected
 
 
 @pytest.mark.parametrize(
     ("flow", "held", "expected"),
     [
         (Flow(OTHER, 17, 123, 7), Held(live=["web"]), "ntp"),
-        (Flow(HOST, 17, 443, 5), Held(live=["apt", "web"]), "web"),
+        (Flow(HOST, 17, 443, 5), Held(live=["web", "apt"]), "web"),
         (Flow(HOST, 6, 80, 42), Held(lapsed=["apt"]), "apt"),
         (Flow(HOST, 6, 80, 41), Held(live=["apt"]), ""),
     ],
 )
 def test_allowing_is_the_first_that_opens_the_port_to_the_user(flow: Flow, held: Held, expected: str) -> None:
-    assert allowing(SETTINGS, flow, held) == expected
+    assert allowing(openers_of(SETTINGS), flow, held) == expected
 
 
 @pytest.mark.parametrize(
