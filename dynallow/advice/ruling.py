@@ -18,7 +18,7 @@ from dynallow.policy.reserved import reserved
 from dynallow.policy.rrtypes import AAAA, A, parse_type
 from dynallow.policy.rules import Rule
 from dynallow.policy.special import is_acceptable
-from dynallow.policy.verdict import ALLOWED, FILTERED
+from dynallow.policy.verdict import ALLOWED, FILTERED, Verdict
 from dynallow.settings import Destination, Loaded
 from dynallow.settings.force import DNS_PORTS
 from dynallow.units import PortRange, parse_port
@@ -60,8 +60,10 @@ class Court:
         """What these settings say, in mode `enforce`, of what the record tells."""
         return self._question(subject) if subject.kind == "question" else self._flow(subject)
 
-    def traces(self, name: Name, qtype: int = A) -> Mapping[str, str]:
-        """What each rule that lists the name makes of it: "allows", "excepted", "expired", "filtered"."""
+    def _listing(self, verdict: Verdict, name: Name, qtype: int) -> Mapping[str, str]:
+        """What each rule that lists the denied name makes of it: "excepted" or "expired"."""
+        if not verdict.reason:
+            return {}  # no rule lists it; to find that out again would cost a look at each of them
         return {each.rule.name: each.outcome for each in self.policy.explain(name, qtype, self.wall)}
 
     def is_derived(self, name: str) -> bool:
@@ -100,7 +102,7 @@ class Court:
             return Ruling("allowed", "", rules)
         if verdict.outcome is FILTERED:
             return Ruling("filtered", "type", rules)
-        listing = self.traces(name, qtype)
+        listing = self._listing(verdict, name, qtype)
         if not listing and subject.why == "derived" and (derived := self._derive(subject, name, qtype)):
             return derived
         return Ruling("denied", _unlisted(listing.values()) or "not-listed", tuple(listing))
@@ -182,7 +184,7 @@ class Court:
             return "", listing
         if verdict.outcome is FILTERED:
             return "type", ()
-        return _unlisted(self.traces(name, qtype).values()) or "name", ()
+        return _unlisted(self._listing(verdict, name, qtype).values()) or "name", ()
 
 
 def holds(destination: Destination, address: IPv4Address | IPv6Address) -> bool:
