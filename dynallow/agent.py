@@ -19,10 +19,10 @@ from functools import partial
 from pathlib import Path
 
 from dynallow import settings as cfg
-from dynallow.control.backend import UnknownRuleError
-from dynallow.control.historyschema import HistoryReport, TimelineReport
+from dynallow.control.backend import Following, UnknownRuleError
+from dynallow.control.historyschema import By, DeniedReport, HistoryReport, LogReport, TimelineReport
 from dynallow.control.readinessschema import ReadinessReport
-from dynallow.control.reports import explanation, families, history, readiness, status
+from dynallow.control.reports import explanation, families, readiness, status
 from dynallow.control.schema import (
     ConfirmReport,
     ExplainReport,
@@ -35,6 +35,7 @@ from dynallow.control.schema import (
 from dynallow.control.server import ControlServer
 from dynallow.errors import DynallowError, KernelError
 from dynallow.firewall.lock import lock_table
+from dynallow.hindsight import Hindsight
 from dynallow.inforce import InForce
 from dynallow.notify import Notifier
 from dynallow.pending.starting import Begun, resume
@@ -69,6 +70,7 @@ class Agent:
         without: frozenset[str] = frozenset(),
     ) -> None:
         self.inforce = InForce(begun, attendant, without)
+        self._hindsight = Hindsight(self.inforce.sight, lambda: self.inforce.settings.mode)
         self.ready = False
         self.manager = manager
         self.inforce.switch.on_end = self._tell_manager
@@ -245,17 +247,27 @@ class Agent:
     async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
         """See Backend."""
         self._must_be_ready()
-        sight, now = self.inforce.sight, self.inforce.road.wall()
-        await sight.settle()
-        return await asyncio.to_thread(history.history, sight, now - since_s, now, kind, decision)
+        return await self._hindsight.history(since_s, kind, decision)
 
     async def timeline(self, since_s: float, step_s: int) -> TimelineReport:
         """See Backend."""
         self._must_be_ready()
-        sight, now = self.inforce.sight, self.inforce.road.wall()
-        await sight.settle()
-        points = await asyncio.to_thread(sight.timeline, now - since_s, step_s)
-        return history.timeline(points, now - since_s, now, step_s)
+        return await self._hindsight.timeline(since_s, step_s)
+
+    async def denied(self, since_s: float, by: By | None, limit: int) -> DeniedReport:
+        """See Backend."""
+        self._must_be_ready()
+        return await self._hindsight.denied(since_s, by, limit)
+
+    async def log(self, since_s: float) -> LogReport:
+        """See Backend."""
+        self._must_be_ready()
+        return await self._hindsight.log(since_s)
+
+    def follow(self) -> Following:
+        """See Backend."""
+        self._must_be_ready()
+        return self._hindsight.follow()
 
     def metrics(self) -> bytes:
         """See Backend."""

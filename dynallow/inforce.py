@@ -34,6 +34,7 @@ from dynallow.firewall.leaser import comment
 from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.ruleset import Ruleset
 from dynallow.firewall.table import Table
+from dynallow.firewall.tallies import Tallies
 from dynallow.lease.ledger import Ledger
 from dynallow.lease.plan import Revocation
 from dynallow.living import Living
@@ -105,6 +106,7 @@ class InForce:
         self.denials = self.sight.totals
         self.attributions = Attributions()
         self.denied_log = DeniedLog(self.attributions.hear)
+        self.sight.sampling, self.sight.counting = self.attributions, Tallies
 
     def start(self) -> int:
         """Load the ruleset and adopt the leases that the kernel holds; how many. Raises KernelError."""
@@ -123,6 +125,7 @@ class InForce:
         if not self.switch.tries_settings:
             self.tasks.start(self.keep())
         self.tasks.keep(self.checkpoint.keep)
+        self.sight.changed("start", self.loaded, self.settings.mode, self.summary())
         self.tasks.keep(self.sight.watch)
         self.tasks.keep(self.attributions.watch)
         self.tasks.keep(self.denied_log.watch)
@@ -131,6 +134,7 @@ class InForce:
     async def stop(self) -> None:
         """Let go of everything; table, sets and elements stay."""
         await self.tasks.stop()
+        await self.sight.close()
         self.road.upstreams.close()
         self.exchange.close()
         self.table.close()
@@ -177,6 +181,7 @@ class InForce:
         resolver = settings.resolver.model_copy(update={"listen": self.settings.resolver.listen})
         settings = settings.model_copy(update={"resolver": resolver, "control": self.settings.control})
         chosen = self.chosen if loaded is self.loaded else choose(settings)
+        await self.sight.settle(patient=False)  # what has happened until now, by the rules that it met
         async with self.checkpoint.withdrawn():
             self._apply(loaded, settings, chosen)
 
@@ -222,6 +227,10 @@ class InForce:
         enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
+            self.sight.changed("mode", loaded, settings.mode, f"{settings.mode}, was {self.settings.mode}")
+        if loaded is not self.loaded:
+            changed = changes.changes(self.settings, loaded, (), None)
+            self.sight.changed("reload", loaded, settings.mode, changes.summary(changed))
         self.policy_log.changed(policylog.told(self.settings, settings))
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
         self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
@@ -281,9 +290,11 @@ class InForce:
     ) -> Revocation:
         """Take leases away; no cached answer outlives that."""
         try:
-            return self.revoker.revoke(unjustified, gone or [])
+            revocation = self.revoker.revoke(unjustified, gone or [])
         finally:
             self._forget()
+        self.sight.revoked(revocation.elements, self.settings.mode)
+        return revocation
 
     def _name_of(self, comment: str) -> bytes:
         """The name in an element's comment; empty when it is none (cut, or written by someone else)."""
@@ -339,4 +350,4 @@ class InForce:
         servers = bool(self.chosen.servers)
         found = warnings.warnings(self.settings, servers, self.unserved, self.kept.why_not, self.table)
         found += self.switch.trials.warnings()
-        return [*found, *filter(None, [self.denied_log.why_not])]
+        return [*found, *filter(None, [self.denied_log.why_not, self.sight.why_not])]

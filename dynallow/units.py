@@ -16,6 +16,8 @@ Protocol = Literal["tcp", "udp"]
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_SIZE = re.compile(r"(\d{1,9})(KiB|MiB|GiB)")
 _RATE = re.compile(r"(\d+)/(second|minute|hour|day)")
 _RATE_MAX = 2**32 - 1  # the kernel's burst is of 32 bits
 _PORT = re.compile(r"(tcp|udp)/(\d{1,5})(?:-(\d{1,5}))?")
@@ -41,6 +43,20 @@ def format_duration(seconds: float) -> str:
         if len(parts) == 2:
             break
     return "".join(parts) or "0s"
+
+
+def parse_size(text: str) -> int:
+    """Bytes from "512KiB", "64MiB", "1GiB"."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f'expected a size such as "64MiB", got "{text}"')
+    return int(match[1]) * _BYTES[match[2]]
+
+
+def format_size(size: int) -> str:
+    """In the largest unit that gives a whole number: 67108864 → "64MiB"."""
+    unit = next((unit for unit in ("GiB", "MiB") if size and size % _BYTES[unit] == 0), "KiB")
+    return f"{size // _BYTES[unit]}{unit}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ def draft(advice: Advice, user_name: UserName) -> str:
     """The whole text; empty where there is nothing to say."""
     blocks = [rule_block(rule, user_name) for rule in advice.rules]
     blocks += [[comment(line) for line in block] for block in _left_out(advice.left)]
-    blocks += [[comment(line) for line in block] for block in _destinations(advice, user_name)]
+    blocks += [[f"# {line}".rstrip() for line in block] for block in _destinations(advice, user_name)]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks)
 
 

@@ -16,7 +16,7 @@ from dynallow.advice.ruling import Court, Reason, Ruling
 from dynallow.policy.names import Name, labels, parse_name, to_text
 from dynallow.policy.patterns import parse_pattern
 from dynallow.policy.policy import service_parent
-from dynallow.policy.reserved import may_be_derived, without_suffix
+from dynallow.policy.reserved import may_be_derived, reserved, without_suffix
 from dynallow.policy.rrtypes import DEFAULT_TYPES, SERVICE_TYPES, parse_type
 from dynallow.policy.special import special_purpose
 from dynallow.units import PortRange, parse_port
@@ -198,8 +198,11 @@ def _question_left(subject: Subject, ruling: Ruling, suffixes: Sequence[Name]) -
 
 def _unlistable(text: str) -> tuple[str, str, str] | None:
     try:
+        name = parse_name(text)
+        if reserved(name) is not None:
+            return "reserved", text, ""
         if "*" not in text:
-            parse_pattern(to_text(parse_name(text)))
+            parse_pattern(to_text(name))
             return None
     except ValueError:
         pass

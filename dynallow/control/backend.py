@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from dynallow.control.historyschema import HistoryReport, TimelineReport
+from dynallow.control.historyschema import By, DeniedReport, HistoryReport, LogLine, LogReport, TimelineReport
 from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import (
     ConfirmReport,
@@ -35,6 +35,16 @@ class BadRequestError(DynallowError):
 
 class UnknownRuleError(DynallowError):
     """The request names a rule that the settings do not have (HTTP 404)."""
+
+
+class Following(Protocol):
+    """A reader of new lines. `leave` it when done."""
+
+    async def take(self, within_s: float) -> list[LogLine]:
+        """Those since the last time; none when so much time has passed without any."""
+
+    def leave(self) -> None:
+        """It reads no more."""
 
 
 class Backend(Protocol):
@@ -70,6 +80,15 @@ class Backend(Protocol):
 
     async def timeline(self, since_s: float, step_s: int) -> TimelineReport:
         """How much happened in each step of the last `since_s` seconds."""
+
+    async def denied(self, since_s: float, by: By | None, limit: int) -> DeniedReport:
+        """What was denied in the last `since_s` seconds, the `limit` most frequent."""
+
+    async def log(self, since_s: float) -> LogReport:
+        """The kept lines of the last `since_s` seconds."""
+
+    def follow(self) -> Following:
+        """New lines from now on. Raises DynallowError where there are too many who follow."""
 
     def metrics(self) -> bytes:
         """Prometheus text (`dynallow.control.metrics.render`). Called in a thread: must only read."""

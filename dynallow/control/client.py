@@ -12,17 +12,20 @@ from __future__ import annotations
 import errno
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from dynallow.control.reply import BrokenReplyError, Reply, read_reply, request
+from dynallow.control.reply import BrokenReplyError, Reply, read_lines, read_reply, request
 from dynallow.errors import ControlError, DynallowError, KernelError, SettingsError
 
 DEFAULT_SOCKET = Path("/run/dynallow/control.sock")
 _LOG = "its log may say why: journalctl -u dynallow"
 _START = "start the agent: systemctl start dynallow, or dynallow run"
 _ANSWER_MAX = 256 * 1024 * 1024  # a status of a million leases; more is not our agent
+_LINE_MAX = 1024 * 1024
+_SILENT_S = 60.0  # an agent that is there sends an empty line every ten seconds
 _EXIT_CODES = {
     "settings-invalid": SettingsError.exit_code,
     "kernel-refused": KernelError.exit_code,
@@ -59,6 +62,24 @@ class Client:
         """A changing request. Raises ControlError, AnswerError."""
         given = {key: value for key, value in body.items() if value is not None}
         return self._exchange("POST", path, json.dumps(given).encode("ascii"))
+
+    def follow(self, path: str, **query: str | None) -> Iterator[dict[str, Any]]:
+        """The objects of an answer that has no end, a line each. Raises ControlError, AnswerError."""
+        given = urlencode({key: value for key, value in query.items() if value is not None})
+        try:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+                sock.settimeout(_SILENT_S)
+                sock.connect(str(self._path))
+                sock.sendall(request("GET", f"{path}?{given}", None))
+                with sock.makefile("rb") as stream:
+                    reply = read_lines(stream, _LINE_MAX)
+                    if isinstance(reply, Reply):
+                        raise AnswerError(reply.status, self._parse(reply.body))
+                    for line in reply:
+                        if line.strip():
+                            yield self._parse(line)
+        except (OSError, BrokenReplyError) as error:
+            raise self._unreachable(error) from error
 
     def _exchange(self, method: str, target: str, body: bytes | None) -> dict[str, Any]:
         try:

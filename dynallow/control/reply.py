@@ -9,6 +9,7 @@ it said it would is a BrokenReplyError, never a shorter answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from io import BufferedReader
 from typing import NamedTuple
 
@@ -39,13 +40,44 @@ def request(method: str, target: str, body: bytes | None) -> bytes:
     return head.encode("ascii") + b"\r\n" + (body or b"")
 
 
+def read_lines(stream: BufferedReader, line_max: int) -> Reply | Iterator[bytes]:
+    """The lines of a body without an end, as they come; the whole reply where it is not 200.
+
+    Raises BrokenReplyError, also for a line that is longer, and OSError as the stream does.
+    """
+    status, fields = _head(stream)
+    if status != 200:
+        return Reply(status, _body(stream, fields, line_max))
+    if fields.get(b"transfer-encoding", b"").lower() != b"chunked":
+        raise BrokenReplyError("expected a body in chunks")
+    return _lines(stream, line_max)
+
+
+def _lines(stream: BufferedReader, line_max: int) -> Iterator[bytes]:
+    rest = b""
+    while size := _number(_CHUNK, stream.readline(_LINE_MAX), 16, line_max):
+        *lines, rest = (rest + _exactly(stream, size)).split(b"\n")
+        yield from lines
+        _must_fit(len(rest), line_max)
+        if (end := stream.readline(2)) not in (b"\r\n", b"\n"):
+            raise BrokenReplyError(f"expected a chunk's end, got {end!r}")
+
+
 def read_reply(stream: BufferedReader, body_max: int) -> Reply:
     """The reply that `stream` holds. Raises BrokenReplyError, and OSError as the stream does."""
+    status, fields = _head(stream)
+    return Reply(status, _body(stream, fields, body_max))
+
+
+def _head(stream: BufferedReader) -> tuple[int, dict[bytes, bytes]]:
     first = stream.readline(_LINE_MAX)
     match = _STATUS.fullmatch(first)
     if match is None:
         raise BrokenReplyError(f"expected HTTP, got {first[:40]!r}" if first else "closed without an answer")
-    fields = _fields(stream)
+    return int(match[1]), _fields(stream)
+
+
+def _body(stream: BufferedReader, fields: dict[bytes, bytes], body_max: int) -> bytes:
     coding = fields.get(b"transfer-encoding", b"").lower()
     if coding == b"chunked":
         body = _chunks(stream, body_max)
@@ -56,7 +88,7 @@ def read_reply(stream: BufferedReader, body_max: int) -> Reply:
     else:
         body = stream.read(body_max + 1)
         _must_fit(len(body), body_max)
-    return Reply(int(match[1]), body)
+    return body
 
 
 def _fields(stream: BufferedReader) -> dict[bytes, bytes]:

@@ -16,6 +16,7 @@ from typing import cast
 
 from aiohttp import web
 
+from dynallow.control import past
 from dynallow.control.backend import Backend, BadRequestError, UnknownRuleError
 from dynallow.control.connection import Connection, Limits
 from dynallow.control.encode import pieces
@@ -30,10 +31,7 @@ from dynallow.units import PortRange, parse_port
 _UID_MAX = 2**32 - 2  # the last one is "nobody said" to the kernel
 _JSON = "application/json"
 _CHUNK = 64 * 1024
-_KINDS = ("question", "flow")
-_DECISIONS = ("allowed", "denied", "filtered")
-_STEPS_MAX = 20_000
-Answer = Mapping[str, object] | web.Response
+Answer = Mapping[str, object] | web.StreamResponse
 Verb = Callable[[web.BaseRequest], Awaitable[Answer]]
 
 _CODES = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 500: "internal"}
@@ -79,10 +77,8 @@ class Routes:
             "/v1/flush": ("POST", self._flush),
             "/v1/mode": ("POST", self._mode),
             "/v1/confirm": ("POST", self._confirm),
-            "/v1/readiness": ("GET", self._readiness),
-            "/v1/history": ("GET", self._history),
-            "/v1/timeline": ("GET", self._timeline),
             "/metrics": ("GET", self._metrics),
+            **past.routes(backend, limits),
         }
         self._table = {path: verb for path, verb in table.items() if only in (None, path)}
 
@@ -100,7 +96,9 @@ class Routes:
         except DynallowError as error:
             answer = _refusal(error)
         connection.expect_within(self._limits.write_s)
-        return answer if isinstance(answer, web.Response) else await _send(request, answer, self._limits)
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        return await _send(request, answer, self._limits)
 
     def _find(self, request: web.BaseRequest) -> Verb:
         method, verb = self._table.get(request.path, ("", None))
@@ -146,28 +144,6 @@ class Routes:
             )
         return await self._backend.confirm(keep=outcome == "confirmed")
 
-    async def _readiness(self, request: web.BaseRequest) -> Answer:
-        words = query(request, ("since",))
-        return await self._backend.readiness(_seconds("since", words.get("since", str(7 * 86400))))
-
-    async def _history(self, request: web.BaseRequest) -> Answer:
-        words = query(request, ("since", "kind", "decision"))
-        for key, known in (("kind", _KINDS), ("decision", _DECISIONS)):
-            if words.get(key) not in (None, *known):
-                raise RequestRefused(
-                    400, "bad-request", f"{key}: expected one of {', '.join(known)}, got {words[key]!r}"
-                )
-        return await self._backend.history(_since(words), words.get("kind"), words.get("decision"))
-
-    async def _timeline(self, request: web.BaseRequest) -> Answer:
-        words = query(request, ("since", "step"))
-        since_s, step_s = _since(words), int(_seconds("step", words.get("step", "60")))
-        if step_s < 1 or since_s / step_s > _STEPS_MAX:
-            raise RequestRefused(
-                400, "bad-request", f"step: expected a step of which at most {_STEPS_MAX} fit"
-            )
-        return await self._backend.timeline(since_s, step_s)
-
     async def _metrics(self, request: web.BaseRequest) -> Answer:
         query(request, ())
         # In a thread: the first one loads prometheus-client, and none of them is in a hurry.
@@ -175,16 +151,6 @@ class Routes:
         response = web.Response(body=text, headers={"Content-Type": CONTENT_TYPE})
         response.force_close()
         return response
-
-
-def _since(words: Mapping[str, str]) -> float:
-    return _seconds("since", words.get("since", "3600"))
-
-
-def _seconds(key: str, text: str) -> float:
-    if not (text.isascii() and text.isdigit() and len(text) <= 10):
-        raise RequestRefused(400, "bad-request", f"{key}: expected whole seconds, got {text!r}")
-    return float(text)
 
 
 def _port(words: Mapping[str, str]) -> PortRange | None:

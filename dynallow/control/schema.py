@@ -83,7 +83,12 @@ class LeaseReport(TypedDict):
 
 
 class RuleReport(TypedDict):
+    """`names` are the rule's own patterns, the first hundred of `names_count`, `names_from` its lists."""
+
     rule: str
+    names: NotRequired[list[str]]
+    names_count: NotRequired[int]
+    names_from: NotRequired[list[str]]
     reason: str
     owner: str
     expires: str | None

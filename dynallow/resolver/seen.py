@@ -9,7 +9,6 @@ drains them or not (10); a batch holds what happened under one set of terms.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from dynallow.policy.names import Name
@@ -48,10 +47,9 @@ class Batch(NamedTuple):
 
 
 class Seen:
-    """One road's; `wake` is called when a batch is full."""
+    """One road's."""
 
     def __init__(self) -> None:
-        self.wake: Callable[[], None] = lambda: None
         self.untold = 0
         """Denied and filtered questions, since the start, that are in no batch."""
         self._terms: Terms | None = None
@@ -64,6 +62,9 @@ class Seen:
         self.refused: list[tuple[Name, int, Verdict]] = []
         self.denied: list[bytes] = []
         self.filtered: list[bytes] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._sealed or self.told or self.leased or self.refused or self.denied or self.filtered)
 
     def turn(self, terms: Terms) -> None:
         """What comes from now on is under these terms."""
@@ -111,7 +112,6 @@ class Seen:
             self._sealed.append(batch)
         else:
             self.untold += len(batch.refused) + len(batch.denied) + len(batch.filtered)
-        self.wake()
 
     def drain(self) -> list[Batch]:
         """Everything so far, the oldest first."""

@@ -8,10 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from dynallow.settings.model import Destination, LeaseSettings, ResolverSettings, RuleSettings, Section
+from dynallow.settings.model import (
+    Destination,
+    HistorySettings,
+    LeaseSettings,
+    ResolverSettings,
+    RuleSettings,
+    Section,
+)
 from dynallow.settings.upstream import Upstream
-from dynallow.units import Endpoint, format_duration
+from dynallow.units import Endpoint, format_duration, format_size
 
+_HISTORY_MIN = 1 << 20
 Finding = tuple[tuple[str | int, ...], str]  # path below the section, text
 
 
@@ -22,6 +30,9 @@ def findings(section: Section) -> Iterator[Finding]:
             yield from _resolver(section)
         case LeaseSettings():
             yield from _lease(section)
+        case HistorySettings():
+            if section.max_size < _HISTORY_MIN:
+                yield ("max-size",), f'expected at least "1MiB", got "{format_size(section.max_size)}"'
         case RuleSettings():
             yield from _rule(section)
         case Destination():

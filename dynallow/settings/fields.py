@@ -27,10 +27,12 @@ from dynallow.units import (
     PortRange,
     Rate,
     format_duration,
+    format_size,
     parse_duration,
     parse_endpoint,
     parse_port,
     parse_rate,
+    parse_size,
 )
 
 T = TypeVar("T")
@@ -224,6 +226,12 @@ DeniedTtl = Annotated[
     _from_text("whole seconds from 0s to 1h", _parse_denied_ttl),
     PlainSerializer(format_duration, return_type=str),
     _text_schema("whole seconds, from 0s to 1h", pattern=r"^(\d+(ms|s|m|h))+$"),
+]
+Size = Annotated[
+    int,
+    _from_text('a size such as "64MiB"', parse_size),
+    PlainSerializer(format_size, return_type=str),
+    _text_schema("a size: 512KiB, 64MiB, 1GiB", pattern=r"^\d+(KiB|MiB|GiB)$"),
 ]
 LogGroup = Annotated[int, Strict(), Field(ge=0, le=65535)]
 Count = Annotated[int, Strict(), Field(ge=1, le=2**31 - 1)]

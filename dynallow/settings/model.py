@@ -113,6 +113,18 @@ class ControlSettings(Section):
     )
 
 
+class HistorySettings(Section):
+    """What is remembered of questions, flows and denials."""
+
+    keep: f.Duration = Field(
+        default=90 * 86400.0,
+        description='how long it is remembered what was asked, used and denied; "0s" = no file is kept',
+    )
+    max_size: f.Size = Field(
+        default=64 << 20, description='largest size of that file, at least "1MiB"; the oldest goes first'
+    )
+
+
 class RuleSettings(Section):
     """Names, and who may use the addresses behind them on which ports."""
 
@@ -163,5 +175,6 @@ class Settings(Section):
     lease: LeaseSettings = Field(default_factory=LeaseSettings)
     firewall: FirewallSettings = Field(default_factory=FirewallSettings)
     control: ControlSettings = Field(default_factory=ControlSettings)
+    history: HistorySettings = Field(default_factory=HistorySettings)
     rules: tuple[RuleSettings, ...] = Field(default=(), alias="rule")
     destinations: tuple[Destination, ...] = Field(default=(), alias="destination")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from ipaddress import ip_address
 from typing import Final, NamedTuple, Protocol
 
@@ -25,13 +24,22 @@ from dynallow.sight import why
 from dynallow.sight.known import Known
 from dynallow.sight.shares import Shares
 from dynallow.sight.unwritten import untold
-from dynallow.sight.why import Flow, Held
-from dynallow.usage.record import Mode, Record, Subject
+from dynallow.sight.why import Flow, Held, Openers
+from dynallow.usage.lines import Line
+from dynallow.usage.record import Decision, Kind, Mode, Record, Subject, Why, ident
 from dynallow.wire import numbers as n
 from dynallow.wire import svcb
 
-BUDGET_S: Final = 0.03
-"""CPU time that the questions of one call may take."""
+BUDGET_S: Final = 0.015
+"""CPU time that the denied questions of one call may take; there is a call a second."""
+_READING: Final = 0.4
+"""Of which part may go into reading names; the rest into saying what came of them."""
+FLOWS_S: Final = 0.04
+"""The same of flows."""
+LINES_MAX: Final = 600
+ADDRESSES_MAX: Final = 32
+_FORGET_S: Final = 60.0
+_KINDS: Final[tuple[Kind, Kind]] = ("question", "flow")
 _LOOK_EVERY: Final = 64
 
 
@@ -60,6 +68,52 @@ class Label(NamedTuple):
     unit: str = ""
 
 
+class Sampled(Protocol):
+    """Who somebody is (`sight/who.py`)."""
+
+    @property
+    def user(self) -> int | None: ...
+    @property
+    def process(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+
+
+class Sample(Protocol):
+    """Who asked a question or sent a packet; of the other kind's values it has none."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def who(self) -> Sampled: ...
+    @property
+    def name(self) -> Name: ...
+    @property
+    def qtype(self) -> int: ...
+    @property
+    def address(self) -> bytes: ...
+    @property
+    def protocol(self) -> int: ...
+    @property
+    def port(self) -> int: ...
+
+
+class Missed(NamedTuple):
+    """What was denied and can be told of nobody."""
+
+    questions: int
+    packets: int
+
+
+class Joined(NamedTuple):
+    """What came of it."""
+
+    records: list[Record]
+    lines: list[Line]
+    more: int
+    """Lines that there would be beside these."""
+
+
 Question = tuple[Name, int]
 _NOBODY = Label()
 
@@ -74,6 +128,46 @@ class Joining:
         self._ledger = ledger
         self._clock = clock
         self._wall = wall
+        self._began = 0.0
+        self._forgot = wall()
+
+    def join(
+        self,
+        batches: Sequence[Batch],
+        missed: Missed,
+        tallies: Sequence[Counted],
+        samples: Iterable[Sample],
+        settings: Settings,
+    ) -> Joined:
+        """All of it. `missed` is in no batch and no tally; the settings' mode is the tallies'."""
+        for sample in samples:
+            who = Label(sample.who.user, sample.who.process, sample.who.unit)
+            if sample.kind == "question":
+                self.askers.note((sample.name, sample.qtype), who)
+            else:
+                self.senders.note(Flow(sample.address, sample.protocol, sample.port, who.user), who)
+        wall = self._wall()
+        self._began = time.thread_time()
+        records: list[Record] = []
+        told: list[Line] = []
+        more = 0
+        for batch in batches:
+            records += self.questions(batch, settings.lease.grace)
+            answers = [one for one in batch.leased if one[2].outcome is ALLOWED]
+            told += [_answer_line(one, wall, mode_of(batch), settings) for one in answers[:LINES_MAX]]
+            more += max(len(answers) - LINES_MAX, 0)
+        for kind, count in zip(_KINDS, missed, strict=True):
+            if count:
+                records.append(Record(untold(kind, "denied", settings.mode), count, wall, wall))
+        records += self.flows(tallies, settings, settings.mode)
+        denied = [record for record in records if record.subject.decision != "allowed" and record.subject.why]
+        told += map(line_of, denied[:LINES_MAX])
+        more += max(len(denied) - LINES_MAX, 0)
+        if wall - self._forgot >= _FORGET_S:
+            self._forgot = wall
+            self.askers.forget()
+            self.senders.forget()
+        return Joined(records, told[:LINES_MAX], more + max(len(told) - LINES_MAX, 0))
 
     # ------------------------------------------------------------ questions
 
@@ -83,21 +177,32 @@ class Joining:
         for told in (*batch.leased, *batch.told):
             self._learn(told, grace_s)
         records = list(self._allowed(batch.told, mode, wall))
-        ends = time.thread_time() + BUDGET_S
-        for filtered, found in (
-            (False, self._refused(batch, False)),
-            (True, self._refused(batch, True)),
-        ):
-            left = sum(found.values())
-            for number, ((name, qtype), count) in enumerate(found.items()):
-                if number % _LOOK_EVERY == 0 and time.thread_time() > ends:
+        for filtered in (False, True):
+            asked = batch.filtered if filtered else batch.denied
+            found = self._refused(batch, filtered)
+            left = found.total() + len(asked)
+            self._read(asked, found)
+            for number, (question, count) in enumerate(found.items()):
+                if number % _LOOK_EVERY == 0 and self._late():
                     break
                 left -= count
-                records += self._denied(batch, (name, qtype), count, filtered, wall)
+                records += self._denied(batch, question, count, filtered, wall)
             if left:
                 subject = untold("question", "filtered" if filtered else "denied", mode)
                 records.append(Record(subject, left, wall, wall))
         return records
+
+    def _read(self, asked: Sequence[bytes], found: Counter[Question]) -> None:
+        """Put the questions of these packets to those that were found, as far as there is time."""
+        if self._late(_READING):
+            return
+        for number, (packet, count) in enumerate(Counter(asked).items()):
+            if number % _LOOK_EVERY == 0 and self._late(_READING):
+                break
+            found[question_of(packet)] += count
+
+    def _late(self, share: float = 1.0) -> bool:
+        return time.thread_time() > self._began + BUDGET_S * share
 
     def _learn(self, told: Told, grace_s: float) -> None:
         name, qtype, verdict, answer = told
@@ -111,13 +216,14 @@ class Joining:
 
     def _allowed(self, told: Iterable[Told], mode: Mode, wall: float) -> Iterable[Record]:
         counts = Counter(
-            (name, qtype, rules_text(verdict))
+            (name, qtype, rules_text(verdict), bool(verdict.leads))
             for name, qtype, verdict, _ in told
             if verdict.outcome is ALLOWED
         )
-        for (name, qtype, rules), count in counts.items():
+        for (name, qtype, rules, derived), count in counts.items():
+            how: Why = "derived" if derived else ""
             subject = Subject(
-                "question", "allowed", mode, "", to_text(name), type_text(qtype), "", "", rules, None, "", ""
+                "question", "allowed", mode, how, to_text(name), type_text(qtype), "", "", rules, None, "", ""
             )
             yield Record(subject, count, wall, wall)
 
@@ -127,8 +233,6 @@ class Joining:
             for name, qtype, verdict in batch.refused
             if (verdict.outcome is FILTERED) is filtered
         )
-        for asked, count in Counter(batch.filtered if filtered else batch.denied).items():
-            found[question_of(asked)] += count
         return found
 
     def _denied(
@@ -155,23 +259,32 @@ class Joining:
 
     # ------------------------------------------------------------ flows
 
-    def flows(self, tallies: Iterable[Counted], settings: Settings, mode: Mode) -> list[Record]:
-        """What was counted in the kernel, one record a subject."""
-        wall = self._wall()
-        records = []
-        for tally in tallies:
-            flow = Flow(tally.address, tally.protocol, tally.port, tally.uid)
-            held = self.held(flow.address)
-            if tally.denied:
-                reason, rule = why.of_flow(settings, flow, held)
-                parts = self.senders.split(flow, tally.packets, Label(tally.uid))
-            else:
-                reason, rule = "", why.allowing(settings, flow, held)
-                parts = {Label(tally.uid): tally.packets}
-            make = partial(
-                Subject,
+    def flows(self, tallies: Sequence[Counted], settings: Settings, mode: Mode) -> list[Record]:
+        """What was counted in the kernel, one record a subject; first the allowed, then the most denied."""
+        wall, ends = self._wall(), time.thread_time() + FLOWS_S
+        openers = why.openers_of(settings)
+        records: list[Record] = []
+        ordered = sorted(tallies, key=lambda tally: (tally.denied, -tally.packets))
+        for number, tally in enumerate(ordered):
+            if number % _LOOK_EVERY == 0 and time.thread_time() > ends:
+                records += _rest(ordered[number:], mode, wall)
+                break
+            records += self._flow(tally, openers, mode, wall)
+        return records
+
+    def _flow(self, tally: Counted, openers: Openers, mode: Mode, wall: float) -> Iterable[Record]:
+        flow = Flow(tally.address, tally.protocol, tally.port, tally.uid)
+        held = self.held(flow.address)
+        if tally.denied:
+            reason, rule = why.of_flow(openers, flow, held)
+            parts = self.senders.split(flow, tally.packets, Label(tally.uid))
+        else:
+            reason, rule = "", why.allowing(openers, flow, held)
+            parts = {Label(tally.uid): tally.packets}
+        for who, part in parts.items():
+            subject = Subject(
                 "flow",
-                "denied" if tally.denied else "allowed",
+                _decision(tally),
                 mode,
                 reason,
                 held.name,
@@ -180,10 +293,10 @@ class Joining:
                 why.port_text(flow.protocol, flow.port),
                 rule,
                 tally.uid,
+                who.process,
+                who.unit,
             )
-            for who, part in parts.items():
-                records.append(Record(make(who.process, who.unit), part, wall, wall))
-        return records
+            yield Record(subject, part, wall, wall)
 
     def held(self, address: bytes) -> Held:
         """What is known of the address."""
@@ -199,6 +312,19 @@ class Joining:
             to_text(name) if name else "",
             given is not None and not rules,
         )
+
+
+def _decision(tally: Counted) -> Decision:
+    return "denied" if tally.denied else "allowed"
+
+
+def _rest(tallies: Sequence[Counted], mode: Mode, wall: float) -> Iterable[Record]:
+    """Those that there was no time for, their packets at least."""
+    packets: Counter[Decision] = Counter()
+    for tally in tallies:
+        packets[_decision(tally)] += tally.packets
+    for decision, count in packets.items():
+        yield Record(untold("flow", decision, mode), count, wall, wall)
 
 
 def mode_of(batch: Batch) -> Mode:
@@ -218,3 +344,43 @@ def addresses_of(records: Sequence[tuple[Name, int, int, bytes]], qtype: int) ->
     if qtype in (n.HTTPS, n.SVCB):
         return [hint for record in records if record[1] == qtype for hint in svcb.hints(record[3])]
     return []
+
+
+def line_of(record: Record) -> Line:
+    """What was denied, as a line of the log."""
+    subject = record.subject
+    return Line(
+        record.last,
+        subject.kind,
+        subject.decision,
+        subject.mode,
+        subject.why,
+        subject.name,
+        subject.qtype,
+        (subject.address,) if subject.address else (),
+        subject.port,
+        subject.rule,
+        subject.user,
+        subject.process,
+        subject.unit,
+        record.times,
+        None,
+        ident(subject),
+    )
+
+
+def _answer_line(told: Told, wall: float, mode: Mode, settings: Settings) -> Line:
+    """An answer that came from an upstream, with what was leased for it."""
+    name, qtype, verdict, answer = told
+    granted = dict.fromkeys(address for _, some in answer.by_rule for address in some)
+    return Line(
+        wall,
+        "answer",
+        "allowed",
+        mode,
+        name=to_text(name),
+        qtype=type_text(qtype),
+        addresses=tuple([str(ip_address(address)) for address in [*granted][:ADDRESSES_MAX]]),
+        rule=rules_text(verdict),
+        lease_s=answer.ttl_s + settings.lease.grace if granted else None,
+    )

@@ -45,15 +45,22 @@ class Shares(Generic[K, L]):
         fresh = self._new.pop(key, {})
         if not fresh:
             return shared(count, self._old.get(key) or {otherwise: 1})
-        taken = shared(count, fresh) if sum(fresh.values()) >= count else None
+        taken: dict[L, int] = {}
+        for label in [*fresh]:  # those that were seen first; the others belong to what is counted next
+            taken[label] = min(fresh[label], count - sum(taken.values()))
+            fresh[label] -= taken[label]
+            if not fresh[label]:
+                del fresh[label]
+        if fresh:
+            self._new[key] = fresh
         if len(self._old) >= self.size:
             self._old.clear()
-        self._old[key] = fresh
-        return taken or shared(count, fresh)
+        taken = {label: part for label, part in taken.items() if part}
+        self._old[key] = taken
+        return shared(count, taken)
 
     def forget(self) -> None:
-        """Samples that no count came for, and old proportions."""
-        self._new.clear()
+        """Proportions of what has been counted: who does it now may be another."""
         self._old.clear()
 
 

@@ -62,6 +62,10 @@ class Unwritten:
         rows, self._rows = self._rows, {}
         return [(minute, record) for (minute, _), record in rows.items()]
 
+    def drop_before(self, at: float) -> None:
+        """Forget what is older: nothing is kept elsewhere."""
+        self._rows = {key: record for key, record in self._rows.items() if record.last >= at}
+
     def give_back(self, rows: Iterable[Row]) -> None:
         """These could not be written."""
         for _minute, record in rows:

@@ -6,7 +6,7 @@ come from. Keeps: a word is one of `usage.record.Why`, and never empty for what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Final, NamedTuple
 
@@ -42,6 +42,19 @@ class Held(NamedTuple):
     """The name is one that no rule allows: it was told because observing lets it pass."""
 
 
+class Openers(NamedTuple):
+    """What opens addresses, looked up a thousand times a second."""
+
+    rules: dict[str, RuleSettings]
+    """By name, in the order of the settings."""
+    destinations: tuple[Destination, ...]
+
+
+def openers_of(settings: Settings) -> Openers:
+    """Those of the settings."""
+    return Openers({rule.name: rule for rule in settings.rules}, settings.destinations)
+
+
 def port_text(protocol: int, port: int) -> str:
     """ "tcp/443"; "icmp" or the number of what has no ports."""
     known = _PROTOCOLS.get(protocol, str(protocol))
@@ -62,51 +75,46 @@ def of_question(policy: Policy, name: Name, qtype: int, filtered: bool, wall: fl
     return "not-listed", ""
 
 
-def of_flow(settings: Settings, flow: Flow, held: Held) -> tuple[Why, str]:
+def of_flow(openers: Openers, flow: Flow, held: Held) -> tuple[Why, str]:
     """Why a flow was denied, and the rule or destination that opens its address to others or otherwise."""
     if flow.protocol in (TCP, UDP) and flow.port in DNS_PORTS:
         return "dns", ""
-    near: list[tuple[str, Sequence[object], bool]] = []
-    by_name = {rule.name: rule for rule in settings.rules}
-    openers: Iterable[RuleSettings | Destination] = [
-        *_destinations(settings, flow.address),
-        *(by_name[rule] for rule in held.live if rule in by_name),
-    ]
-    for opener in openers:
-        near.append((opener.name, opener.users, _opens(opener, flow)))
-    for name, users, opens in near:
-        if opens and users and flow.uid not in users:
-            return "user", name
-    for name, _users, opens in near:
-        if not opens:
-            return "port", name
+    near: list[RuleSettings | Destination] = [*_destinations(openers, flow.address)]
+    near += [openers.rules[rule] for rule in held.live if rule in openers.rules]
+    for opener in near:
+        if opener.users and flow.uid not in opener.users and _opens(opener, flow):
+            return "user", opener.name
+    for opener in near:
+        if not _opens(opener, flow):
+            return "port", opener.name
     if near:  # opened by now, or in the moment between
-        return "lapsed", near[0][0]
+        return "lapsed", near[0].name
     if held.lapsed:
         return "lapsed", held.lapsed[0]
     return ("name" if held.unlisted else "no-name"), ""
 
 
-def allowing(settings: Settings, flow: Flow, held: Held) -> str:
+def allowing(openers: Openers, flow: Flow, held: Held) -> str:
     """The destination or rule that let a flow pass, the first that the chain comes to; "" for none known."""
-    by_name: Mapping[str, RuleSettings] = {rule.name: rule for rule in settings.rules}
-    for opener in _destinations(settings, flow.address):
+    for opener in _destinations(openers, flow.address):
         if _allows(opener, flow):
             return opener.name
     for holders in (held.live, held.lapsed):
-        for rule in settings.rules:
-            if rule.name in holders and _allows(by_name[rule.name], flow):
-                return rule.name
+        # The ledger tells holders in the order of the settings, as the chain has them.
+        for name in holders:
+            rule = openers.rules.get(name)
+            if rule is not None and _allows(rule, flow):
+                return name
     return ""
 
 
-def _destinations(settings: Settings, address: bytes) -> list[Destination]:
-    if not settings.destinations:
+def _destinations(openers: Openers, address: bytes) -> list[Destination]:
+    if not openers.destinations:
         return []
     packed = ip_address(address)
     return [
         destination
-        for destination in settings.destinations
+        for destination in openers.destinations
         if any(packed in network for network in destination.addresses)
     ]
 

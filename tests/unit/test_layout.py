@@ -35,6 +35,7 @@ FLOORS = {
     "pending": 3,
     "expiries": 2,
     "living": 4,
+    "hindsight": 5,
     "control": 4,
     "checkpoint": 4,
     "sight": 4,

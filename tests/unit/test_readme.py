@@ -17,6 +17,7 @@ from dynallow.cli.main import VERBS
 from dynallow.firewall.leaser import Counts as Written
 from dynallow.resolver.counts import Counts
 from dynallow.settings import settings_table
+from tests.lab.queries import alerts
 from tests.netns.compared import EXPLAINED
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -128,6 +129,22 @@ def _names_tests_that_exist(row: str) -> None:
     assert tests, f"no test in {row}"
     for file, name in tests:
         assert f"def {name}(" in (ROOT / file).read_text(), f"{file} has no {name}"
+
+
+def test_readme_alerts_are_those_of_the_rules() -> None:
+    assert re.findall(r"^\| `(Dynallow\w+)` \|", README, re.MULTILINE) != []
+    assert set(re.findall(r"^\| `(Dynallow\w+)` \|", README, re.MULTILINE)) == set(alerts())
+
+
+def test_readme_metrics_are_those_that_the_code_names() -> None:
+    """Their labels, and that they are exported: `tests/netns/test_metrics.py`."""
+    reports = (ROOT / "dynallow/control/reports").glob("*.py")
+    code = "".join(path.read_text() for path in reports)
+    named = set(re.findall(r'"(dynallow_\w+)"', code))
+    named |= {f"{name}_timestamp_seconds" for name in re.findall(r'_moment\(\s*"(dynallow_\w+)"', code)}
+    told = set(re.findall(r"^\| `(dynallow_\w+)` \|", README, re.MULTILINE))
+    assert told <= named
+    assert {name for name in named if f"{name}_timestamp_seconds" not in named} <= told
 
 
 def test_readme_has_no_gap_left() -> None:

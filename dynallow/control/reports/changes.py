@@ -20,7 +20,7 @@ def changes(
     """What a reload has changed."""
     old = {rule.name: rule for rule in before.rules}
     new = {rule.name: rule for rule in after.settings.rules}
-    sections = ("mode", "resolver", "lease", "firewall", "destinations")
+    sections = ("mode", "resolver", "lease", "firewall", "history", "destinations")
     settings_changed = [name for name in sections if getattr(before, name) != getattr(after.settings, name)]
     report: ReloadReport = {
         "changed": False,
@@ -87,3 +87,18 @@ def ended(trial: Trial, keep: bool, mode: Mode, loaded: Loaded) -> ConfirmReport
         "settings_say": loaded.settings.mode,
         "settings": str(where_mode_is_set(loaded)),
     }
+
+
+def summary(report: ReloadReport) -> str:
+    """A reload in a line."""
+    told = (
+        ("rules added", report["rules_added"]),
+        ("removed", report["rules_removed"]),
+        ("changed", report["rules_changed"]),
+        ("settings changed", report["settings_changed"]),
+    )
+    return "; ".join(f"{what}: {_few(names)}" for what, names in told if names) or "nothing changed"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -11,8 +11,18 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import Protocol, cast
 
 from dynallow.control.encode import Listed
-from dynallow.control.historyschema import HistoryReport, HistoryRow, TimelineReport
-from dynallow.usage.record import Record, ident
+from dynallow.control.historyschema import (
+    By,
+    DeniedGroup,
+    DeniedReport,
+    HistoryReport,
+    HistoryRow,
+    LogLine,
+    TimelineReport,
+)
+from dynallow.control.schema import Mode
+from dynallow.usage.lines import Line, text
+from dynallow.usage.record import Record, Subject, ident
 
 _AT_ONCE = 256
 
@@ -99,3 +109,99 @@ def timeline(points: Sequence[Step], since: float, now: float, step_s: int) -> T
             for point in points
         ],
     }
+
+
+def denied(
+    past: Past, since: float, now: float, mode: Mode, packets: int | None, by: By | None, limit: int
+) -> DeniedReport:
+    """What was denied, filtered questions too, one line each or grouped."""
+    found = [record for record in past.records(since) if record.subject.decision != "allowed"]
+    untold = past.untold(since)
+    begins = past.begins()
+    total = {
+        "questions": untold["questions"] + sum(one.times for one in found if one.subject.kind == "question"),
+        "packets": untold["packets"] + sum(one.times for one in found if one.subject.kind == "flow"),
+    }
+    groups = [] if by is None else _groups(found, by)
+    rows = found if by is None else []
+    return {
+        "mode": mode,
+        "since": moment(since),
+        "until": moment(now),
+        "begins": None if begins is None else moment(begins),
+        "total": total,
+        "untold": untold,
+        "denied_packets": packets,
+        "matched": len(groups) or len(rows),
+        "rows": cast(list[HistoryRow], Listed([[_text(record)] for record in rows[:limit]])),
+        "groups": groups[:limit],
+    }
+
+
+def _groups(records: list[Record], by: By) -> list[DeniedGroup]:
+    sums: dict[str, list[Record]] = {}
+    for record in records:
+        sums.setdefault(_key(record.subject, by), []).append(record)
+    groups = [_group(key, some) for key, some in sums.items()]
+    return sorted(groups, key=lambda group: (-group["count"], group["key"]))
+
+
+def _group(key: str, records: list[Record]) -> DeniedGroup:
+    questions = sum(one.times for one in records if one.subject.kind == "question")
+    count = sum(one.times for one in records)
+    users = {one.subject.user for one in records}
+    return {
+        "key": key,
+        "count": count,
+        "questions": questions,
+        "flows": count - questions,
+        "users": sorted(user for user in users if user is not None),
+        "first": moment(min(one.first for one in records)),
+        "last": moment(max(one.last for one in records)),
+        "id": ident(max(records, key=lambda one: one.times).subject),
+    }
+
+
+def _key(subject: Subject, by: By) -> str:
+    """What it is grouped by; empty where that is not known or has no meaning."""
+    match by:
+        case "name":
+            return subject.name
+        case "destination":
+            return f"{subject.address} {subject.port}".strip()
+        case "user":
+            return "" if subject.user is None else str(subject.user)
+        case "process":
+            return f"{subject.process} {f'({subject.unit})' if subject.unit else ''}".strip()
+        case "rule":
+            return f"{subject.rule or '-'} ({subject.why})"
+
+
+def log_line(line: Line) -> LogLine:
+    """One line, as the schema spells it."""
+    return {
+        "at": moment(line.at),
+        "event": line.event,
+        "decision": line.decision,
+        "mode": line.mode,
+        "why": line.why,
+        "name": line.name,
+        "qtype": line.qtype,
+        "addresses": list(line.addresses),
+        "port": line.port,
+        "rule": line.rule,
+        "user": line.user,
+        "process": line.process,
+        "unit": line.unit,
+        "count": line.times,
+        "lease_s": line.lease_s,
+        "id": line.id,
+        "note": line.note,
+        "text": text(line),
+    }
+
+
+def lost(count: int, mode: Mode, at: float) -> LogLine:
+    """For a reader who was too slow."""
+    told = log_line(Line(at, "left-out", "", mode, note=f"{count} lines: you read too slowly", times=count))
+    return {**told, "event": "lost"}

@@ -19,6 +19,14 @@ from dynallow.units import PortRange
 from dynallow.usage.totals import Totals
 
 
+class Recording(Protocol):
+    """What keeps the history."""
+
+    @property
+    def why_not(self) -> str | None:
+        """Why it could not be written the last time."""
+
+
 class Source(Protocol):
     """The parts of the agent that a report is made from."""
 
@@ -34,6 +42,10 @@ class Source(Protocol):
     chosen: Chosen
     policy_log: PolicyLog
     denials: Totals
+
+    @property
+    def sight(self) -> Recording:
+        """Who keeps the history."""
 
     def pending(self) -> PendingReport | None:
         """What is taken back by itself unless it is confirmed."""

@@ -50,6 +50,12 @@ def policy_families(agent: Source) -> Iterator[Family]:
     )
     yield _moment("dynallow_confirm_deadline", "When a change goes back; 0: none waits.", _deadline(agent))
     yield Family(
+        "dynallow_history_failing",
+        "1 while the history cannot be written.",
+        "gauge",
+        (({}, float(agent.sight.why_not is not None)),),
+    )
+    yield Family(
         "dynallow_rule_expires_timestamp_seconds",
         "When a rule ends, of those that do.",
         "gauge",

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _HOUR_S = 3600.0
 _STEP_S = 60
+_NAMES = 100
 
 
 class Timeline(Protocol):
@@ -170,6 +171,9 @@ def _rule(rule: RuleSettings, known: Known | None, warnings: list[str]) -> RuleR
     leases = Listed(_leases(rule.name, known, warnings) if known is not None else ())
     return {
         "rule": rule.name,
+        "names": [str(name) for name in rule.names[:_NAMES]],
+        "names_count": len(rule.names),
+        "names_from": [str(path) for path in rule.names_from],
         "reason": rule.reason,
         "owner": rule.owner,
         "expires": None if rule.expires is None else rule.expires.isoformat(),

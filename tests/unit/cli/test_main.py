@@ -58,7 +58,7 @@ def test_version_is_the_packages() -> None:
     "arguments",
     [
         ["statu"],
-        ["denied"],
+        ["denied", "--by", "moon"],
         ["status", "--wacth"],
         ["status", "--js"],
         ["status", "extra"],

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
-from dynallow.control.backend import BadRequestError, UnknownRuleError
+from dynallow.control.backend import BadRequestError, Following, UnknownRuleError
 from dynallow.control.connection import Limits
-from dynallow.control.historyschema import HistoryReport, TimelineReport
+from dynallow.control.historyschema import By, DeniedReport, HistoryReport, LogLine, LogReport, TimelineReport
 from dynallow.control.metrics import Family, render
 from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import (
@@ -39,6 +39,24 @@ from dynallow.units import Endpoint, PortRange
 LEASE = LeaseReport(address="198.51.100.7", name="deb.example.org", expires_in_s=93.4, packets=12, bytes=4096)
 
 
+class Queued:
+    """Lines that the test puts there; `left` once nobody reads any more."""
+
+    def __init__(self) -> None:
+        self.queue: asyncio.Queue[list[LogLine]] = asyncio.Queue()
+        self.left = threading.Event()
+
+    async def take(self, within_s: float) -> list[LogLine]:
+        try:
+            async with asyncio.timeout(min(within_s, 0.1)):
+                return await self.queue.get()
+        except TimeoutError:
+            return []
+
+    def leave(self) -> None:
+        self.left.set()
+
+
 class MemoryAgent:
     """Rules "mirror" and "api"; what is asked of it stands in `asked`; `fault` is raised instead."""
 
@@ -48,6 +66,7 @@ class MemoryAgent:
         self.asked: list[tuple[object, ...]] = []
         self.fault: Exception | None = None
         self.gate: asyncio.Event | None = None
+        self.following: Queued | None = None
         self.leases = [LEASE] * leases
 
     async def _record(self, *call: object) -> None:
@@ -277,6 +296,24 @@ class MemoryAgent:
         await self._record("timeline", since_s, step_s)
         since, until = "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"
         return {"since": since, "until": until, "step_s": step_s, "points": []}
+
+    async def denied(self, since_s: float, by: By | None, limit: int) -> DeniedReport:
+        await self._record("denied", since_s, by, limit)
+        since, until = "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"
+        counts = {"questions": 0, "packets": 0}
+        told: Any = {"mode": self.mode, "since": since, "until": until, "begins": None, "matched": 0}
+        told |= {"total": counts, "untold": counts, "denied_packets": 0, "rows": [], "groups": []}
+        return cast(DeniedReport, told)
+
+    async def log(self, since_s: float) -> LogReport:
+        await self._record("log", since_s)
+        return {"since": "2026-11-21T10:00:00Z", "until": "2026-11-21T11:00:00Z", "lines": []}
+
+    def follow(self) -> Following:
+        self.asked.append(("follow",))
+        if self.following is None:
+            raise DynallowError("too many programs follow the log already")
+        return self.following
 
     def metrics(self) -> bytes:
         if isinstance(self.fault, DynallowError):

@@ -48,7 +48,7 @@ def test_config_default_shows_every_key_with_its_default(tmp_path: Path) -> None
     document = tomllib.loads(uncommented())
     tables = {
         "": document,
-        **{f"{key}.": document[key] for key in ("resolver", "lease", "firewall", "control")},
+        **{f"{key}.": document[key] for key in ("resolver", "lease", "firewall", "control", "history")},
         "[[resolver.zone]].": document["resolver"]["zone"][0],
         "[[rule]].": document["rule"][0],
         "[[destination]].": document["destination"][0],

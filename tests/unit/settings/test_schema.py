@@ -24,7 +24,7 @@ def test_json_schema_has_every_key_with_meaning_and_default() -> None:
 
 def test_json_schema_defaults_are_accepted_as_settings() -> None:
     defaults = {}
-    for name in ("Resolver", "Lease", "Firewall", "Control"):
+    for name in ("Resolver", "Lease", "Firewall", "Control", "History"):
         properties = json_schema()["$defs"][f"{name}Settings"]["properties"]
         defaults[name.lower()] = {
             key: value["default"] for key, value in properties.items() if "default" in value
@@ -37,7 +37,8 @@ def test_every_key_has_one_line_of_meaning() -> None:
     for _, model in sections():
         for name, field in model.model_fields.items():
             if field.description is None:
-                assert name in ("resolver", "lease", "firewall", "control", "rules", "destinations")
+                tables = ("resolver", "lease", "firewall", "control", "history", "rules", "destinations")
+                assert name in tables
             else:
                 assert "\n" not in field.description
                 assert "|" not in field.description
