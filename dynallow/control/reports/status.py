@@ -17,8 +17,8 @@ from typing import NamedTuple, Protocol, cast
 
 from dynallow import __version__
 from dynallow.control.encode import Listed
-from dynallow.control.reports.policylog import policy_report
 from dynallow.control.reports.history import Step
+from dynallow.control.reports.policylog import policy_report
 from dynallow.control.reports.source import Source, moment, texts
 from dynallow.control.schema import (
     DenialsReport,
