@@ -132,6 +132,7 @@ def status(text: str = "web") -> StatusReport:
         "not_in_force": [],
         "warnings": [text],
         "pending": None,
+        "denials": None,
         "policy": {
             "generation": 2,
             "since": moment(timedelta(minutes=20)),
