@@ -181,7 +181,7 @@ class InForce:
         resolver = settings.resolver.model_copy(update={"listen": self.settings.resolver.listen})
         settings = settings.model_copy(update={"resolver": resolver, "control": self.settings.control})
         chosen = self.chosen if loaded is self.loaded else choose(settings)
-        await self.sight.settle(patient=False)  # what happened until now, happened under the old ones
+        await self.sight.settle(patient=False)  # what has happened until now, by the rules that it met
         async with self.checkpoint.withdrawn():
             self._apply(loaded, settings, chosen)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network
 
-from dynallow.policy.patterns import STAR, Pattern
+from dynallow.policy.patterns import STAR, Pattern, label_matches
 from dynallow.settings import Destination, RuleSettings
 from dynallow.units import PortRange
 
@@ -52,10 +52,16 @@ def pattern_covers(wide: Pattern, narrow: Pattern) -> bool:
 def may_meet(one: Pattern, other: Pattern) -> bool:
     """Whether a name may be matched by both, as far as their last labels tell."""
     pairs = zip(reversed(one.labels), reversed(other.labels), strict=False)
-    if not all(a == b or STAR in a or STAR in b for a, b in pairs):
+    if not all(_labels_meet(a, b) for a, b in pairs):
         return False
     extra = len(other.labels) - len(one.labels)
     return (extra == 0) or (one.below if extra > 0 else other.below)
+
+
+def _labels_meet(one: bytes, other: bytes) -> bool:
+    if STAR in one:
+        return STAR in other or label_matches(one, other)
+    return label_matches(other, one)
 
 
 def _label_covers(wide: bytes, narrow: bytes) -> bool:

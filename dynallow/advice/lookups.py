@@ -1,13 +1,13 @@
 """Names that were asked for and are nobody's need: tunnels through DNS, search lists, one-off looks.
 
 Pure. Knows what was needed (`needs.py`). Must not know rules. Keeps: a name that somebody connected to is
-left to the rules, whatever it looks like (but below a domain that looks like a tunnel no wildcard stands).
+left to the rules, unless nearly all of its like, long and many, were only asked for: those carry data out.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from dynallow.advice.needs import Needs, Use
 from dynallow.policy.names import labels, parse_name
@@ -42,12 +42,15 @@ def asked(uses: Iterable[Use]) -> int:
 
 
 def leave_lookups(needs: Needs, known: Iterable[str], min_count: int | None) -> frozenset[str]:
-    """Move what is no need to `needs.left`; returns the domains that look like a tunnel's end.
+    """Move what is no need to `needs.left`; returns below which names no wildcard may stand.
 
     known: all names that were asked for, whatever came of it. min_count: what was seen less often is left
     out; None: only what was asked for once and never connected to.
     """
-    tunnels = _tunnels(needs)
+    ends = _ends(needs)
+    tunnels = {end for end, names in ends.items() if _is_tunnel(needs, names)}
+    for end in tunnels:
+        _leave_tunnel(needs, end, ends[end])
     names = frozenset(known)
     for name in list(needs.names):
         uses = needs.names[name].values()
@@ -60,15 +63,13 @@ def leave_lookups(needs: Needs, known: Iterable[str], min_count: int | None) -> 
             continue
         elif why := needs.used_otherwise.get(name):
             needs.leave_name(why, name, "asked for; its connections are left out too")
-        elif (domain := domain_of(name)) in tunnels:
-            _leave_tunnel(needs, domain, name, tunnels[domain])
         elif bare := _suffixed(name, names):
             needs.leave_name("search", name, f"{bare} with a suffix of the host's search list, it seems")
         elif "." not in name:
             needs.leave_name("single", name)
         elif min_count is None and asked(uses) < 2:
             needs.leave_name("few", name)
-    return frozenset(tunnels)
+    return frozenset(ends)
 
 
 def domain_of(name: str) -> str:
@@ -76,23 +77,55 @@ def domain_of(name: str) -> str:
     return registrable(name) or name
 
 
-def _tunnels(needs: Needs) -> dict[str, int]:
-    below: dict[str, int] = defaultdict(int)
-    for name, uses in needs.names.items():
-        if not connected(uses.values()) and _is_payload(name):
-            below[domain_of(name)] += 1
-    return {domain: count for domain, count in below.items() if count >= _TUNNEL_NAMES}
+def _ends(needs: Needs) -> dict[str, list[str]]:
+    """Names with many long ones below them, and these: as near to them as there are many, else the domain."""
+    payload = [name for name in needs.names if _is_payload(name)]
+    ends = _many(payload, _behind_payload)
+    inside = {name for names in ends.values() for name in names}
+    for domain, names in _many((name for name in payload if name not in inside), domain_of).items():
+        ends.setdefault(domain, []).extend(names)
+    return ends
+
+
+def _many(names: Iterable[str], end_of: Callable[[str], str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[end_of(name)].append(name)
+    return {end: group for end, group in groups.items() if len(group) >= _TUNNEL_NAMES}
 
 
 def _is_payload(name: str) -> bool:
-    prefix = name.removesuffix(domain_of(name)).rstrip(".")
+    prefix = _prefix(name)
     return len(prefix) >= _TUNNEL_PREFIX or any(len(label) >= _TUNNEL_LABEL for label in prefix.split("."))
 
 
-def _leave_tunnel(needs: Needs, domain: str, name: str, count: int) -> None:
-    """One line for all names of a tunnel: they are as many as somebody likes."""
-    shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
-    needs.leave_name("tunnel", name, f"{count} names such as {shown}", domain)
+def _behind_payload(name: str) -> str:
+    """What stands behind the last long label; where none is long, the domain."""
+    parts = _prefix(name).split(".")
+    for count in range(len(parts), 0, -1):
+        if len(parts[count - 1]) >= _TUNNEL_LABEL:
+            return ".".join([*parts[count:], domain_of(name)])
+    return domain_of(name)
+
+
+def _prefix(name: str) -> str:
+    return name.removesuffix(domain_of(name)).rstrip(".")
+
+
+def _is_tunnel(needs: Needs, names: Sequence[str]) -> bool:
+    """Whether hardly any of them was connected to.
+
+    One may be, for nothing but having been the last to give an address that was used without any name.
+    """
+    used = sum(1 for name in names if connected(needs.names[name].values()))
+    return used * 4 < len(names) - used
+
+
+def _leave_tunnel(needs: Needs, end: str, names: Sequence[str]) -> None:
+    """One line for all of them: they are as many as somebody likes."""
+    shown = names[0] if len(names[0]) <= _SHOWN else f"{names[0][:_SHOWN]}…"
+    for name in names:
+        needs.leave_name("tunnel", name, f"{len(names)} names such as {shown}", end)
 
 
 def _suffixed(name: str, known: frozenset[str]) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from typing import Final, NamedTuple
 
+from dynallow.advice.coverage import may_meet
 from dynallow.advice.groups import Group, groups_of, joined, private_of
 from dynallow.advice.lookups import asked, connected, domain_of, leave_lookups
 from dynallow.advice.needs import Left, Needs, Use, needs_of
@@ -93,12 +94,12 @@ def suggest(
     """Rules for what the records needed and the settings deny at wall-clock time `wall`."""
     court = Court(loaded, wall, records)
     needs = needs_of(records, court, loaded.settings.resolver.search_suffixes)
-    tunnels = leave_lookups(needs, (record.subject.name for record in records), min_count)
+    ends = leave_lookups(needs, (record.subject.name for record in records), min_count)
     taken = {*_RESERVED_NAMES, *(rule.name for rule in loaded.settings.rules)}
     taken.update(destination.name for destination in loaded.settings.destinations)
     rules = []
     for group in groups_of(needs):
-        rule = _rule(group, taken, wall, user_name, _never(loaded, tunnels))
+        rule = _rule(group, taken, wall, user_name, _never(loaded, ends))
         rules.append(rule._replace(beside=_beside(group, where)))
         taken.add(rule.name)
     left = sorted(needs.left.values(), key=lambda each: (each.why, -each.times, each.what))
@@ -179,21 +180,11 @@ def _counted(connections: int, questions: int) -> str:
     return " and ".join(counts)
 
 
-def _never(loaded: Loaded, tunnels: frozenset[str]) -> Callable[[Pattern], bool]:
+def _never(loaded: Loaded, ends: frozenset[str]) -> Callable[[Pattern], bool]:
     """Whether a wildcard would let in what a rule excepts, or what a tunnel asks for."""
-    excepted = [pattern for rule in loaded.settings.rules for pattern in rule.except_]
-    ends = [labels(parse_name(domain)) for domain in tunnels]
-
-    def never(pattern: Pattern) -> bool:
-        return any(_meet(pattern.labels, other) for other in (*(each.labels for each in excepted), *ends))
-
-    return never
-
-
-def _meet(one: tuple[bytes, ...], other: tuple[bytes, ...]) -> bool:
-    """Whether one of them lies below the other, wildcards standing for anything."""
-    pairs = zip(reversed(one), reversed(other), strict=False)
-    return all(a == b or b"*" in a or b"*" in b for a, b in pairs)
+    apart = [pattern for rule in loaded.settings.rules for pattern in rule.except_]
+    apart += [Pattern(labels(parse_name(end)), apex=True, below=True) for end in sorted(ends)]
+    return lambda wildcard: any(may_meet(wildcard, pattern) for pattern in apart)
 
 
 def _beside(group: Group, where: Where) -> tuple[Beside, ...]:

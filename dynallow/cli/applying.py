@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dynallow.cli.output import escape, note
 from dynallow.errors import DynallowError
-from dynallow.settings import DEFAULT_PATH, Loaded, load
+from dynallow.settings import Loaded, load
 from dynallow.setup.things import spare_of, sync
 
 _MODE = 0o644
@@ -27,11 +27,12 @@ class ApplyError(DynallowError):
 
 def apply(args: Namespace, loaded: Loaded, rules: str) -> int:
     """Add `rules` to the file that `args.apply` names; 1 if that was not agreed to."""
-    path = target(loaded.files[0] if loaded.files else DEFAULT_PATH, args.apply)
+    main = loaded.files[0]
+    path = target(main, args.apply)
     old = _read(path)
     new = f"{old.rstrip()}\n\n{rules}" if old.strip() else rules
     _show(path, old, new)
-    load(args.config, {path: new})
+    load(main, {path: new})
     if not _is_agreed(args, path):
         print("nothing was written")
         return 1

@@ -1,4 +1,4 @@
-"""`dynallow audit`: what no longer earns its place among the rules; exit 1 if there is something (for cron)."""
+"""`dynallow audit`: what no longer earns its place among the rules; exit 1 if there is any (for cron)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from dynallow.cli.output import Block, Line, Table, note, print_json, show
 from dynallow.cli.phrases import plural, user_name
-from dynallow.cli.recorded import duration, history_arguments, recorded
+from dynallow.cli.recorded import duration, history_arguments, recorded, settings_file
 
 if TYPE_CHECKING:
     from dynallow.advice.audit import Audit, Finding
@@ -44,7 +44,7 @@ def arguments(parser: ArgumentParser) -> None:
         "--config",
         metavar="FILE",
         type=Path,
-        help="the settings' main file (default: /etc/dynallow/dynallow.toml)",
+        help="the settings' main file (default: the agent's)",
     )
     parser.add_argument(
         "--unused-after",
@@ -64,7 +64,7 @@ def execute(args: Namespace) -> int:
 
     if args.since is None:
         args.since_default = max(args.since_default, args.unused_after)
-    loaded = load(args.config)
+    loaded = load(settings_file(args, args.config))
     history = recorded(args)
     gone, notes = ({}, []) if args.offline else _gone(history, loaded)
     users = {user for rule in loaded.settings.rules for user in rule.users}

@@ -6,6 +6,7 @@ nothing is opened by it: SVCB is asked for, which no host's name has, and A only
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +48,7 @@ def _exists(name: str, resolver: Endpoint, ends: float) -> bool | None:
             return None
         try:
             question = dns.message.make_query(name, qtype, use_edns=0)
-            answer = dns.query.udp(question, str(resolver.address), left_s, resolver.port)
+            answer = _asked(question, resolver, left_s)
         except (OSError, dns.exception.DNSException):
             return None
         if answer.rcode() == dns.rcode.NOERROR:
@@ -57,3 +58,12 @@ def _exists(name: str, resolver: Endpoint, ends: float) -> bool | None:
         ):
             return None  # a failure, or dynallow's own denial: its policy may be older than the file
     return False
+
+
+def _asked(question: dns.message.Message, resolver: Endpoint, left_s: float) -> dns.message.Message:
+    """Over a connected socket, so that a port where nobody listens fails at once."""
+    family = socket.AF_INET if resolver.address.version == 4 else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        where = str(resolver.address)
+        sock.connect((where, resolver.port))
+        return dns.query.udp(question, where, left_s, resolver.port, sock=sock)

@@ -75,6 +75,15 @@ def recorded(args: Namespace) -> History:
     return history._replace(since=since, records=[each for each in history.records if each.last >= since])
 
 
+def settings_file(args: Namespace, named: Path | None) -> Path | None:
+    """The main file that was named, else the agent's, else (of a file of records) None: the default."""
+    if named is not None or args.history is not None:
+        return named
+    agent = client(args, _TIMEOUT_S).get("/v1/status").get("agent")
+    path = agent.get("settings") if isinstance(agent, dict) else None
+    return Path(path) if isinstance(path, str) else None
+
+
 def asked(args: Namespace) -> dict[str, Any]:
     """The agent's answer, as it came."""
     since_s = args.since_default if args.since is None else args.since

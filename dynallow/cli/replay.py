@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from dynallow.cli.connect import settings_arguments, settings_path
 from dynallow.cli.output import Block, Line, Table, note, print_json, show
-from dynallow.cli.phrases import plural, user_name
-from dynallow.cli.recorded import asked, history_arguments, recorded, save, window_text
+from dynallow.cli.phrases import listed, plural, user_name
+from dynallow.cli.recorded import asked, history_arguments, recorded, save, settings_file, window_text
 
 if TYPE_CHECKING:
     from dynallow.advice.replay import Change, Replayed
@@ -107,7 +107,7 @@ def execute(args: Namespace) -> int:
     from dynallow.advice.replay import replay
     from dynallow.settings import load
 
-    loaded = load(settings_path(args))
+    loaded = load(settings_file(args, settings_path(args)))
     history = recorded(args)
     replayed = replay(history.records, loaded, time.time() if args.at is None else args.at)
     if args.json:
@@ -144,16 +144,24 @@ def _counts(records: int, times: int) -> str:
 
 
 def _table(changes: tuple[Change, ...], headings: tuple[str, str]) -> list[Block]:
-    rows = []
-    for record, ruling in changes[:_SHOWN]:
+    """A line for what differs in nothing but types, addresses of a name and mode."""
+    times: dict[tuple[str, ...], int] = {}
+    whats: dict[tuple[str, ...], list[str]] = {}
+    for record, ruling in changes:
         subject = record.subject
         who = "" if subject.user is None else user_name(subject.user)
         before = subject.rule if subject.decision == "allowed" else _why(subject.why, (subject.rule,))
         after = ", ".join(ruling.rules) if ruling.decision == "allowed" else _why(ruling.why, ruling.rules)
-        what = subject.qtype if subject.kind == "question" else f"{subject.address} {subject.port}"
-        rows.append((str(record.times), subject.name or "-", what, who, subject.process, before, after))
-    heads = ("count", "name", "what", "user", "process", *headings)
-    more = [Line(f" and {len(changes) - _SHOWN} more (--json has all)")] if len(changes) > _SHOWN else []
+        name = subject.name or subject.address
+        key = (name, subject.kind, subject.port, who, subject.process, before, after)
+        times[key] = times.get(key, 0) + record.times
+        whats.setdefault(key, []).append(subject.qtype or subject.port)
+    rows = [
+        (str(times[key]), key[0], listed(dict.fromkeys(whats[key])), *key[3:])
+        for key in sorted(times, key=lambda key: (-times[key], key))[:_SHOWN]
+    ]
+    heads = ("count", "name or address", "type or port", "user", "process", *headings)
+    more = [Line(f" and {len(times) - _SHOWN} more (--json has all)")] if len(times) > _SHOWN else []
     return [Table(heads, rows, frozenset((0,))), *more]
 
 

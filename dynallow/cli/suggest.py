@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from dynallow.cli.output import note, print_json
 from dynallow.cli.phrases import plural
-from dynallow.cli.recorded import history_arguments, recorded, window_text
+from dynallow.cli.recorded import history_arguments, recorded, settings_file, window_text
 
 if TYPE_CHECKING:
     from dynallow.advice.needs import Left
@@ -69,7 +69,7 @@ def arguments(parser: ArgumentParser) -> None:
         "--config",
         metavar="FILE",
         type=Path,
-        help="the settings' main file that the rules are for (default: /etc/dynallow/dynallow.toml)",
+        help="the settings' main file that the rules are for (default: the agent's)",
     )
     parser.add_argument(
         "--min-count",
@@ -101,7 +101,7 @@ def execute(args: Namespace) -> int:
     from dynallow.advice.suggest import suggest
     from dynallow.settings import load, locate
 
-    loaded = load(args.config)
+    loaded = load(settings_file(args, args.config))
     history = recorded(args)
     policy = {rule.name: rule for rule in loaded.policy.rules}
 

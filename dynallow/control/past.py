@@ -25,6 +25,7 @@ _STEPS_MAX: Final = 20_000
 _LIMIT_MAX: Final = 100_000
 _LIMIT: Final = 1000
 _HOUR_S: Final = "3600"
+_WEEK_S: Final = "604800"
 _ALIVE_S: Final = 10.0
 _AT_ONCE: Final = 64
 """Lines of the past in one piece; the loop waits no longer than for these."""
@@ -42,6 +43,7 @@ def routes(backend: Backend, limits: Limits) -> dict[str, tuple[str, Verb]]:
         "/v1/timeline": ("GET", past.timeline),
         "/v1/denied": ("GET", past.denied),
         "/v1/log": ("GET", past.log),
+        "/v1/readiness": ("GET", past.readiness),
     }
 
 
@@ -82,6 +84,11 @@ class Past:
         if "follow" not in words:
             return await self._backend.log(_since(words))
         return await self._follow(request, whole("since", words["since"]) if "since" in words else 0)
+
+    async def readiness(self, request: web.BaseRequest) -> Answer:
+        """`since`."""
+        words = query(request, ("since",))
+        return await self._backend.readiness(float(whole("since", words.get("since", _WEEK_S))))
 
     async def _follow(self, request: web.BaseRequest, since_s: int) -> web.StreamResponse:
         connection = cast(Connection, request.protocol)

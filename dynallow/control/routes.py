@@ -77,7 +77,6 @@ class Routes:
             "/v1/flush": ("POST", self._flush),
             "/v1/mode": ("POST", self._mode),
             "/v1/confirm": ("POST", self._confirm),
-            "/v1/readiness": ("GET", self._readiness),
             "/metrics": ("GET", self._metrics),
             **past.routes(backend, limits),
         }
@@ -144,10 +143,6 @@ class Routes:
                 400, "bad-request", f'outcome: expected "confirmed" or "taken-back", got {outcome!r}'
             )
         return await self._backend.confirm(keep=outcome == "confirmed")
-
-    async def _readiness(self, request: web.BaseRequest) -> Answer:
-        words = query(request, ("since",))
-        return await self._backend.readiness(float(past.whole("since", words.get("since", str(7 * 86400)))))
 
     async def _metrics(self, request: web.BaseRequest) -> Answer:
         query(request, ())

@@ -2,11 +2,12 @@
 
     a socket that is there     its cgroup ─▶ unit; that cgroup's processes of its user ─▶ name
     … and several names        whose descriptors hold it, where they may be read
-    none (refused, closed)     all processes of that user: what they have in common
+    none (refused, closed)     all processes of that user: what they have in common, now
 
 Reads /proc and the cgroup tree, blocking: for a thread, one at a time. Must not know packets or questions.
-Keeps: what is not known is empty, never the likelier of two; whatever a process calls itself is text
-without control characters; however many processes there are, no more than some thousands are looked at.
+Keeps: what is not known is empty, never the likelier of two that are there (but of a socket that is gone,
+whoever sent may have gone too, and another program of his user be told); whatever a process calls itself is
+text without control characters; however many there are, no more than some thousands are looked at.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from math import inf
+from itertools import islice
 from typing import Final, NamedTuple
 
 from dynallow.firewall.owners import Owner
@@ -26,11 +27,9 @@ _PROCESSES_MAX: Final = 4096
 _DESCRIPTORS_MAX: Final = 4096
 _CGROUPS_MAX: Final = 16384
 _READ: Final = 16384
-_FEW: Final = 256
-"""Of so many processes the users are asked for each time (a microsecond each)."""
 _HELD_MAX: Final = 1024
 _LOOK_S: Final = 1.0
-"""Of more, those who were there before are believed so long; and who has a socket open."""
+"""So long is believed whose a process is, once it is as old, and who has a socket open."""
 _UNIT = re.compile(r"\.(service|scope|socket|mount|automount|swap|timer|path|device|target)$")
 
 
@@ -62,12 +61,15 @@ class Census:
         self._proc = proc
         self._cgroups = next((tree for tree in (cgroups, f"{cgroups}/unified") if _is_version_2(tree)), "")
         self._clock = clock
+        self._hidden = not os.path.isdir(f"{proc}/1")
+        """Others' processes are not shown."""
         self._taskstats = Taskstats()
         self._paths: dict[int, str] = {}
         self._walked = self._listed = False
-        self._users: dict[int, int] = {}
-        """By pid, where /proc shows others' processes."""
-        self._looked = -inf
+        self._users: dict[int, tuple[int, float, float]] = {}
+        """By pid: whose, since when, until when that is believed."""
+        self._places: dict[int, str] = {}
+        """By pid: its cgroup's path, where /proc does not tell it."""
         self._known: dict[tuple[str | None, int], Who] = {}
         self._held: dict[int, tuple[Who, float]] = {}
         """By the sockets' inodes, and until when that is believed."""
@@ -82,17 +84,31 @@ class Census:
         self._known.clear()
 
     def _list(self) -> None:
-        """Who is there, where /proc shows it."""
+        """Who is there: by /proc, or where that hides others by the cgroup tree."""
         self._listed = True
-        if not os.path.isdir(f"{self._proc}/1"):
-            self._users.clear()
-            return
-        pids = [int(name) for name in os.listdir(self._proc) if name.isdigit()][:_PROCESSES_MAX]
+        self._places = dict(self._placed()) if self._hidden else {}
+        names = self._places if self._hidden else self._shown()
         known, now = self._users, self._clock()
-        if len(pids) <= _FEW or now - self._looked >= _LOOK_S:
-            known, self._looked = {}, now
-        users = ((pid, known[pid] if pid in known else _user(f"{self._proc}/{pid}")) for pid in pids)
-        self._users = {pid: user for pid, user in users if user is not None}
+        self._users = {}
+        for pid in islice(names, _PROCESSES_MAX):
+            was = known.get(pid)
+            if was is not None and now < was[2]:
+                self._users[pid] = was
+                continue
+            user, since = self._user(pid), now if was is None else was[1]
+            if user is not None:  # what was begun just now may become another user's in a moment
+                self._users[pid] = user, since, now if now - since < _LOOK_S else now + _LOOK_S
+
+    def _shown(self) -> list[int]:
+        try:
+            return [int(name) for name in os.listdir(self._proc) if name.isdigit()]
+        except OSError:
+            return []
+
+    def _placed(self) -> Iterator[tuple[int, str]]:
+        for path, _ in _tree(self._cgroups):
+            for pid in self._members(path):
+                yield pid, path
 
     def who(self, user: int | None, owner: Owner | None) -> Who:
         """Of what this user's socket did, which is `owner`'s if it was still there."""
@@ -136,10 +152,8 @@ class Census:
             return self._processes_in(path, user)
         if not self._listed:
             self._list()
-        if self._users:
-            pids = (pid for pid, owner in self._users.items() if owner == user)
-            return (process for process in map(self._process, pids) if process.name)
-        return (process for below, _ in _tree(self._cgroups) for process in self._processes_in(below, user))
+        pids = (pid for pid, (owner, _, _) in self._users.items() if owner == user)
+        return (process for process in map(self._process, pids) if process.name)
 
     # ------------------------------------------------------------ cgroups
 
@@ -155,9 +169,8 @@ class Census:
     def _processes_in(self, path: str, user: int) -> Iterator[_Process]:
         unit = unit_of(path)
         for pid in self._members(path):
-            identity = self._identity(pid)
-            if identity is not None and identity[0] == user:
-                yield _Process(pid, identity[1], unit)
+            if self._user(pid) == user and (name := self._name(pid)):
+                yield _Process(pid, name, unit)
 
     def _members(self, path: str) -> list[int]:
         text = _read(f"{self._cgroups}{path}/cgroup.procs")
@@ -166,22 +179,28 @@ class Census:
     # ------------------------------------------------------------ processes
 
     def _process(self, pid: int) -> _Process:
+        place = self._places.get(pid)
+        if place is not None:
+            return _Process(pid, self._name(pid), unit_of(place))
         lines = _read(f"{self._proc}/{pid}/cgroup").splitlines()
-        paths = {
-            head: path for head, _, path in (line[line.find(":") + 1 :].partition(":") for line in lines)
-        }
+        parts = (line.split(":", 2) for line in lines if line.count(":") >= 2)
+        paths = {controllers: path for _, controllers, path in parts}
         # With version 1, or both at once, systemd keeps units in a tree of its own.
         unit = unit_of(paths.get("", "")) or unit_of(paths.get("name=systemd", ""))
-        return _Process(pid, _shown(_read(f"{self._proc}/{pid}/comm").removesuffix("\n")), unit)
+        return _Process(pid, self._name(pid), unit)
 
-    def _identity(self, pid: int) -> tuple[int, str] | None:
-        place = f"{self._proc}/{pid}"
-        user = _user(place)
-        if user is None:
-            told = self._taskstats.of(pid)
-            return None if told is None else (told[0], _shown(told[1]))
-        name = _shown(_read(f"{place}/comm").removesuffix("\n"))
-        return (user, name) if name else None
+    def _user(self, pid: int) -> int | None:
+        try:
+            return os.stat(f"{self._proc}/{pid}").st_uid
+        except OSError:
+            told = self._taskstats.of(pid) if self._hidden else None
+            return None if told is None else told[0]
+
+    def _name(self, pid: int) -> str:
+        name = _read(f"{self._proc}/{pid}/comm").removesuffix("\n")
+        if not name and self._hidden and (told := self._taskstats.of(pid)) is not None:
+            name = told[1]
+        return _shown(name)
 
     def _holds(self, pid: int, inode: int) -> bool:
         """Whether it has the socket open, if that may be known."""
@@ -224,13 +243,6 @@ def _common(found: Sequence[_Process], field: int) -> str:
 def _shown(text: str, size: int = _NAME_MAX) -> str:
     """A process may call itself anything."""
     return "".join([letter if letter.isprintable() else "?" for letter in text[:size]])
-
-
-def _user(place: str) -> int | None:
-    try:
-        return os.stat(place).st_uid
-    except OSError:
-        return None
 
 
 def _tree(top: str) -> Iterator[tuple[str, int]]:

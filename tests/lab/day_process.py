@@ -26,11 +26,11 @@ def connect(kind: str, host: str, port: int) -> None:
                 sock.settimeout(PATIENCE_S)
                 sock.connect(address)
                 sock.send(b"GET / HTTP/1.0\r\n\r\n")
-                if sock.recv(4096):
-                    return
+                sock.recv(4096)  # also the end: a TLS server has nothing to say to this
+                return
         except OSError as error:
             problem = error
-    raise problem or OSError("no address, or nothing but silence")
+    raise problem or OSError("no address")
 
 
 def question(name: str) -> bytes:

@@ -8,6 +8,7 @@ and whatever cannot be read is said in one line.
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _BYTES = 1 << 20
 _FILES = 12
 _ANSWER_WITHIN_S = 2.0
 _COUNTS = 80
+_IDLE = re.compile(r"^#|_bucket\{| 0\.0$")
 
 
 def traces(directory: Path) -> list[tuple[str, str]]:
@@ -57,5 +59,5 @@ def _counts(socket: Path) -> str:
         return f"not to be had: {error!r}"  # it has ended, or is stopped
     finally:
         connection.close()
-    said = [line for line in text.splitlines() if not line.startswith("#") and not line.endswith(" 0.0")]
+    said = [line for line in text.splitlines() if not _IDLE.search(line)]
     return "\n".join(said[:_COUNTS])

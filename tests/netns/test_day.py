@@ -70,7 +70,7 @@ def test_day_from_observe_to_enforce_without_a_rule_by_hand(lab: Lab) -> None:
     wait_until(lambda: named(agent) >= wanted(LEGITIMATE), "what the services asked for, in the list")
     assert agent.cli_json("status")["kernel"]["denied_packets"] > 0  # would be
 
-    done(agent, "suggest", "--apply", "--yes")
+    done(agent, "suggest", "--config", str(agent.config), "--apply", "--yes")
     text = suggested.read_text()
     active = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
     assert not any(word in line for line in active for word in (*SECRETS, "exfil", *STOLEN)), text

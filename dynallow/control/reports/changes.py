@@ -64,21 +64,6 @@ def flushed(revocation: Revocation, named: Mapping[tuple[str, bytes], bytes], cu
     }
 
 
-def summary(report: ReloadReport) -> str:
-    """A reload in a line."""
-    told = (
-        ("rules added", report["rules_added"]),
-        ("removed", report["rules_removed"]),
-        ("changed", report["rules_changed"]),
-        ("settings changed", report["settings_changed"]),
-    )
-    return "; ".join(f"{what}: {_few(names)}" for what, names in told if names) or "nothing changed"
-
-
-def _few(names: Sequence[str]) -> str:
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-
-
 def pending(trial: Trial, until: datetime, left_s: float, problem: str | None) -> PendingReport:
     """What is on trial."""
     return {
@@ -102,3 +87,18 @@ def ended(trial: Trial, keep: bool, mode: Mode, loaded: Loaded) -> ConfirmReport
         "settings_say": loaded.settings.mode,
         "settings": str(where_mode_is_set(loaded)),
     }
+
+
+def summary(report: ReloadReport) -> str:
+    """A reload in a line."""
+    told = (
+        ("rules added", report["rules_added"]),
+        ("removed", report["rules_removed"]),
+        ("changed", report["rules_changed"]),
+        ("settings changed", report["settings_changed"]),
+    )
+    return "; ".join(f"{what}: {_few(names)}" for what, names in told if names) or "nothing changed"
+
+
+def _few(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

@@ -61,3 +61,13 @@ def test_replay_of_a_destination_by_address(tmp_path: Path) -> None:
 def test_replay_what_observing_would_have_denied_is_not_in_use(tmp_path: Path) -> None:
     records = [question("x.example", mode="observe"), flow("x.example", HOST, mode="observe")]
     assert replay(records, loaded(tmp_path, ""), NOW).newly_denied == ()
+
+
+def test_replay_what_was_denied_before_it_was_allowed_is_not_newly_allowed(tmp_path: Path) -> None:
+    early = [question("deb.example", ago=600, user=42), flow("deb.example", HOST, ago=600, user=42)]
+    replayed = replay([*RECORDS[:2], *early], loaded(tmp_path, settings()), NOW)
+    assert (replayed.newly_allowed, replayed.unchanged) == ((), 4)
+    # What is tried now, denied and then taken back, was in use all the same.
+    late = flow("deb.example", HOST, ago=1, user=42, mode="enforce", why="port", rule="mirror")
+    broken = replay([*RECORDS[:2], late], loaded(tmp_path, settings(ports='["tcp/80"]')), NOW)
+    assert names(broken.newly_denied) == [("flow", "deb.example")]

@@ -140,13 +140,20 @@ def test_many_long_labels_below_a_domain_are_a_tunnel_and_no_rule(empty: Loaded)
     payload = [question(f"{number:032x}.t.evil.example", 1, process="iodine") for number in range(9)]
     advice = advise(empty, *payload)
     assert advice.rules == ()
-    assert left(advice) == {"evil.example": "tunnel"}
+    assert left(advice) == {"t.evil.example": "tunnel"}
     assert "9 names such as 0" in advice.left[0].text
-    # Somebody connects to others below it: those names, and never a wildcard.
-    hosts = [flow(f"{number:032x}.t.evil.example", HOST) for number in range(100, 106)]
-    (rule,) = advise(empty, *payload, *hosts).rules
+    # The last of them gave the address that a program used on its own: that is no need of it.
+    last = flow(f"{8:032x}.t.evil.example", HOST)
+    assert left(advise(empty, *payload, last)) == {"t.evil.example": "tunnel"}
+
+
+def test_many_long_labels_that_are_connected_to_get_no_wildcard(empty: Loaded) -> None:
+    (rule,) = advise(empty, *[flow(f"{number:032x}.t.cdn.example", HOST) for number in range(6)]).rules
     assert len(rule.names) == 6
     assert not rule.wildcards
+    others = [flow(f"shard{number}.cdn.example", HOST) for number in range(6)]
+    payload = [question(f"{number:032x}.t.cdn.example", 1) for number in range(9)]
+    assert advise(empty, *payload, *others).rules[0].names == ("shard*.cdn.example",)
 
 
 def test_what_is_left_out_says_why(tmp_path: Path) -> None:
