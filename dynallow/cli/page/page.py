@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from dynallow.cli.page.charts import Mark, Series, Times, chart
-from dynallow.cli.page.markup import Content, Html, joined, tag
+from dynallow.cli.page.markup import Content, Html, tag
 from dynallow.cli.page.numbers import DAY_S, HOUR_S, MINUTE_S, at, count, read
 from dynallow.cli.page.readiness import readiness
 from dynallow.cli.page.rules import rules
 from dynallow.cli.page.style import CSS
 from dynallow.cli.page.tops import tops
-from dynallow.control.historyschema import HistoryReport, TimelineReport
+from dynallow.control.historyschema import HistoryReport, HistoryRow, TimelineReport
 from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import StatusReport
 from dynallow.units import format_duration
@@ -89,6 +89,11 @@ def _top(told: Told, title: str) -> Html:
         f"In these {window} {count(no_questions)} questions and {count(no_flows)} new connections {would}; "
         f"{count(asked)} questions and {count(used)} connections were allowed."
     )
+    passed = sum(row["count"] for row in told.history["rows"] if _passed(row))
+    if passed and status["mode"] == "enforce":
+        lead += (
+            f" Of the denied, {count(passed)} were only observed, before the mode was enforce: they passed."
+        )
     return tag(
         "header",
         tag("h1", title),
@@ -144,6 +149,10 @@ def _tile(what: str, value: str, note: str, style: str) -> Html:
     )
 
 
+def _passed(row: HistoryRow) -> bool:
+    return row["mode"] == "observe" and row["decision"] != "allowed"
+
+
 # ------------------------------------------------------------ what happened
 
 
@@ -161,7 +170,7 @@ def _timelines(told: Told) -> Html:
     marks = _marked(told)
     allowed = [
         Series("questions", "allowed", [point["questions_allowed"] for point in points]),
-        Series("connections", "flows", [point["flows_allowed"] for point in points]),
+        Series("connections", "used", [point["flows_allowed"] for point in points]),
     ]
     denied = [
         Series("questions", "denied", [point["questions_denied"] for point in points]),
@@ -194,12 +203,6 @@ def _would(told: Told) -> str:
 def _denied(told: Told) -> Html:
     denied = [row for row in told.history["rows"] if row["decision"] != "allowed"]
     lists = tops(denied, told.user) if denied else tag("p", "Nothing.", class_="note")
-    passed = sum(row["count"] for row in denied if row["mode"] == "observe")
-    if passed and told.status["mode"] == "enforce":
-        times = sum(row["count"] for row in denied)
-        lists = joined(
-            (tag("p", f"{count(passed)} of these {count(times)} were in mode observe: they passed."), lists)
-        )
     return tag("section", tag("h2", f"{_would(told).capitalize()} most"), lists)
 
 

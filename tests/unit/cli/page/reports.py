@@ -130,7 +130,6 @@ def status(text: str = "web") -> StatusReport:
             }
         ],
         "not_in_force": [],
-        "denials": None,
         "warnings": [text],
         "pending": None,
         "denials": None,

@@ -95,7 +95,7 @@ def test_page_of_what_was_observed_tells_who_would_miss_what() -> None:
 
 
 def test_page_in_mode_enforce_says_how_many_denials_passed_before() -> None:
-    assert "3 of these 5 were in mode observe" in lines(
+    assert "Of the denied, 3 were only observed" in lines(
         page(told([row(count=2), row(count=3, mode="observe")]))
     )
 
