@@ -56,6 +56,8 @@ class UdpListener:
         self._passing: deque[tuple[Asked, bytes, int, float]] = deque()
         """What has to wait, to whom the reply goes; the road's generation and clock when it was decided."""
         self._passes_on = False
+        self._refused = 0
+        """Questions denied and filtered, when the witness was shown one last."""
         self._sock = open_udp(endpoint, inherited)
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
         asked = endpoint.address.is_unspecified
@@ -98,22 +100,16 @@ class UdpListener:
             return
         unanswered = [slot for slot, reply in enumerate(replies) if reply is None]
         road.counts.hot += len(replies) - len(unanswered)
-        witness, counts = self._witness, road.counts
         others = road.repeat(questions, replies, unanswered, now)
-        is_open = now >= witness.opens
-        if is_open and len(others) < len(unanswered):
-            for slot in sorted(set(unanswered).difference(others)):
-                if is_open:
-                    self._show(slot)
-                    is_open = now >= witness.opens
+        is_watched = now >= self._witness.opens
+        if is_watched:
+            self._show_repeated(unanswered, others, now)
         meet = road.steps.decide.of(road.meet)
         for slot in others:
             packet = datagrams.datagram(slot)
-            refused = counts.denied + counts.filtered if is_open else 0
             met = road.tasks.attempt(meet, packet)
-            if is_open and refused != counts.denied + counts.filtered:
-                self._show(slot)
-                is_open = now >= witness.opens
+            if is_watched:
+                is_watched = self._show_refused(slot, now)
             if isinstance(met, Asked):
                 self._passing.append((met, datagrams.sender(slot), road.generation, now))
             elif met is not None:
@@ -124,6 +120,23 @@ class UdpListener:
         if self._passing and not self._passes_on:
             self._passes_on = True
             asyncio.get_running_loop().call_soon(self._pass_on)
+
+    def _show_repeated(self, unanswered: list[int], others: list[int], now: float) -> None:
+        """What the store of denials has answered; of those among the others it is told one by one."""
+        for slot in sorted(set(unanswered).difference(others)):
+            if now >= self._witness.opens:
+                self._show(slot)
+        self._refused = self._road.counts.denied + self._road.counts.filtered
+
+    def _show_refused(self, slot: int, now: float) -> bool:
+        """What was just decided, if that was a denial; whether the witness wants to see more."""
+        refused = self._road.counts.denied + self._road.counts.filtered
+        if refused == self._refused:
+            return True
+        self._refused = refused
+        if now >= self._witness.opens:
+            self._show(slot)
+        return now >= self._witness.opens
 
     def _show(self, slot: int) -> None:
         """To the witness, while whoever asked waits for the reply: who has it may be gone."""
