@@ -125,7 +125,7 @@ class UdpListener:
         """What the store of denials has answered; of those among the others it is told one by one."""
         for slot in sorted(set(unanswered).difference(others)):
             if now >= self._witness.opens:
-                self._show(slot)
+                self._road.tasks.attempt(self._show, slot)
         self._refused = self._road.counts.denied + self._road.counts.filtered
 
     def _show_refused(self, slot: int, now: float) -> bool:
@@ -135,7 +135,7 @@ class UdpListener:
             return True
         self._refused = refused
         if now >= self._witness.opens:
-            self._show(slot)
+            self._road.tasks.attempt(self._show, slot)
         return now >= self._witness.opens
 
     def _show(self, slot: int) -> None:
