@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Callable
 
 from dynallow.resolver.asked import Asked
 from dynallow.resolver.attendant import Attendant
@@ -30,6 +31,7 @@ _RECEIVE_BUFFER = 4 << 20
 
 _IP_PKTINFO = 8
 _UDP = 17
+Meet = Callable[[bytes], Asked | bytes | None]
 _PASSING_MAX = 256
 """Questions not begun with yet: a look between two steps may bring more than a turn begins."""
 
@@ -56,8 +58,6 @@ class UdpListener:
         self._passing: deque[tuple[Asked, bytes, int, float]] = deque()
         """What has to wait, to whom the reply goes; the road's generation and clock when it was decided."""
         self._passes_on = False
-        self._refused = 0
-        """Questions denied and filtered, when the witness was shown one last."""
         self._sock = open_udp(endpoint, inherited)
         # A reply must come from the address that was asked: on a wildcard socket it must be told.
         asked = endpoint.address.is_unspecified
@@ -101,15 +101,12 @@ class UdpListener:
         unanswered = [slot for slot, reply in enumerate(replies) if reply is None]
         road.counts.hot += len(replies) - len(unanswered)
         others = road.repeat(questions, replies, unanswered, now)
-        is_watched = now >= self._witness.opens
-        if is_watched:
-            self._show_repeated(unanswered, others, now)
-        meet = road.steps.decide.of(road.meet)
+        meet: Meet = road.steps.decide.of(road.meet)
+        if now >= self._witness.opens:
+            meet = self._watched(meet, unanswered, others, now)
         for slot in others:
             packet = datagrams.datagram(slot)
             met = road.tasks.attempt(meet, packet)
-            if is_watched:
-                is_watched = self._show_refused(slot, now)
             if isinstance(met, Asked):
                 self._passing.append((met, datagrams.sender(slot), road.generation, now))
             elif met is not None:
@@ -121,22 +118,29 @@ class UdpListener:
             self._passes_on = True
             asyncio.get_running_loop().call_soon(self._pass_on)
 
-    def _show_repeated(self, unanswered: list[int], others: list[int], now: float) -> None:
-        """What the store of denials has answered; of those among the others it is told one by one."""
-        for slot in sorted(set(unanswered).difference(others)):
-            if now >= self._witness.opens:
-                self._road.tasks.attempt(self._show, slot)
-        self._refused = self._road.counts.denied + self._road.counts.filtered
+    def _watched(self, meet: Meet, unanswered: list[int], others: list[int], now: float) -> Meet:
+        """`meet`, to be called for each of the others in turn; what it denies is shown to the witness.
 
-    def _show_refused(self, slot: int, now: float) -> bool:
-        """What was just decided, if that was a denial; whether the witness wants to see more."""
-        refused = self._road.counts.denied + self._road.counts.filtered
-        if refused == self._refused:
-            return True
-        self._refused = refused
-        if now >= self._witness.opens:
-            self._road.tasks.attempt(self._show, slot)
-        return now >= self._witness.opens
+        What the store of denials has answered is shown here and now.
+        """
+        road, witness = self._road, self._witness
+
+        def show(slot: int) -> None:
+            if now >= witness.opens:
+                road.tasks.attempt(self._show, slot)
+
+        for slot in sorted(set(unanswered).difference(others)):
+            show(slot)
+        slots, counts = iter(others), road.counts
+
+        def watched(packet: bytes) -> Asked | bytes | None:
+            slot, refused = next(slots), counts.denied + counts.filtered
+            met = meet(packet)
+            if refused != counts.denied + counts.filtered:
+                show(slot)
+            return met
+
+        return watched
 
     def _show(self, slot: int) -> None:
         """To the witness, while whoever asked waits for the reply: who has it may be gone."""
