@@ -224,5 +224,5 @@ def _told(subject: Subject, ruling: Ruling) -> str:
         case "lapsed":
             return f"rule {rules} allows it: the address was used for longer than its lease (lease.grace)"
         case "port" | "user":
-            return f"an address of rule {rules}, whose name is not known: its {ruling.why}s leave this out"
+            return f"{rules} opens the address: its {ruling.why}s leave this out"
     return ""

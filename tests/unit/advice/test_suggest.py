@@ -245,6 +245,16 @@ def test_rule_that_lists_the_name_without_the_port_is_named_beside_the_new_one(t
     )
 
 
+def test_destination_that_opens_the_address_otherwise_is_no_rule_that_lists_the_name(tmp_path: Path) -> None:
+    ntp = f'[[destination]]\nname = "ntp"\naddresses = ["{HOST}"]\nports = ["udp/123"]\n'
+    named = flow("time.example", HOST, "tcp/4460", why="port", rule="ntp")
+    nameless = flow("", HOST, "tcp/4461", why="port", rule="ntp")
+    advice = advise(loaded(tmp_path, ntp), named, nameless)
+    assert [(rule.names, rule.beside) for rule in advice.rules] == [(("time.example",), ())]
+    assert left(advice) == {f"{HOST} tcp/4461": "port"}
+    assert "ntp opens the address: its ports leave this out" in draft(advice, str)
+
+
 def test_name_with_private_addresses_gets_them_named_in_a_rule_of_its_own(empty: Loaded) -> None:
     rules = advise(
         empty,

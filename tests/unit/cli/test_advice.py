@@ -327,3 +327,21 @@ def at_a_terminal(typed: str, *arguments: str | Path) -> tuple[str, int]:
         os.close(ours)
         os.close(theirs)
     return ran.stdout, ran.returncode
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("suggest", "--since", "soon"),
+        ("suggest", "--min-count", "-1"),
+        ("suggest", "extra"),
+        ("replay", "a.toml", "--config", "b.toml"),
+        ("replay", "--at", "tomorrow"),
+        ("audit", "--unused-after", ""),
+        ("audit", "extra"),
+    ],
+)
+def test_wrong_words_end_with_2(dynallow: Dynallow, words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        dynallow(*words)
+    assert ended.value.code == 2
