@@ -49,8 +49,7 @@ async def explain(
 ) -> ExplainReport:
     """The verdict on a name, an address or a line. Raises BadRequestError for none of them."""
     asked = Asked(subject.strip("[]"), port, user)
-    if past is not None:
-        await past.settle()
+    await history.settled(past)
     if subject.startswith("@"):
         asked = await asyncio.to_thread(_line, past, subject)
     packed = _packed(asked.subject)

@@ -1,7 +1,8 @@
 """What the history knows of a subject.
 
 Knows records alone; who keeps them is behind a Protocol. Blocking: not for the loop's thread. Keeps: a
-history that is not there, or cannot be read, takes nothing from an explanation but this part.
+history that is not there, or cannot be read, takes nothing from an explanation but this part. Whoever keeps
+it has errors of his own, so every exception is meant.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import Protocol
 from dynallow.control.historyschema import HistoryRow
 from dynallow.control.reports.source import moment
 from dynallow.control.schema import ExplainReport
-from dynallow.errors import DynallowError
 from dynallow.usage.record import Record, Subject, ident
 
 log = logging.getLogger(__name__)
@@ -58,13 +58,22 @@ def row(record: Record) -> HistoryRow:
     }
 
 
+async def settled(past: Past | None) -> None:
+    """Return when what has happened by now can be read, or never will."""
+    try:
+        if past is not None:
+            await past.settle()
+    except Exception as error:
+        log.debug("no history: %s", error)
+
+
 def read(past: Past | None, wanted: Callable[[Subject], bool]) -> list[Record]:
     """The records of those subjects, the latest first; none where there is no history."""
     if past is None:
         return []
     try:
         found = [record for record in past.records(0.0) if wanted(record.subject)]
-    except (DynallowError, OSError) as error:
+    except Exception as error:
         log.debug("no history: %s", error)
         return []
     return sorted(found, key=lambda record: -record.last)
@@ -74,5 +83,9 @@ def tell(report: ExplainReport, past: Past | None, records: list[Record]) -> Non
     """Put the latest into the report."""
     report["past"] = [row(record) for record in records[:ROWS_TOLD]]
     report["past_rows"] = len(records)
-    begins = past.begins() if past is not None else None
+    try:
+        begins = past.begins() if past is not None else None
+    except Exception as error:
+        log.debug("no history: %s", error)
+        begins = None
     report["past_begins"] = None if begins is None else moment(datetime.fromtimestamp(begins, UTC))
