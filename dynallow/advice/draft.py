@@ -22,7 +22,7 @@ _WORDS = 5
 
 UserName = Callable[[int], str | int]
 WHY_LEFT = {
-    "tunnel": "WARNING: like a tunnel through DNS, many long labels below one domain that nobody connects to",
+    "tunnel": "WARNING: like a tunnel through DNS, many names below one domain that nobody connects to",
     "dns": "DNS past dynallow, by programs with a resolver of their own: no rule opens it",
     "excepted": "taken away by an exception",
     "expired": "listed by a rule that has expired",

@@ -113,7 +113,8 @@ def _rule(
     user_name: Callable[[int], str | int],
     never: Callable[[Pattern], bool],
 ) -> Suggested:
-    found, exact = wildcards(sorted(group.names), never)
+    # Names that nobody connected to may be made up, to carry something out.
+    found, exact = wildcards(sorted(group.names), (lambda _: True) if group.guessed else never)
     uses = group.uses
     units = tuple(sorted({use.unit for use in uses if use.unit}))
     flows, questions = connected(uses), sum(asked(own) for own in group.names.values())
