@@ -130,6 +130,7 @@ def status(text: str = "web") -> StatusReport:
             }
         ],
         "not_in_force": [],
+        "readiness": None,
         "denials": None,
         "warnings": [text],
         "pending": None,
