@@ -228,24 +228,33 @@ def _covered_destination(one: Destination, all_: Sequence[Destination]) -> Itera
             return
 
 
-def _shared(records: Iterable[Record], court: Court) -> Iterator[Finding]:
+def _shared(records: Sequence[Record], court: Court) -> Iterator[Finding]:
     """Addresses that an allowed and a denied name were both seen with: the chain cannot tell them apart."""
-    names: dict[str, set[str]] = defaultdict(set)
-    for record in records:
-        if record.subject.kind == "flow" and record.subject.name and record.subject.address:
-            names[record.subject.address].add(record.subject.name)
-    shared: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for address, together in sorted(names.items()):
-        if len(together) < _WIDE:
+    allowed: dict[str, dict[str, str]] = defaultdict(dict)  # address → rule → the name that it is leased for
+    denied: dict[str, set[str]] = defaultdict(set)
+    for subject, *_ in records:
+        name, address = subject.name, subject.address
+        if subject.kind != "flow" or not name or not address:
             continue
-        allowed = {name: rules for name in sorted(together) if (rules := court.rules_of(name, address))}
-        denied = [name for name in sorted(together) if name not in allowed and not court.is_derived(name)]
-        for name, rules in list(allowed.items())[:1]:
-            for other in denied:
-                shared[rules[0], name, other].append(address)
+        if rules := court.rules_of(name, address):
+            allowed[address].setdefault(rules[0], name)
+        elif not court.is_derived(name):
+            denied[address].add(name)
+            if court.was_denied(name) and court.is_rule(subject.rule):
+                allowed[address].setdefault(subject.rule, "")  # leased for a name that gave it before
+    shared: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for address in sorted(denied):
+        for rule, name in allowed[address].items():
+            for other in sorted(denied[address]):
+                shared[rule, name, other].append(address)
     for (rule, name, other), addresses in list(shared.items())[:_SHARED_MAX]:
-        where = listed_few(addresses, _WIDE)
-        yield Finding("shared", rule, f"{name} shares {where} with {other}, which is denied", name)
+        what = name or "a name of this rule"
+        yield Finding(
+            "shared",
+            rule,
+            f"{what} shares {listed_few(addresses, _WIDE)} with {other}, which is denied",
+            name,
+        )
 
 
 def _notes(wall: float, begins: float | None, unused_after_s: float, told: bool) -> Iterator[str]:

@@ -38,6 +38,7 @@ WHY_LEFT = {
     "search": "made by a search list: such names do not exist",
     "single": "single labels: search lists make whole names of them",
     "odd": "what no rule can list",
+    "many": "too many: add those above, then ask again, or look at less (--since, --min-count)",
     "few": "seen too seldom (--min-count)",
 }
 _ORDER = {why: number for number, why in enumerate(WHY_LEFT)}

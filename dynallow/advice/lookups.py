@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from dynallow.advice.needs import Needs, Use
 from dynallow.policy.names import labels, parse_name
 from dynallow.settings.suffixes import registrable
 
+NAMES_MAX = 2000
+"""Names that rules are made for, at once."""
+_REMEMBERED = 16384
 _TUNNEL_NAMES = 5
 """So many names with payload below one domain are no accident."""
 _TUNNEL_LABEL = 24
@@ -69,9 +73,24 @@ def leave_lookups(needs: Needs, known: Iterable[str], min_count: int | None) -> 
             needs.leave_name("single", name)
         elif min_count is None and asked(uses) < 2:
             needs.leave_name("few", name)
+    _leave_too_many(needs)
     return frozenset(ends)
 
 
+def _leave_too_many(needs: Needs) -> None:
+    """Whoever asks for names can make them up: rules are for those that were used most."""
+    if len(needs.names) <= NAMES_MAX:
+        return
+
+    def order(name: str) -> tuple[int, int, str]:
+        uses = needs.names[name].values()
+        return (-connected(uses), -asked(uses), name)
+
+    for name in sorted(needs.names, key=order)[NAMES_MAX:]:
+        needs.leave_name("many", name, what=f"names beyond the {NAMES_MAX} that were used most")
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def domain_of(name: str) -> str:
     """The part of a name that somebody registered; the name itself where nothing is known of it."""
     return registrable(name) or name

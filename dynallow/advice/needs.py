@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -24,6 +25,7 @@ from dynallow.usage.record import Record, Subject
 
 OPENABLE: Final = frozenset(("private use", "shared address space", "unique-local"))
 """Special addresses that a rule may name in `private`; the others are this host, the link, or nobody."""
+_REMEMBERED: Final = 16384  # names: they come again in question after question
 _RESOLVERS: Final = frozenset(
     ("systemd-resolve", "systemd-resolved", "nscd", "unbound", "dnsmasq", "named", "kresd", "sssd_be")
 )
@@ -196,6 +198,7 @@ def _question_left(subject: Subject, ruling: Ruling, suffixes: Sequence[Name]) -
     return None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _unlistable(text: str) -> tuple[str, str, str] | None:
     try:
         name = parse_name(text)

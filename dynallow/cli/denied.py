@@ -79,10 +79,13 @@ def denied_blocks(report: DeniedReport, window_s: float, by: str | None) -> list
 
 
 def _totals(report: DeniedReport, window_s: float) -> str:
-    would = "would be denied (mode observe: they went through)" if report["mode"] == "observe" else "denied"
+    total, observed = report["total"], report["observed"]
+    what = "would be denied (mode observe: they went through)"
+    if report["mode"] != "observe":
+        what = f"denied, {_sums(observed)} of them only observed" if any(observed.values()) else "denied"
     packets = report["denied_packets"]
     ever = "" if packets is None else f"; {plural(packets, 'packet')} since the table was made"
-    return f"last {format_duration(window_s)}: {_sums(report['total'])} {would}{ever}"
+    return f"last {format_duration(window_s)}: {_sums(total)} {what}{ever}"
 
 
 def _sums(counts: dict[str, int]) -> str:

@@ -5,7 +5,7 @@ Knows names and types only, and imports nothing of the house, as `schema.py`.
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 Event = Literal["question", "answer", "flow", "mode", "reload", "start", "revoked", "left-out", "lost"]
 By = Literal["name", "destination", "user", "process", "rule"]
@@ -56,13 +56,26 @@ class TimelinePoint(TypedDict):
     flows_denied: int
 
 
+class TimelineChange(TypedDict):
+    """Something that the points may have changed by: `kind` is "start", "mode" or "reload"."""
+
+    at: str
+    kind: str
+    mode: str
+    text: str
+
+
 class TimelineReport(TypedDict):
-    """`GET /v1/timeline?since=SECONDS&step=SECONDS`: every step, also empty ones."""
+    """`GET /v1/timeline?since=SECONDS&step=SECONDS`: every step, also empty ones.
+
+    `changes` are those in the window, the oldest first.
+    """
 
     since: str
     until: str
     step_s: int
     points: list[TimelinePoint]
+    changes: NotRequired[list[TimelineChange]]
 
 
 class DeniedGroup(TypedDict):
@@ -82,8 +95,9 @@ class DeniedReport(TypedDict):
     """`GET /v1/denied?since=SECONDS[&by=BY][&limit=N]`: the most frequent first.
 
     `rows` without `by`, `groups` with it; the other is empty. `total` is of the whole window, whatever
-    `limit` left out, and has what `untold` counts; `denied_packets` is the kernel's counter since the table
-    was made (null where it could not be read). In mode `observe` the denied went through.
+    `limit` left out, and has what `untold` counts; `observed` of it went through, because the mode was
+    `observe` then. `denied_packets` is the kernel's counter since the table was made (null where it could not
+    be read). `matched`: how many rows or groups there are.
     """
 
     mode: Literal["observe", "enforce"]
@@ -91,6 +105,7 @@ class DeniedReport(TypedDict):
     until: str
     begins: str | None
     total: dict[str, int]
+    observed: dict[str, int]
     untold: dict[str, int]
     denied_packets: int | None
     matched: int

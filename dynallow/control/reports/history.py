@@ -5,7 +5,7 @@ Knows values and their spelling; blocking, for a thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from json.encoder import encode_basestring_ascii as quoted
 from typing import Protocol, cast
@@ -50,6 +50,19 @@ class Step(Protocol):
     def flows_denied(self) -> int: ...
 
 
+class Changed(Protocol):
+    """`sight.history.Change`."""
+
+    @property
+    def at(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
 def moment(seconds: float) -> str:
     """ISO 8601, UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -92,7 +105,9 @@ def _text(record: Record) -> str:
     )
 
 
-def timeline(points: Sequence[Step], since: float, now: float, step_s: int) -> TimelineReport:
+def timeline(
+    points: Sequence[Step], changes: Sequence[Changed], since: float, now: float, step_s: int
+) -> TimelineReport:
     """Every step of the window."""
     return {
         "since": moment(since),
@@ -108,6 +123,9 @@ def timeline(points: Sequence[Step], since: float, now: float, step_s: int) -> T
             }
             for point in points
         ],
+        "changes": [
+            {"at": moment(one.at), "kind": one.kind, "mode": one.mode, "text": one.text} for one in changes
+        ],
     }
 
 
@@ -118,10 +136,8 @@ def denied(
     found = [record for record in past.records(since) if record.subject.decision != "allowed"]
     untold = past.untold(since)
     begins = past.begins()
-    total = {
-        "questions": untold["questions"] + sum(one.times for one in found if one.subject.kind == "question"),
-        "packets": untold["packets"] + sum(one.times for one in found if one.subject.kind == "flow"),
-    }
+    total = _sums(found)
+    total = {what: count + untold[what] for what, count in total.items()}
     groups = [] if by is None else _groups(found, by)
     rows = found if by is None else []
     return {
@@ -130,12 +146,20 @@ def denied(
         "until": moment(now),
         "begins": None if begins is None else moment(begins),
         "total": total,
+        "observed": _sums(one for one in found if one.subject.mode == "observe"),
         "untold": untold,
         "denied_packets": packets,
         "matched": len(groups) or len(rows),
         "rows": cast(list[HistoryRow], Listed([[_text(record)] for record in rows[:limit]])),
         "groups": groups[:limit],
     }
+
+
+def _sums(records: Iterable[Record]) -> dict[str, int]:
+    sums = {"questions": 0, "packets": 0}
+    for record in records:
+        sums["questions" if record.subject.kind == "question" else "packets"] += record.times
+    return sums
 
 
 def _groups(records: list[Record], by: By) -> list[DeniedGroup]:

@@ -131,6 +131,10 @@ def test_address_of_an_allowed_and_a_denied_name_is_shared(tmp_path: Path) -> No
         "shared",
         f"a.example shares {HOST} with evil.example.net, which is denied",
     )
+    # The denied name was the last to give the address, which is how the rule's own flows are told by then.
+    late = used("evil.example.net", HOST, "web")
+    (finding,) = look(tmp_path, RULE, USE[0], evil[0], late).findings
+    assert finding.text == f"a name of this rule shares {HOST} with evil.example.net, which is denied"
     derived = question("edge.example.net", decision="allowed", why="derived", rule="web")
     assert look(tmp_path, RULE, *USE, derived, used("edge.example.net", HOST, "web")).findings == ()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dynallow.advice.draft import draft, rules_text
+from dynallow.advice.lookups import NAMES_MAX
 from dynallow.advice.suggest import Advice, suggest
 from dynallow.settings import Loaded, load
 from dynallow.usage.record import Record
@@ -154,6 +155,14 @@ def test_many_long_labels_that_are_connected_to_get_no_wildcard(empty: Loaded) -
     others = [flow(f"shard{number}.cdn.example", HOST) for number in range(6)]
     payload = [question(f"{number:032x}.t.cdn.example", 1) for number in range(9)]
     assert advise(empty, *payload, *others).rules[0].names == ("shard*.cdn.example",)
+
+
+def test_more_names_than_anybody_reads_are_left_out_the_least_used_first(empty: Loaded) -> None:
+    made_up = [question(f"{number}.x{number}.example.net", 2) for number in range(NAMES_MAX)]
+    advice = advise(empty, *made_up, apt("deb.example"))
+    assert sum(len(rule.names) for rule in advice.rules) == NAMES_MAX
+    assert advice.rules[0].names == ("deb.example",)
+    assert [(each.why, each.times) for each in advice.left] == [("many", 2)]
 
 
 def test_what_is_left_out_says_why(tmp_path: Path) -> None:

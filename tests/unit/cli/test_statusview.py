@@ -126,11 +126,11 @@ def test_status_for_a_pipe_has_one_line_each_and_no_bars() -> None:
     assert not set("".join(lines)) & set("█▁…")
 
 
-def test_status_in_mode_observe_says_would_be_denied() -> None:
+def test_status_in_mode_observe_does_not_say_that_they_were_denied() -> None:
     found = report()
     found["mode"] = "observe"
     (line,) = (line for line in plain(status_blocks(found)) if line.startswith("denied"))
-    assert "in the last hour, would be denied" in line
+    assert "in the last hour that no rule allows" in line
 
 
 def test_status_without_denials_is_calm() -> None:

@@ -309,7 +309,8 @@ class MemoryAgent:
         since, until = "2026-11-21T10:00:00Z", "2026-11-21T11:00:00Z"
         counts = {"questions": 0, "packets": 0}
         told: Any = {"mode": self.mode, "since": since, "until": until, "begins": None, "matched": 0}
-        told |= {"total": counts, "untold": counts, "denied_packets": 0, "rows": [], "groups": []}
+        told |= {"total": counts, "observed": counts, "untold": counts, "denied_packets": 0}
+        told |= {"rows": [], "groups": []}
         return cast(DeniedReport, told)
 
     async def log(self, since_s: float) -> LogReport:
