@@ -114,8 +114,8 @@ def _pending(pending: PendingReport) -> str:
         return f"{what} could not be taken back yet: {pending['problem']}"
     if not pending["left_s"]:
         return f"{what} is being taken back: nobody confirmed it"
-    back = f"back to {pending['from']}" if pending["what"] == "mode" else "taken back"
-    return f"{what} is {back} in {format_duration(pending['left_s'])} unless you `dynallow confirm`"
+    back = f"goes back to {pending['from']}" if pending["what"] == "mode" else "is taken back"
+    return f"{what} {back} in {format_duration(pending['left_s'])} unless you `dynallow confirm`"
 
 
 def _agent(report: StatusReport, screen: Screen) -> list[Block]:

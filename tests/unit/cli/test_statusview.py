@@ -149,7 +149,7 @@ def test_status_with_a_switch_on_trial_says_so_right_below_the_mode() -> None:
         "problem": None,
     }  # fmt: skip
     lines = list(plain(status_blocks(found)))
-    assert lines[1] == "pending     mode enforce is back to observe in 4m12s unless you `dynallow confirm`"
+    assert lines[1] == "pending     mode enforce goes back to observe in 4m12s unless you `dynallow confirm`"
 
 
 def test_live_view_fits_the_screen_and_keeps_every_rule() -> None:
