@@ -272,3 +272,23 @@ def test_window_of_more_than_may_be_told_has_the_allowed_and_the_most_frequent_a
     file.close()
     assert [one.subject.name for one in told] == ["deb.example", "n5.example", "n4.example", ""]
     assert (is_untold(told[3].subject), told[3].times) == (True, 3 + 2 + 1)
+
+
+def test_about_names_and_addresses_tells_the_latest_of_them_alone_and_no_more_than_asked(path: Path) -> None:
+    kept = history(path)
+    rows = [row(f"{n}.example", at=MINUTE + 60.0 * n) for n in range(9)]
+    kept.write(Batch(rows, serial=1))
+    with closing(kept.reading()) as reading:
+        found = reading.about(["3.example", "7.example", "x'; DROP TABLE counts; --"], ["192.0.2.1"], 10)
+        assert [one.subject.name for one in found] == ["7.example", "3.example"]
+        assert [one.subject.name for one in reading.about(["3.example", "7.example"], [], 1)] == ["7.example"]
+        assert reading.about([], [], 10) == []
+
+
+def test_find_tells_the_subject_or_none(path: Path) -> None:
+    kept = history(path)
+    kept.write(Batch([row("a.example"), row("b.example")], serial=1))
+    with closing(kept.reading()) as reading:
+        found = reading.find(lambda subject: subject.name == "b.example")
+        assert found == row("b.example")[1].subject
+        assert reading.find(lambda subject: False) is None

@@ -5,17 +5,22 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
-from dynallow.settings import Settings, load
+from dynallow.settings import Loaded, Settings, load
 from dynallow.sight.history import Batch, History, HistoryError
 from dynallow.sight.keeping import Keeping
 from dynallow.usage.lines import Line
 from tests.unit.sight.subjects import MINUTE, record
 
 LINE = Line(MINUTE + 1.0, "mode", "", "enforce", note="enforce, was observe")
+
+
+class _Loaded(Loaded):
+    """One that can be watched."""
 
 
 class Clock:
@@ -169,7 +174,7 @@ def test_what_was_loaded_is_let_go_of_once_it_is_signed(tmp_path: Path, clock: C
     """A policy of a million names must not be held for each of the last hundred reloads."""
     config = tmp_path / "dynallow.toml"
     config.touch()
-    loaded = load(config)
+    loaded = _Loaded(**{key.name: getattr(load(config), key.name) for key in fields(Loaded)})
     it = keeping(tmp_path, clock, keep)
     it.changed("reload", loaded, "enforce", "1 rule")
     (before,) = it.changes(0.0)
