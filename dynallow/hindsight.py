@@ -44,8 +44,10 @@ class Hindsight:
         """Every step of the last `since_s` seconds."""
         await self._sight.settle()
         now = self._sight.now()
-        points = await asyncio.to_thread(self._sight.timeline, now - since_s, step_s)
-        return await asyncio.to_thread(history.timeline, points, now - since_s, now, step_s)
+        since = now - since_s
+        points = await asyncio.to_thread(self._sight.timeline, since, step_s)
+        changes = await asyncio.to_thread(self._sight.changes, since)
+        return await asyncio.to_thread(history.timeline, points, changes, since, now, step_s)
 
     async def denied(self, since_s: float, by: By | None, limit: int) -> DeniedReport:
         """What was denied in the last `since_s` seconds."""

@@ -17,6 +17,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from dynallow import settings as cfg
@@ -104,7 +105,7 @@ class InForce:
         self.living_counts = self.living.counts
         self.sight = Sight(self.road, self.ledger, lambda: self.settings)
         self.denials = self.sight.totals
-        self.attributions = Attributions()
+        self.attributions = Attributions(self.own)
         self.denied_log = DeniedLog(self.attributions.hear)
         self.sight.sampling, self.sight.counting = self.attributions, Tallies
 
@@ -344,6 +345,10 @@ class InForce:
         return changes.pending(
             trial, self.switch.trials.until(), self.switch.trials.left_s(), self.switch.trials.problem
         )
+
+    def samples(self) -> dict[str, int]:
+        """How many denied packets and questions were looked at, and what came of it."""
+        return asdict(self.denied_log.counts) | asdict(self.attributions.counts)
 
     def warnings(self) -> list[str]:
         """What an administrator should know about the state the agent is in."""

@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 
 from dynallow.advice.needs import Needs, Use
 from dynallow.policy.names import labels, parse_name
 from dynallow.settings.suffixes import registrable
 
+NAMES_MAX = 2000
+"""Names that rules are made for, at once."""
+_REMEMBERED = 16384
 _TUNNEL_NAMES = 5
 """So many names with payload below one domain are no accident."""
+_TUNNEL_SHORT = 50
+"""Nor are so many of any length that nobody connects to."""
 _TUNNEL_LABEL = 24
 _SHOWN = 60
 _OTHER_RESOLVERS = (
@@ -69,9 +75,24 @@ def leave_lookups(needs: Needs, known: Iterable[str], min_count: int | None) -> 
             needs.leave_name("single", name)
         elif min_count is None and asked(uses) < 2:
             needs.leave_name("few", name)
+    _leave_too_many(needs)
     return frozenset(ends)
 
 
+def _leave_too_many(needs: Needs) -> None:
+    """Whoever asks for names can make them up: rules are for those that were used most."""
+    if len(needs.names) <= NAMES_MAX:
+        return
+
+    def order(name: str) -> tuple[int, int, str]:
+        uses = needs.names[name].values()
+        return (-connected(uses), -asked(uses), name)
+
+    for name in sorted(needs.names, key=order)[NAMES_MAX:]:
+        needs.leave_name("many", name, what=f"names beyond the {NAMES_MAX} that were used most")
+
+
+@lru_cache(maxsize=_REMEMBERED)
 def domain_of(name: str) -> str:
     """The part of a name that somebody registered; the name itself where nothing is known of it."""
     return registrable(name) or name
@@ -84,14 +105,21 @@ def _ends(needs: Needs) -> dict[str, list[str]]:
     inside = {name for names in ends.values() for name in names}
     for domain, names in _many((name for name in payload if name not in inside), domain_of).items():
         ends.setdefault(domain, []).extend(names)
+    inside |= {name for names in ends.values() for name in names}
+    others = (name for name in needs.names if name not in inside)
+    for domain, names in _many(others, domain_of, _TUNNEL_SHORT).items():
+        if _is_tunnel(needs, names):
+            ends.setdefault(domain, []).extend(names)
     return ends
 
 
-def _many(names: Iterable[str], end_of: Callable[[str], str]) -> dict[str, list[str]]:
+def _many(
+    names: Iterable[str], end_of: Callable[[str], str], count: int = _TUNNEL_NAMES
+) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups[end_of(name)].append(name)
-    return {end: group for end, group in groups.items() if len(group) >= _TUNNEL_NAMES}
+    return {end: group for end, group in groups.items() if len(group) >= count}
 
 
 def _is_payload(name: str) -> bool:

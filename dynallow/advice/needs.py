@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Final
 
@@ -24,6 +25,7 @@ from dynallow.usage.record import Record, Subject
 
 OPENABLE: Final = frozenset(("private use", "shared address space", "unique-local"))
 """Special addresses that a rule may name in `private`; the others are this host, the link, or nobody."""
+_REMEMBERED: Final = 16384  # names: they come again in question after question
 _RESOLVERS: Final = frozenset(
     ("systemd-resolve", "systemd-resolved", "nscd", "unbound", "dnsmasq", "named", "kresd", "sssd_be")
 )
@@ -71,6 +73,7 @@ class Left:
     times: int = 0
     last: float = 0.0
     processes: set[str] = field(default_factory=set)
+    users: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -89,6 +92,8 @@ class Needs:
         kept.times, kept.last = kept.times + record.times, max(kept.last, record.last)
         if record.subject.process:
             kept.processes.add(record.subject.process)
+        if record.subject.user is not None:
+            kept.users.add(record.subject.user)
 
     def leave_name(self, why: str, name: str, text: str = "", what: str = "") -> Left:
         """Leave out all that a name was needed for, under its own name or as part of `what`."""
@@ -96,6 +101,8 @@ class Needs:
         for use in self.names.pop(name).values():
             kept.times, kept.last = kept.times + use.times, max(kept.last, use.last)
             kept.processes |= use.processes
+            if use.user is not None:
+                kept.users.add(use.user)
         return kept
 
 
@@ -196,6 +203,7 @@ def _question_left(subject: Subject, ruling: Ruling, suffixes: Sequence[Name]) -
     return None
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _unlistable(text: str) -> tuple[str, str, str] | None:
     try:
         name = parse_name(text)
@@ -221,5 +229,5 @@ def _told(subject: Subject, ruling: Ruling) -> str:
         case "lapsed":
             return f"rule {rules} allows it: the address was used for longer than its lease (lease.grace)"
         case "port" | "user":
-            return f"an address of rule {rules}, whose name is not known: its {ruling.why}s leave this out"
+            return f"{rules} opens the address: its {ruling.why}s leave this out"
     return ""

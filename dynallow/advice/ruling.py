@@ -18,7 +18,7 @@ from dynallow.policy.reserved import reserved
 from dynallow.policy.rrtypes import AAAA, A, parse_type
 from dynallow.policy.rules import Rule
 from dynallow.policy.special import is_acceptable
-from dynallow.policy.verdict import ALLOWED, FILTERED
+from dynallow.policy.verdict import ALLOWED, FILTERED, Verdict
 from dynallow.settings import Destination, Loaded
 from dynallow.settings.force import DNS_PORTS
 from dynallow.units import PortRange, parse_port
@@ -60,13 +60,23 @@ class Court:
         """What these settings say, in mode `enforce`, of what the record tells."""
         return self._question(subject) if subject.kind == "question" else self._flow(subject)
 
-    def traces(self, name: Name, qtype: int = A) -> Mapping[str, str]:
-        """What each rule that lists the name makes of it: "allows", "excepted", "expired", "filtered"."""
+    def _listing(self, verdict: Verdict, name: Name, qtype: int) -> Mapping[str, str]:
+        """What each rule that lists the denied name makes of it: "excepted" or "expired"."""
+        if not verdict.reason:
+            return {}  # no rule lists it; to find that out again would cost a look at each of them
         return {each.rule.name: each.outcome for each in self.policy.explain(name, qtype, self.wall)}
 
     def is_derived(self, name: str) -> bool:
         """Whether it was asked for as a name that records of a listed one led to."""
         return name in self._derived
+
+    def is_rule(self, name: str) -> bool:
+        """Whether a rule is called so."""
+        return name in self._rules
+
+    def was_denied(self, name: str) -> bool:
+        """Whether it was asked for, and never allowed."""
+        return self._asked_under.get(name) == set()
 
     def rules_of(self, name: str, address: str) -> tuple[str, ...]:
         """The rules that would lease the address for the name."""
@@ -92,7 +102,7 @@ class Court:
             return Ruling("allowed", "", rules)
         if verdict.outcome is FILTERED:
             return Ruling("filtered", "type", rules)
-        listing = self.traces(name, qtype)
+        listing = self._listing(verdict, name, qtype)
         if not listing and subject.why == "derived" and (derived := self._derive(subject, name, qtype)):
             return derived
         return Ruling("denied", _unlisted(listing.values()) or "not-listed", tuple(listing))
@@ -174,7 +184,7 @@ class Court:
             return "", listing
         if verdict.outcome is FILTERED:
             return "type", ()
-        return _unlisted(self.traces(name, qtype).values()) or "name", ()
+        return _unlisted(self._listing(verdict, name, qtype).values()) or "name", ()
 
 
 def holds(destination: Destination, address: IPv4Address | IPv6Address) -> bool:

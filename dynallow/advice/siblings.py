@@ -8,7 +8,8 @@ behind it, and matches no name of a domain that `never` says no of.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
 from dynallow.policy.names import labels, parse_name
@@ -37,27 +38,31 @@ def wildcards(names: Iterable[str], never: Callable[[Pattern], bool]) -> tuple[l
     left = {text: parts for text in names if (parts := _parts(text))}
     others = [text for text in names if text not in left]
     found: list[Wildcard] = []
-    tried: set[Place] = set()
-    while family := _largest(left, tried):
-        (rest, place), members = family
-        tried.add((rest, place))
+    for (rest, place), members in _families(left):
         pattern = _pattern(rest, place, {left[text][place] for text in members})
-        if pattern is None or never(pattern):
-            continue
-        found.append(Wildcard(pattern, tuple(sorted(members))))
-        for text in members:
-            del left[text]
+        if pattern is not None and not never(pattern):
+            found.append(Wildcard(pattern, tuple(sorted(members))))
+            for text in members:
+                del left[text]
     return found, sorted([*left, *others])
 
 
-def _largest(left: dict[str, Parts], tried: set[Place]) -> tuple[Place, list[str]] | None:
+def _families(left: dict[str, Parts]) -> Iterator[tuple[Place, list[str]]]:
+    """Names that differ in one label, the largest families first; less those that are gone by then."""
     families: dict[Place, list[str]] = defaultdict(list)
     for text, parts in left.items():
         for place in range(len(parts) - _BEHIND):
             families[(*parts[:place], *parts[place + 1 :]), place].append(text)
-    many = [(key, members) for key, members in families.items() if len(members) >= MANY and key not in tried]
     # Of equal families the one whose wildcard stands furthest to the left says least.
-    return max(many, key=lambda family: (len(family[1]), -family[0][1], family[0]), default=None)
+    waiting = [(-len(members), key[1], key[0]) for key, members in families.items() if len(members) >= MANY]
+    heapify(waiting)
+    while waiting:
+        size, place, rest = heappop(waiting)
+        members = [text for text in families[rest, place] if text in left]
+        if len(members) == -size:
+            yield (rest, place), members
+        elif len(members) >= MANY:
+            heappush(waiting, (-len(members), place, rest))
 
 
 def _pattern(rest: Parts, place: int, seen: set[str]) -> Pattern | None:

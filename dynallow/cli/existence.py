@@ -24,14 +24,16 @@ _TRY_S = 2.5
 _AT_ONCE = 16
 
 
-def ask(names: Sequence[str], resolver: Endpoint, total_s: float = TOTAL_S) -> tuple[dict[str, str], int]:
-    """Name → how it failed, of those that do not exist; and how many were not answered in time."""
+def ask(
+    names: Sequence[str], resolver: Endpoint, total_s: float = TOTAL_S, try_s: float = _TRY_S
+) -> tuple[dict[str, str], int]:
+    """Name → how it failed, of those that do not exist; and of how many that is not known in time."""
     ends = time.monotonic() + total_s
     gone: dict[str, str] = {}
     unanswered = 0
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         for name, exists in zip(
-            names, pool.map(lambda each: _exists(each, resolver, ends), names), strict=True
+            names, pool.map(lambda each: _exists(each, resolver, ends, try_s), names), strict=True
         ):
             if exists is None:
                 unanswered += 1
@@ -40,10 +42,10 @@ def ask(names: Sequence[str], resolver: Endpoint, total_s: float = TOTAL_S) -> t
     return gone, unanswered
 
 
-def _exists(name: str, resolver: Endpoint, ends: float) -> bool | None:
+def _exists(name: str, resolver: Endpoint, ends: float, try_s: float) -> bool | None:
     """None: nobody can say."""
     for qtype in ("SVCB", "A"):
-        left_s = min(_TRY_S, ends - time.monotonic())
+        left_s = min(try_s, ends - time.monotonic())
         if left_s <= 0:
             return None
         try:

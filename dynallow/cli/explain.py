@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import pwd
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Iterable, Iterator
 from typing import cast
 
 from dynallow.cli.connect import client, socket_argument
-from dynallow.cli.output import Block, Line, Style, Table, print_json, show
+from dynallow.cli.output import Block, Line, Style, Table, escape, print_json, show
 from dynallow.cli.phrases import listed, local, user_name, users_text
+from dynallow.cli.screen import Screen, on_stdout, wrapped
 from dynallow.control.historyschema import HistoryRow
 from dynallow.control.schema import ExplainedRule, ExplainReport
 from dynallow.units import PortRange, format_duration, parse_port
@@ -83,8 +85,17 @@ def execute(args: Namespace) -> int:
     if args.json:
         print_json(report)
     else:
-        show(explain_blocks(report))
+        show(fitted(explain_blocks(report), on_stdout()))
     return 0 if report["verdict"] == "allowed" else DENIED
+
+
+def fitted(blocks: Iterable[Block], screen: Screen) -> Iterator[Block]:
+    """With no line wider than the screen; tables are as wide as what is in them."""
+    for block in blocks:
+        if isinstance(block, Line) and screen.width is not None:
+            yield from (Line(line, block.style) for line in wrapped(escape(block.text), screen, 10))
+        else:
+            yield block
 
 
 def explain_blocks(report: ExplainReport) -> list[Block]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from dynallow.cli.output import Block, Line, Spans, Style, Table, escape
+from dynallow.cli.output import Block, Columns, Line, Spans, Style, escape
 from dynallow.cli.phrases import size_text
 from dynallow.cli.screen import Screen, bar, fitting, shortened
 from dynallow.control.schema import LeaseReport
@@ -38,7 +38,7 @@ class _Column(NamedTuple):
         return text.rjust(self.width) if self.right else text.ljust(self.width)
 
 
-def lease_table(leases: Sequence[LeaseReport]) -> Table:
+def lease_table(leases: Sequence[LeaseReport]) -> Columns:
     """All of them, for a pipe."""
     columns = (
         [lease["address"] for lease in leases],
@@ -48,7 +48,7 @@ def lease_table(leases: Sequence[LeaseReport]) -> Table:
         _each([lease["bytes"] for lease in leases], size_text),
     )
     headings = ("address", "name", "time left", "packets", "bytes")
-    return Table(headings, list(zip(*columns, strict=True)), frozenset((2, 3, 4)))
+    return Columns(headings, columns, frozenset((2, 3, 4)))
 
 
 def lease_rows(leases: Sequence[LeaseReport], screen: Screen, shown: int | None) -> list[Block]:

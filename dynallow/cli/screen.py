@@ -7,9 +7,7 @@ is wider than it was told to be, and where only ASCII can be shown nothing else 
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import textwrap
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -39,6 +37,8 @@ def on_stdout() -> Screen:
     """What stdout is."""
     if not sys.stdout.isatty():
         return PIPE
+    import shutil
+
     size = shutil.get_terminal_size()
     return Screen(max(size.columns, NARROWEST), size.lines, draws(dict(os.environ), sys.stdout.encoding))
 
@@ -97,6 +97,8 @@ def wrapped(text: str, screen: Screen, indent: int) -> list[str]:
     """The text in lines that fit, all but the first indented; one line for a pipe."""
     if screen.width is None or len(text) <= screen.width:
         return [text]
+    import textwrap  # it and shutil take 10 ms to load, and a pipe needs neither
+
     return textwrap.wrap(
         text,
         screen.width,

@@ -5,7 +5,7 @@ Knows names and types only, and imports nothing of the house, as `schema.py`.
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 Event = Literal["question", "answer", "flow", "mode", "reload", "start", "revoked", "left-out", "lost"]
 By = Literal["name", "destination", "user", "process", "rule"]
@@ -56,13 +56,26 @@ class TimelinePoint(TypedDict):
     flows_denied: int
 
 
+class TimelineChange(TypedDict):
+    """Something that the points may have changed by: `kind` is "start", "mode" or "reload"."""
+
+    at: str
+    kind: str
+    mode: str
+    text: str
+
+
 class TimelineReport(TypedDict):
-    """`GET /v1/timeline?since=SECONDS&step=SECONDS`: every step, also empty ones."""
+    """`GET /v1/timeline?since=SECONDS&step=SECONDS`: every step, also empty ones.
+
+    `changes` are those in the window, the oldest first.
+    """
 
     since: str
     until: str
     step_s: int
     points: list[TimelinePoint]
+    changes: NotRequired[list[TimelineChange]]
 
 
 class DeniedGroup(TypedDict):

@@ -28,7 +28,6 @@ from dynallow.firewall.told import Epoch, Seen, unpack
 _RECEIVE = 65536
 _SEQUENCE_AT = 8  # in a message's header
 _TRIES = 5
-_AT_ONCE = 256
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _FAMILIES: tuple[Family, ...] = (4, 6)
 SETS: Final[tuple[tuple[str, Family, bool], ...]] = tuple(
@@ -138,12 +137,10 @@ class Tallies:
     def _new(self, name: str, looked: list[Seen], epoch: Epoch) -> dict[bytes, tuple[int, int]]:
         """Packets and octets by key."""
         new: dict[bytes, tuple[int, int]] = {}
-        for start in range(0, len(looked), _AT_ONCE):
-            for seen in looked[start : start + _AT_ONCE]:
-                packets, octets = self._told.take(name, seen, epoch)
-                if packets:
-                    before = new.get(seen.flow.key, (0, 0))
-                    new[seen.flow.key] = before[0] + packets, before[1] + octets
+        for seen in looked:
+            for key, packets, octets in self._told.take(name, seen, epoch):
+                before = new.get(key, (0, 0))
+                new[key] = before[0] + packets, before[1] + octets
             time.sleep(0)  # lets other threads have the interpreter
         return new
 
@@ -155,7 +152,6 @@ class Tallies:
         whole for certain.
         """
         seen: list[Seen] = []
-        parts = 0
         sock = self._socket = self._socket or open_socket()
         self._sequence = self._sequence % 0x7FFFFFFF + 1
         after = time.monotonic()
@@ -169,10 +165,10 @@ class Tallies:
             part = parse_flows(datagram, size)
             if part.errno:
                 raise translate(part.errno, f"reading set {name}")
-            seen += [Seen(flow, after, before) for flow in part.flows]
-            parts += bool(part.flows)
+            if part.flows:
+                seen.append(Seen(part.flows, after, before))
             if part.done:
-                return _Looked(seen, parts < 2)
+                return _Looked(seen, len(seen) < 2)
             after = called
 
 

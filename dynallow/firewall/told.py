@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,9 +39,9 @@ Epoch = tuple[int, int]
 
 
 class Seen(NamedTuple):
-    """An element, and between which moments it was looked at."""
+    """Elements, and between which moments they were looked at."""
 
-    flow: Counted
+    flows: Sequence[Counted]
     after: float
     before: float
 
@@ -75,21 +75,28 @@ class Told:
         """What follows was seen at another look."""
         self._look += 1
 
-    def take(self, name: str, seen: Seen, epoch: Epoch) -> tuple[int, int]:
-        """Packets and octets that are new of an element of the set `name`; they are told now."""
-        flow, after, before = seen
+    def take(self, name: str, seen: Seen, epoch: Epoch) -> Iterator[tuple[bytes, int, int]]:
+        """Key, packets and octets that are new, of elements of the set `name`; with that they are told."""
+        flows, after, before = seen
         knowns = self._known.setdefault(name, {})
-        known = knowns.get(flow.key)
-        packets, octets = flow.packets, flow.octets
-        if known is None:
-            known = knowns[flow.key] = _Known()
-        elif not self._is_another(known, seen, epoch):
-            packets, octets = max(0, packets - known.packets), max(0, octets - known.octets)
-        left_s = flow.expires_ms / 1000
-        known.packets, known.octets = flow.packets, flow.octets
-        known.lapses_after, known.lapses_before = after + left_s, before + left_s
-        known.epoch, known.look = epoch, self._look
-        return packets, octets
+        for flow in flows:
+            key, packets, octets, expires_ms, _ = flow
+            known = knowns.get(key)
+            if known is None:
+                known = knowns[key] = _Known()
+                new = packets, octets
+            elif known.packets == packets and known.epoch == epoch and known.lapses_after > before:
+                known.look = self._look  # nothing: it cannot have lapsed
+                continue
+            elif self._is_another(known, flow, seen, epoch):
+                new = packets, octets
+            else:
+                new = max(0, packets - known.packets), max(0, octets - known.octets)
+            known.packets, known.octets = packets, octets
+            known.lapses_after, known.lapses_before = after + expires_ms / 1000, before + expires_ms / 1000
+            known.epoch, known.look = epoch, self._look
+            if new[0]:
+                yield key, *new
 
     def forget(self, name: str, began: float, *, whole: bool) -> None:
         """What is gone from this set. `began`: when this look did; `whole`: it told all that was there."""
@@ -114,15 +121,14 @@ class Told:
         self._denied = denied
         return self._denied_before + denied
 
-    def _is_another(self, known: _Known, seen: Seen, epoch: Epoch) -> bool:
+    def _is_another(self, known: _Known, flow: Counted, seen: Seen, epoch: Epoch) -> bool:
         """Whether the element has begun anew since it was seen, for certain."""
-        flow, after, before = seen
         if known.epoch != epoch:
             return not flow.carried
         if flow.packets < known.packets or flow.octets < known.octets:
             return True
-        counted_in = after + flow.expires_ms / 1000 > known.lapses_before + _SLACK_S
-        return flow.packets == known.packets and counted_in and known.lapses_after < before + _SLACK_S
+        counted_in = seen.after + flow.expires_ms / 1000 > known.lapses_before + _SLACK_S
+        return flow.packets == known.packets and counted_in and known.lapses_after < seen.before + _SLACK_S
 
     # ------------------------------------------------------------ for the next agent
 

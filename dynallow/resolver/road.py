@@ -97,6 +97,7 @@ class Road:
         """Other terms from now on; whoever changes them calls `forget` as well."""
         self.terms = terms
         self.denials.seen.turn(terms)
+        self.steps.turn(terms.policy.rules)
         # Told not to keep denials, a client asks again and again: what it is told then may be a second old.
         self.denials.keep_for(max(terms.denied_ttl_s, 1))
 
@@ -250,11 +251,12 @@ class Road:
         """Ask upstream, lease what came, keep it; for all who ask meanwhile. The one way into the cache."""
         generation = self.generation
         twins: Twins = []
+        ask, made, ensure = self.steps.flight(self.upstreams.ask, self._compose, self.leaser.ensure)
         self._flights[key] = twins
         try:
             try:
-                response = await self.steps.upstream.waiting(self.upstreams.ask)(*key[:3])
-                answer = self.steps.compose.of(self._compose)(response, key, verdict)
+                response = await ask(key[0], key[1], key[2])
+                answer = made(response, key, verdict)
             except UpstreamError:
                 if (expired := self._stale(key)) is None:
                     raise
@@ -264,7 +266,7 @@ class Road:
             if wanted:
                 if verdict.leads or key[0][1:2] == b"_":
                     wanted = rooted(wanted, verdict, self.terms.policy)
-                refused = await self.steps.kernel.waiting(self.leaser.ensure)(wanted)
+                refused = await ensure(wanted)
                 self._must_be(generation)
                 if refused:
                     answer = self._trim(answer, key[1], refused)

@@ -12,22 +12,32 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Container, Coroutine
+from collections.abc import Callable, Container, Coroutine, Iterable, Sequence
 from typing import Any, Final, ParamSpec, TypeVar
 
+from dynallow.lease.grant import Grant
+from dynallow.policy.names import Name
+from dynallow.policy.rules import Rule
 from dynallow.policy.verdict import ALLOWED, DENIED, Verdict
 from dynallow.resolver.answer import Answer
+from dynallow.resolver.cache import Key
+from dynallow.wire.response import Response
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Asking = Callable[[Name, int, int], Coroutine[Any, Any, Response]]
+Composing = Callable[[Response, Key, Verdict], Answer]
+Ensuring = Callable[[Sequence[Grant]], Coroutine[Any, Any, frozenset[bytes]]]
 
-EVERY: Final = 11
+EVERY: Final = 17
 BOUNDS: Final = (
     *(0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005),
     *(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0),
 )
 """Seconds; a bucket holds what took no longer. A question waits 4 s for its upstreams at most."""
-_STALE: Final = 3  # RFC 8914 section 4.4: what `answer.aged` puts there
+SOURCES: Final = ("cache", "upstream", "stale", "failed")
+_CACHE, _UPSTREAM, _STALE, _FAILED = range(4)
+_EDE_STALE: Final = 3  # RFC 8914 section 4.4: what `answer.aged` puts there
 
 
 class Step:
@@ -45,22 +55,28 @@ class Step:
     def of(self, work: Callable[P, T]) -> Callable[P, T]:
         """`work` itself or, one time in `EVERY`, what times its next call."""
         self._left -= 1
-        return work if self._left else self._timed(work)
+        if self._left:
+            return work
+        self._left = EVERY
+        return self.timed(work)
 
     def waiting(
         self, work: Callable[P, Coroutine[Any, Any, T]], since: float | None = None
     ) -> Callable[P, Coroutine[Any, Any, T]]:
         """The same of what waits; `since`: when it began, if before its call."""
         self._left -= 1
-        return work if self._left else self._timed_waiting(work, since)
+        if self._left:
+            return work
+        self._left = EVERY
+        return self.timed_waiting(work, since)
 
     def note(self, seconds: float) -> None:
         """Count one."""
         self.buckets[bisect_left(BOUNDS, seconds)] += 1
         self.seconds += seconds
 
-    def _timed(self, work: Callable[P, T]) -> Callable[P, T]:
-        self._left = EVERY
+    def timed(self, work: Callable[P, T]) -> Callable[P, T]:
+        """What times its calls."""
 
         def timed(*args: P.args, **kwargs: P.kwargs) -> T:
             began = self._clock()
@@ -71,10 +87,10 @@ class Step:
 
         return timed
 
-    def _timed_waiting(
-        self, work: Callable[P, Coroutine[Any, Any, T]], since: float | None
+    def timed_waiting(
+        self, work: Callable[P, Coroutine[Any, Any, T]], since: float | None = None
     ) -> Callable[P, Coroutine[Any, Any, T]]:
-        self._left = EVERY
+        """The same of what waits."""
 
         async def timed(*args: P.args, **kwargs: P.kwargs) -> T:
             began = self._clock() if since is None else since
@@ -106,28 +122,62 @@ class Steps:
         """Render."""
         self.whole = Step(clock)
         """All of it, from the taking of the question to the sending of the reply."""
-        self.allowed: Told = {}
         self.denied: Told = {}
         """Passed all the same, in mode observe."""
         self.filtered: Told = {}
         self.trimmed: dict[str, int] = {}
         """Addresses that no budget was left for, by the rules that would have granted them."""
+        self._left = 1
+        self._allowed: Told = {}
+        """Under policies that are gone."""
+        self._by_number: dict[int, int] = {}
+        """Under this one, by the rule's number and the source's: each answer counts here."""
+        self._names: dict[int, str] = {}
+
+    def turn(self, rules: Iterable[Rule]) -> None:
+        """From now on a rule's number means one of these."""
+        self._allowed, self._by_number = self.allowed(), {}
+        self._names = {rule.index: rule.name for rule in rules}
+
+    def flight(self, ask: Asking, compose: Composing, ensure: Ensuring) -> tuple[Asking, Composing, Ensuring]:
+        """The three steps of a fresh answer or, one time in `EVERY`, what times their next calls."""
+        self._left -= 1
+        if self._left:
+            return ask, compose, ensure
+        self._left = EVERY
+        return (
+            self.upstream.timed_waiting(ask),
+            self.compose.timed(compose),
+            self.kernel.timed_waiting(ensure),
+        )
 
     def told(self, verdict: Verdict, answer: Answer | None, kept: bool) -> None:
         """Count an answer under every rule that allows it; `kept`: it was there. None: it failed."""
         if answer is None:
-            source = "failed"
-        elif answer.ede is not None and answer.ede[0] == _STALE:
-            source = "stale"
+            source = _FAILED
+        elif answer.ede is not None and answer.ede[0] == _EDE_STALE:
+            source = _STALE
         else:
-            source = "cache" if kept else "upstream"
+            source = _CACHE if kept else _UPSTREAM
         outcome, rules = verdict.outcome, verdict.rules
-        told = self.allowed if outcome is ALLOWED else self.denied if outcome is DENIED else self.filtered
-        for rule in rules:
-            key = (rule.name, source)
-            told[key] = told.get(key, 0) + 1
-        if not rules:
-            told["", source] = told.get(("", source), 0) + 1
+        if outcome is ALLOWED and rules:
+            counts = self._by_number
+            for rule in rules:
+                key = rule.index * len(SOURCES) + source
+                counts[key] = counts.get(key, 0) + 1
+            return
+        told = self._allowed if outcome is ALLOWED else self.denied if outcome is DENIED else self.filtered
+        for name in [rule.name for rule in rules] or [""]:
+            told[name, SOURCES[source]] = told.get((name, SOURCES[source]), 0) + 1
+
+    def allowed(self) -> Told:
+        """What was told under rules, by their names; a copy."""
+        told = self._allowed.copy()
+        for key, count in self._by_number.copy().items():
+            index, source = divmod(key, len(SOURCES))
+            named = (self._names.get(index, ""), SOURCES[source])
+            told[named] = told.get(named, 0) + count
+        return told
 
     def left_out(self, answer: Answer, refused: Container[bytes]) -> None:
         """Count what the leaser refused under each rule that it was meant for."""

@@ -96,7 +96,9 @@ class FirewallSettings(Section):
         default="reject", description='"reject" lets connect() fail at once, "drop" lets it hang'
     )
     log_group: f.LogGroup = Field(default=100, description="NFLOG group of denied packets")
-    log_rate: f.RateText = Field(default=Rate(50, "second"), description="most denied packets logged")
+    log_rate: f.RateText = Field(
+        default=Rate(50, "second"), description="most denied packets logged; up to 20 times as many at once"
+    )
     dns: Literal["redirect", "reject"] = Field(
         default="redirect", description="other DNS on port 53: sent to dynallow, or rejected"
     )

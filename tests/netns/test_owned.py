@@ -256,7 +256,8 @@ def test_ruleset_verb_is_what_nft_lists_but_for_the_owner(bare: Lab, agent: Agen
 
 
 def test_doctor_tells_each_feature_and_what_follows_without(bare: Lab) -> None:
-    for options, there in (((), True), ((*SHARED, "--without", "in-place-refresh"), False)):
+    without = (*SHARED, "--without", "in-place-refresh", "--without", "counting")
+    for options, there in (((), True), (without, False)):
         agent = bare.agent(SETTINGS, options=options)
         found = [
             one["found"] for one in agent.cli_json("doctor")["findings"] if one["check"] == "kernel feature"
@@ -264,6 +265,10 @@ def test_doctor_tells_each_feature_and_what_follows_without(bare: Lab) -> None:
         assert len(found) == 4
         for feature in ("ownership of the table", "refresh in place"):
             assert any(text.startswith(feature if there else f"no {feature}") for text in found), found
+        listed = bare.host.run(["nft", "list", "table", "inet", "dynallow"]).stdout
+        assert ("used_flows_v4" in listed) == ("goto used" in listed) == there
+        told = any("does not count flows" in text for text in agent.cli_json("status")["warnings"])
+        assert told != there
         agent.kill()
 
 

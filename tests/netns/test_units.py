@@ -10,7 +10,8 @@ import os
 import re
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -39,6 +40,8 @@ NET_ADMIN = 1 << 12
 KERNEL = tuple(int(part) for part in re.findall(r"\d+", os.uname().release)[:2])
 NAMES = tuple(f"n{number}.example.org" for number in range(50))
 CONNECT = "import socket, sys; socket.create_connection((sys.argv[1], 443), 0.5).close()"
+
+Row = tuple[object, ...]
 
 # Asks what is denied and sends where nothing is allowed, from one process, again and again.
 SEEKER = """
@@ -199,15 +202,16 @@ def test_allowed_name_is_leased_and_reached_and_others_are_not(lab: Lab, machine
     assert f"meta skuid {uid} " in output_chain(lab)
 
 
-def test_denials_are_told_with_user_unit_and_process_to_the_confined_agent(machine: Machine) -> None:
-    """To an agent that sees no process but its own (ProtectProc=invisible), on both cgroup trees."""
+@contextmanager
+def seeking(machine: Machine, unit: str, *, before: str = "") -> Iterator[Callable[[], set[Row]]]:
+    """A service that is denied what it wants, and what the agent tells of it: port, user, name, unit."""
     machine.path("/opt/seeker.py").write_text(SEEKER)
-    unit = "[Service]\nUser=nobody\nExecStart=/usr/bin/python3 /opt/seeker.py\n"
-    machine.path("/etc/systemd/system/seeker.service").write_text(unit)
+    text = f"[Service]\nUser=nobody\nExecStart=/bin/sh -c '{before}exec /usr/bin/python3 /opt/seeker.py'\n"
+    machine.path(f"/etc/systemd/system/{unit}").write_text(text)
     machine.systemctl("daemon-reload")
-    machine.systemctl("start", "seeker.service")
+    machine.systemctl("start", unit)
 
-    def told() -> set[tuple[object, ...]]:
+    def told() -> set[Row]:
         connection = UnixConnection(str(machine.path("/run/dynallow/control.sock")), 60.0)
         connection.request("GET", "/v1/history?since=3600&decision=denied")
         rows = json.loads(connection.getresponse().read())["rows"]
@@ -215,12 +219,39 @@ def test_denials_are_told_with_user_unit_and_process_to_the_confined_agent(machi
         mine = [row for row in rows if "seeker" in row["name"] or "4321" in row["port"]]
         return {(row["port"], row["user"], row["process"], row["unit"]) for row in mine}
 
-    expected = {(port, NOBODY, "seeker", "seeker.service") for port in ("", "udp/4321", "tcp/4321")}
     try:
-        wait_until(lambda: expected <= told(), f"{expected}")
+        yield told
     finally:
-        machine.systemctl("stop", "seeker.service")
-    assert {row[1] for row in told()} <= {NOBODY, None}
+        machine.systemctl("stop", unit)
+
+
+def test_denials_are_told_with_user_unit_and_process_to_the_confined_agent(machine: Machine) -> None:
+    """To an agent that sees no process but its own (ProtectProc=invisible)."""
+    with seeking(machine, "seeker.service") as told:
+        expected = {(port, NOBODY, "seeker", "seeker.service") for port in ("", "udp/4321", "tcp/4321")}
+        wait_until(lambda: expected <= told(), f"{expected}")
+        assert {row[1] for row in told()} <= {NOBODY, None}
+
+
+@pytest.mark.slow
+def test_drop_in_of_the_readme_lets_the_agent_see_which_process_holds_a_socket(machine: Machine) -> None:
+    drop_in = machine.path("/etc/systemd/system/dynallow.service.d/sight.conf")
+    readme = (ROOT / "README.md").read_text()
+    found = re.search(r"```ini\n(\[Service\]\nProtectProc=.*?)```", readme, re.DOTALL)
+    assert found is not None
+    with seeking(machine, "crowded.service", before="sleep 600 & ") as told:
+        wait_until(lambda: ("udp/4321", NOBODY, "", "crowded.service") in told(), "two names, and so none")
+        assert ("udp/4321", NOBODY, "seeker", "crowded.service") not in told()
+        drop_in.write_text(found[1])
+        try:
+            machine.systemctl("daemon-reload")
+            machine.systemctl("restart", "dynallow.service")
+            expected = {(port, NOBODY, "seeker", "crowded.service") for port in ("", "udp/4321")}
+            wait_until(lambda: expected <= told(), f"{expected}")
+        finally:
+            drop_in.unlink()
+            machine.systemctl("daemon-reload")
+            machine.systemctl("restart", "dynallow.service")
 
 
 def test_control_socket_is_for_its_group(machine: Machine) -> None:

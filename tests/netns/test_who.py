@@ -200,7 +200,7 @@ def test_flood_of_denied_packets_is_counted_exactly_and_costs_the_agent_little(
 @pytest.mark.alone
 def test_flood_of_denied_packets_leaves_others_their_answers(lab: Lab, agent: Agent) -> None:
     """Agent and measuring client scheduled before all else, see `test_crowd.py`."""
-    seconds, noise_s = 10.0, 0.0005
+    seconds, noise_s = 10.0, 0.001
     ratios, total = list[float](), flooded(agent)
     with closing(Client(lab.host)) as client, scheduled_first(agent):
         client.ask(HOT)

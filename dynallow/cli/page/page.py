@@ -6,26 +6,27 @@ nothing; the page loads nothing and runs nothing (its own policy forbids it, too
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from dynallow.cli.page.charts import Mark, Series, Times, chart
-from dynallow.cli.page.markup import Content, Html, joined, tag
+from dynallow.cli.page.markup import Content, Html, tag
 from dynallow.cli.page.numbers import DAY_S, HOUR_S, MINUTE_S, at, count, read
 from dynallow.cli.page.readiness import readiness
 from dynallow.cli.page.rules import rules
 from dynallow.cli.page.style import CSS
 from dynallow.cli.page.tops import tops
-from dynallow.control.historyschema import HistoryReport, TimelineReport
+from dynallow.control.historyschema import HistoryReport, HistoryRow, TimelineReport
 from dynallow.control.readinessschema import ReadinessReport
-from dynallow.control.schema import PolicyChange, StatusReport
+from dynallow.control.schema import StatusReport
 from dynallow.units import format_duration
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STEPS_S = (MINUTE_S, 5 * MINUTE_S, 15 * MINUTE_S, HOUR_S, 3 * HOUR_S, 6 * HOUR_S, DAY_S)
 _STEPS_MAX = 170
 _MARKS_MAX = 30
+_KINDS = {"start": "agent started", "mode": "mode", "reload": "policy reloaded"}
 
 
 class Told(NamedTuple):
@@ -88,6 +89,11 @@ def _top(told: Told, title: str) -> Html:
         f"In these {window} {count(no_questions)} questions and {count(no_flows)} new connections {would}; "
         f"{count(asked)} questions and {count(used)} connections were allowed."
     )
+    passed = sum(row["count"] for row in told.history["rows"] if _passed(row))
+    if passed and status["mode"] == "enforce":
+        lead += (
+            f" Of the denied, {count(passed)} were only observed, before the mode was enforce: they passed."
+        )
     return tag(
         "header",
         tag("h1", title),
@@ -143,6 +149,10 @@ def _tile(what: str, value: str, note: str, style: str) -> Html:
     )
 
 
+def _passed(row: HistoryRow) -> bool:
+    return row["mode"] == "observe" and row["decision"] != "allowed"
+
+
 # ------------------------------------------------------------ what happened
 
 
@@ -157,10 +167,10 @@ def _timelines(told: Told) -> Html:
     begins = told.history["begins"]
     unknown = sum(begins is None or start + step <= read(begins) for start in starts)
     times = Times(starts, told.timeline["step_s"], unknown)
-    marks = [Mark(read(change["at"]), change["generation"], change["what"]) for change in _marked(told)]
+    marks = _marked(told)
     allowed = [
         Series("questions", "allowed", [point["questions_allowed"] for point in points]),
-        Series("connections", "flows", [point["flows_allowed"] for point in points]),
+        Series("connections", "used", [point["flows_allowed"] for point in points]),
     ]
     denied = [
         Series("questions", "denied", [point["questions_denied"] for point in points]),
@@ -172,15 +182,17 @@ def _timelines(told: Told) -> Html:
         tag("h2", "Timeline"),
         chart(f"Allowed, {every}", times, allowed, marks),
         chart(f"{_would(told).capitalize()}, {every}", times, denied, marks),
-        tag("p", "Numbered lines: changes of the policy, listed below.", class_="note") if marks else None,
+        tag("p", "Numbered lines: changes, listed below.", class_="note") if marks else None,
     )
 
 
-def _marked(told: Told) -> Sequence[PolicyChange]:
-    """Changes in the window; of very many the latest."""
-    policy = told.status.get("policy")
-    since = read(told.history["since"])
-    found = [] if policy is None else [one for one in policy["changes"] if read(one["at"]) >= since]
+def _marked(told: Told) -> list[Mark]:
+    """Changes in the window, numbered; of very many the latest."""
+    changes = told.timeline.get("changes", [])
+    found = [
+        Mark(read(change["at"]), number, f"{_KINDS.get(change['kind'], change['kind'])}: {change['text']}")
+        for number, change in enumerate(changes, 1)
+    ]
     return found[-_MARKS_MAX:]
 
 
@@ -191,34 +203,20 @@ def _would(told: Told) -> str:
 def _denied(told: Told) -> Html:
     denied = [row for row in told.history["rows"] if row["decision"] != "allowed"]
     lists = tops(denied, told.user) if denied else tag("p", "Nothing.", class_="note")
-    passed = sum(row["count"] for row in denied if row["mode"] == "observe")
-    if passed and told.status["mode"] == "enforce":
-        times = sum(row["count"] for row in denied)
-        lists = joined(
-            (tag("p", f"{count(passed)} of these {count(times)} were in mode observe: they passed."), lists)
-        )
     return tag("section", tag("h2", f"{_would(told).capitalize()} most"), lists)
 
 
-def _changes(told: Told) -> Html | None:
+def _changes(told: Told) -> Html:
     marked = _marked(told)
-    if told.status.get("policy") is None:
-        return None
-    agent_since = told.status["agent"]["since"]
-    lines = [
-        tag("li", tag("b", change["generation"]), f"{at(change['at'])}  ", change["what"])
-        for change in marked
-    ]
-    note = (
-        f"Since the agent's start, {at(agent_since)}; changes before it are not listed."
-        if agent_since
-        else None
-    )
+    left = len(told.timeline.get("changes", [])) - len(marked)
+    lines = [tag("li", tag("b", mark.number), f"{mark.at:%Y-%m-%d %H:%M}  {mark.text}") for mark in marked]
     return tag(
         "section",
-        tag("h2", "Changes of the policy"),
+        tag("h2", "Changes"),
+        tag("p", f"The latest {count(len(marked))}; {count(left)} before these.", class_="note")
+        if left
+        else None,
         tag("ol", *lines, class_="changes") if lines else tag("p", "None in this window."),
-        tag("p", note, class_="note") if note else None,
     )
 
 
@@ -271,7 +269,7 @@ def _honesty(told: Told) -> Html:
         "so that one wish may count several times.",
         f"A question that is asked again while its answer is at hand is not counted here: "
         f"{count(status['questions']['hot'])} since the agent's start.",
-        "Users are exact; processes and units are known of a sample: many end before they can be looked at.",
+        "Users of connections are exact; users of questions, processes and units are known of a sample.",
         "Addresses are enforced, not names: two names on one address cannot be told apart.",
     ]
     return tag(

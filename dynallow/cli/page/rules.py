@@ -10,7 +10,7 @@ from datetime import date
 from typing import NamedTuple
 
 from dynallow.cli.page.markup import Content, Html, tag
-from dynallow.cli.page.numbers import at, count
+from dynallow.cli.page.numbers import count, span
 from dynallow.control.historyschema import HistoryRow
 from dynallow.control.schema import RuleReport, StatusReport
 
@@ -130,7 +130,7 @@ def _used(use: Use, whole: bool) -> Html:
     if not use.questions and not use.flows:
         return tag("span", "not in this window" if whole else "not since the history begins", class_="warn")
     told = f"{count(use.questions)} questions, {count(use.flows)} flows"
-    return tag("span", told, tag("div", f"last {at(use.last)}", class_="note"))
+    return tag("span", told, tag("div", f"last {span(use.last, use.last)}", class_="note"))
 
 
 def _denied(use: Use) -> Html:

@@ -5,11 +5,13 @@ from __future__ import annotations
 CSS = """
 :root { color-scheme: light dark;
   --ink: #1b2126; --soft: #5b6670; --line: #d9dfe4; --ground: #ffffff; --panel: #f5f7f9;
-  --allowed: #2f6f9f; --denied: #c2410c; --flows: #e8a15c; --good: #1d7a46; --warn: #a15c00; --bad: #b42318;
+  --allowed: #2f6f9f; --denied: #c2410c; --flows: #e8a15c; --used: #9cc3de; --good: #1d7a46;
+  --warn: #a15c00; --bad: #b42318;
   --mark: #7a3fb5; --none: #e6eaee; }
 @media (prefers-color-scheme: dark) { :root {
   --ink: #e4e8ec; --soft: #98a4ae; --line: #37414a; --ground: #14191d; --panel: #1c2328;
-  --allowed: #5fa8dc; --denied: #f0743e; --flows: #b9783a; --good: #5cc98a; --warn: #e6b04d; --bad: #ff8a7a;
+  --allowed: #5fa8dc; --denied: #f0743e; --flows: #b9783a; --used: #3b647f; --good: #5cc98a;
+  --warn: #e6b04d; --bad: #ff8a7a;
   --mark: #bd93f0; --none: #232b31; } }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 2rem 1.5rem 3rem; max-width: 70rem; background: var(--ground);
@@ -50,15 +52,15 @@ code, .name { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, monospace; f
 .plot .void { position: absolute; font-size: .75rem; color: var(--soft); top: 40%; left: .6rem; right: 0;
   overflow: hidden; }
 .grid { stroke: var(--line); } .allowed { fill: var(--allowed); } .denied { fill: var(--denied); }
-.flows { fill: var(--flows); }
+.flows { fill: var(--flows); } .used { fill: var(--used); }
 .mark { stroke: var(--mark); } .unknown { fill: var(--none); }
 i.allowed { background: var(--allowed); } i.denied { background: var(--denied); }
-i.flows { background: var(--flows); }
+i.flows { background: var(--flows); } i.used { background: var(--used); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th { text-align: left; font-weight: 600; color: var(--soft); font-size: .78rem; text-transform: uppercase;
   letter-spacing: .03em; }
 th, td { padding: .35rem .6rem .35rem 0; border-bottom: 1px solid var(--line); vertical-align: top;
-  overflow-wrap: anywhere; }
+  overflow-wrap: break-word; }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 td.bar { width: 22%; } td.bar div { background: var(--denied); height: .75em; border-radius: 2px;
   margin-top: .35em; min-width: 2px; }
@@ -84,11 +86,15 @@ footer { margin-top: 2.5rem; padding-top: .8rem; border-top: 1px solid var(--lin
 @media print {
   :root { --ink: #000; --soft: #444; --line: #bbb; --ground: #fff; --panel: #fff; --allowed: #2f6f9f;
     --denied: #c2410c;
-    --flows: #e8a15c; --good: #1d7a46; --warn: #8a5000; --bad: #b42318; --mark: #5f2d94; --none: #e6eaee; }
+    --flows: #e8a15c; --used: #9cc3de; --good: #1d7a46; --warn: #8a5000; --bad: #b42318; --mark: #5f2d94;
+    --none: #e6eaee; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  @page { size: A4; margin: 14mm 12mm; }
-  body { padding: 0; max-width: none; font-size: 10.5pt; } h2 { break-after: avoid; margin-top: 1.4rem; }
-  .chart, .tile, tr, li, .top { break-inside: avoid; } .tiles { grid-template-columns: repeat(4, 1fr); }
-  .tops { grid-template-columns: 1fr 1fr; gap: 0 1.4rem; }
+  @page { size: A4; margin: 13mm 12mm; }
+  body { padding: 0; max-width: none; font-size: 9.5pt; } h2 { break-after: avoid; margin-top: 1.3rem; }
+  h3 { break-after: avoid; } .plot { height: 7rem; }
+  .chart, .tile, tr, li { break-inside: avoid; } .tiles { grid-template-columns: repeat(5, 1fr); gap: .5rem; }
+  .tile { padding: .4rem .6rem; } .tile b { font-size: 1.1rem; }
+  .tops { grid-template-columns: 1fr 1fr; gap: 0 1.6rem; } .tops td.when { display: none; }
+  table { font-size: .88em; } th { letter-spacing: 0; text-transform: none; }
 }
 """

@@ -13,6 +13,7 @@ from dynallow.cli.page.numbers import count, span
 from dynallow.control.historyschema import HistoryRow
 
 SHOWN: Final = 10
+_IN_WORDS: Final = ("Users", "Reasons")
 _FAMILY: Final = 5  # names below one domain that are told as one
 WHY: Final = {
     "not-listed": "no rule lists the name",
@@ -76,7 +77,7 @@ def tops(denied: Sequence[HistoryRow], user: Callable[[int], str]) -> Html:
         ),
         ("Users", top(denied, who, lambda row: "")),
         ("Processes", top(denied, process, lambda row: row["unit"])),
-        ("Reasons", top(denied, reason, lambda row: "")),
+        ("Reasons", top(denied, lambda row: row["why"] and reason(row), lambda row: "")),
         ("Rules that come nearest", top(denied, lambda row: row["rule"], reason)),
     )
     return tag("div", *(_list(title, found) for title, found in lists if found), class_="tops")
@@ -126,7 +127,7 @@ def _list(title: str, found: Sequence[Top]) -> Html:
     lines = [
         tag(
             "tr",
-            tag("td", tag("span", one.label, class_="name"), _note(one.note)),
+            tag("td", tag("span", one.label, class_=None if title in _IN_WORDS else "name"), _note(one.note)),
             tag("td", tag("div", style=f"width:{100 * one.times / most:.1f}%"), class_="bar"),
             tag("td", count(one.times), class_="n"),
             tag("td", span(one.first, one.last), class_="when"),

@@ -11,7 +11,7 @@ from typing import Literal
 
 from dynallow.control.reports import remedies
 from dynallow.control.reports.explain_parts import Facts, blank, lead, lease, scope, traced
-from dynallow.control.reports.reach import lets
+from dynallow.control.reports.reach import is_dns, lets
 from dynallow.control.reports.remedies import Opening, Remedy
 from dynallow.control.schema import ExplainedRule, ExplainReport
 from dynallow.policy.names import Name, to_text
@@ -114,13 +114,14 @@ def _remedies(facts: NameFacts, rules: list[ExplainedRule], verdict: str) -> lis
                 found.append(remedies.add_type(rule["rule"], type_text(facts.qtype)))
     if found or verdict == "filtered":
         return found
+    if is_dns(asked.port):
+        return [Remedy("nothing: DNS goes to dynallow alone, whatever rules say")]
     if facts.verdict.outcome is Outcome.ALLOWED:
         widened = [
             remedies.widen(Opening("rule", rule.name, rule.ports, rule.users), asked.port, asked.user)
             for rule in facts.verdict.rules
         ]
-        widest = [remedy for some in sorted(widened, key=len) for remedy in some]
-        return widest or [Remedy("nothing: DNS goes to dynallow alone, whatever rules say")]
+        return [remedy for some in sorted(widened, key=len) for remedy in some]
     return remedies.list_name(given.loaded.policy, name, asked.port, given.wall)
 
 

@@ -123,6 +123,12 @@ def _counters(agent: Source) -> list[Family]:
             "gauge",
             ((none, float(agent.road.hot_tcp.taken)),),
         ),
+        Family(
+            "dynallow_samples_total",
+            "Denied packets and questions that were looked at, to know whose they are, and what came of it.",
+            "counter",
+            tuple(({"what": what}, float(count)) for what, count in agent.samples().items()),
+        ),
         Family("dynallow_denials_kept", "Denials kept.", "gauge", ((none, float(len(agent.road.denials))),)),
         Family(
             "dynallow_in_flight",

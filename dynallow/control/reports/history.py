@@ -50,6 +50,19 @@ class Step(Protocol):
     def flows_denied(self) -> int: ...
 
 
+class Changed(Protocol):
+    """`sight.history.Change`."""
+
+    @property
+    def at(self) -> float: ...
+    @property
+    def kind(self) -> str: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
 def moment(seconds: float) -> str:
     """ISO 8601, UTC, to the second."""
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -92,7 +105,9 @@ def _text(record: Record) -> str:
     )
 
 
-def timeline(points: Sequence[Step], since: float, now: float, step_s: int) -> TimelineReport:
+def timeline(
+    points: Sequence[Step], changes: Sequence[Changed], since: float, now: float, step_s: int
+) -> TimelineReport:
     """Every step of the window."""
     return {
         "since": moment(since),
@@ -107,6 +122,9 @@ def timeline(points: Sequence[Step], since: float, now: float, step_s: int) -> T
                 "flows_denied": point.flows_denied,
             }
             for point in points
+        ],
+        "changes": [
+            {"at": moment(one.at), "kind": one.kind, "mode": one.mode, "text": one.text} for one in changes
         ],
     }
 

@@ -9,11 +9,10 @@ from collections.abc import Iterator, Sequence
 
 from dynallow.control.metrics import Buckets, Family, Histogram
 from dynallow.control.reports.source import Source
-from dynallow.resolver.steps import BOUNDS, EVERY, Step, Steps
+from dynallow.resolver.steps import BOUNDS, EVERY, SOURCES, Step, Steps
 from dynallow.usage.totals import Totals
 
 _STEPS = ("decide", "upstream", "compose", "kernel", "reply", "whole")
-_SOURCES = ("cache", "upstream", "stale", "failed")
 
 
 def road_families(agent: Source) -> Iterator[Family | Histogram]:
@@ -62,9 +61,9 @@ def _buckets(step: Step) -> Buckets:
 def _answers(steps: Steps, rules: Sequence[str], hot: int) -> Iterator[tuple[dict[str, str], float]]:
     yield _labels("allowed", "", "hot"), float(hot)
     # From the first scrape on, so that no first question is lost to whoever looks at increases.
-    never = {(rule, source): 0 for rule in rules for source in _SOURCES}
+    never = {(rule, source): 0 for rule in rules for source in SOURCES}
     for verdict, told in (
-        ("allowed", never | steps.allowed.copy()),
+        ("allowed", never | steps.allowed()),
         ("denied", steps.denied.copy()),
         ("filtered", steps.filtered.copy()),
     ):

@@ -1,20 +1,20 @@
 """What the history knows of a subject.
 
 Knows records alone; who keeps them is behind a Protocol. Blocking: not for the loop's thread. Keeps: a
-history that is not there, or cannot be read, takes nothing from an explanation but this part.
+history that is not there, or cannot be read, takes nothing from an explanation but this part. Whoever keeps
+it has errors of his own, so every exception is meant.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Protocol
 
 from dynallow.control.historyschema import HistoryRow
 from dynallow.control.reports.source import moment
 from dynallow.control.schema import ExplainReport
-from dynallow.errors import DynallowError
 from dynallow.usage.record import Record, Subject, ident
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,11 @@ class Past(Protocol):
     def begins(self) -> float | None:
         """The oldest moment that is kept, wall clock; None: nothing is. Blocking."""
 
-    def records(self, since: float, until: float | None = None) -> list[Record]:
-        """One a subject. Blocking."""
+    def about(self, names: Collection[str], addresses: Collection[str]) -> list[Record]:
+        """One a subject of these names and addresses, the latest first, not without end. Blocking."""
+
+    def find(self, sign: str) -> Subject | None:
+        """A subject by its `ident`. Blocking."""
 
 
 def row(record: Record) -> HistoryRow:
@@ -58,21 +61,40 @@ def row(record: Record) -> HistoryRow:
     }
 
 
-def read(past: Past | None, wanted: Callable[[Subject], bool]) -> list[Record]:
-    """The records of those subjects, the latest first; none where there is no history."""
-    if past is None:
-        return []
+async def settled(past: Past | None) -> None:
+    """Return when what has happened by now can be read, or never will."""
     try:
-        found = [record for record in past.records(0.0) if wanted(record.subject)]
-    except (DynallowError, OSError) as error:
+        if past is not None:
+            await past.settle()
+    except Exception as error:
+        log.debug("no history: %s", error)
+
+
+def about(past: Past | None, names: Collection[str], addresses: Collection[str]) -> list[Record]:
+    """What there is of these, the latest first; nothing where there is no history."""
+    try:
+        return [] if past is None else past.about(names, addresses)
+    except Exception as error:
         log.debug("no history: %s", error)
         return []
-    return sorted(found, key=lambda record: -record.last)
+
+
+def find(past: Past | None, sign: str) -> Subject | None:
+    """What a line of `denied` is about; None where nobody knows it."""
+    try:
+        return None if past is None else past.find(sign)
+    except Exception as error:
+        log.debug("no history: %s", error)
+        return None
 
 
 def tell(report: ExplainReport, past: Past | None, records: list[Record]) -> None:
     """Put the latest into the report."""
     report["past"] = [row(record) for record in records[:ROWS_TOLD]]
     report["past_rows"] = len(records)
-    begins = past.begins() if past is not None else None
+    try:
+        begins = past.begins() if past is not None else None
+    except Exception as error:
+        log.debug("no history: %s", error)
+        begins = None
     report["past_begins"] = None if begins is None else moment(datetime.fromtimestamp(begins, UTC))

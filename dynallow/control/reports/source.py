@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -46,6 +46,9 @@ class Source(Protocol):
     @property
     def sight(self) -> Recording:
         """Who keeps the history."""
+
+    def samples(self) -> Mapping[str, int]:
+        """How many denied packets and questions were looked at, and what came of it."""
 
     def pending(self) -> PendingReport | None:
         """What is taken back by itself unless it is confirmed."""

@@ -23,11 +23,12 @@ from dynallow.control.reports.source import Source, moment, texts
 from dynallow.control.schema import (
     DenialsReport,
     LeaseReport,
+    ReadyReport,
     RuleReport,
     StatusReport,
     UpstreamReport,
 )
-from dynallow.errors import DynallowError, KernelError, TableMissingError
+from dynallow.errors import KernelError, TableMissingError
 from dynallow.firewall.elements import Member
 from dynallow.firewall.members import FAMILIES, Known, read_parts
 from dynallow.firewall.present import read_counts, read_denied
@@ -56,6 +57,16 @@ class Held(NamedTuple):
     denied: tuple[int, int]
 
 
+class Beside(NamedTuple):
+    """What by-standers tell."""
+
+    denials: DenialsReport | None = None
+    readiness: ReadyReport | None = None
+
+
+NOTHING = Beside()
+
+
 def read_held(rules: Sequence[str]) -> Held:
     """From the kernel. Raises KernelError, where the rules' sets are not there too."""
     held = Held(read_counts(), read_denied())
@@ -70,7 +81,7 @@ def read_denials(past: Timeline, now: float) -> DenialsReport | None:
     try:
         # The step that an hour ago lies in is half over: as many as make an hour, with the current one.
         points = past.timeline(now - _HOUR_S, _STEP_S)[-int(_HOUR_S // _STEP_S) :]
-    except (DynallowError, OSError) as error:
+    except Exception as error:  # of whatever kind: it takes nothing from a status but this
         log.debug("no timeline: %s", error)
         return None
     begins = points[0].at if points else now
@@ -87,7 +98,7 @@ def status(
     held: Held | None,
     rules: Sequence[str],
     problem: str | None = None,
-    denials: DenialsReport | None = None,
+    beside: Beside = NOTHING,
 ) -> StatusReport:
     """The status report; `held` is None, and `problem` says why, where the kernel could not be read."""
     table = held is not None
@@ -116,7 +127,8 @@ def status(
             "denied_packets": denied[0],
             "denied_bytes": denied[1],
         },
-        "denials": denials,
+        "denials": beside.denials,
+        "readiness": beside.readiness,
         "listen": [str(endpoint) for endpoint in settings.resolver.listen],
         "upstreams": [_upstream(server) for server in agent.road.upstreams.all()],
         "questions": {

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from dynallow.errors import KernelError
 from dynallow.resolver.steps import BOUNDS, EVERY, Step
-from tests.unit.resolver.host import ONE, Host, on_host
+from tests.unit.resolver.host import DEB, ONE, Host, addresses, on_host, policy
 from tests.unit.resolver.nameserver import Nameserver, silent, zone
 
 
@@ -39,7 +40,7 @@ def test_note_counts_in_the_first_bucket_that_holds_it() -> None:
     assert len(step.buckets) == len(BOUNDS) + 1
 
 
-def test_of_times_the_first_call_and_then_one_in_eleven() -> None:
+def test_of_times_the_first_call_and_then_one_in_seventeen() -> None:
     step, seen = Step(Clock(0.001)), []
     for number in range(EVERY * 2 + 1):
         assert step.of(lambda value: seen.append(value) or value)(number) == number  # type: ignore[func-returns-value]
@@ -101,7 +102,7 @@ def test_answers_are_counted_by_rule_and_where_they_came_from() -> None:
         server.handler = silent
         server.tcp_is_silent = True
         await host.ask()
-        assert host.road.steps.allowed == {("web", "upstream"): 1, ("web", "cache"): 1, ("web", "stale"): 1}
+        assert host.road.steps.allowed() == {("web", "upstream"): 1, ("web", "cache"): 1, ("web", "stale"): 1}
         assert not host.road.steps.denied
 
     on_host(work)
@@ -111,7 +112,7 @@ def test_question_that_fails_is_counted_as_failed_under_its_rule() -> None:
     async def work(host: Host, server: Nameserver) -> None:
         host.gate.error = KernelError("full")
         await host.ask()
-        assert host.road.steps.allowed == {("web", "failed"): 1}
+        assert host.road.steps.allowed() == {("web", "failed"): 1}
 
     on_host(work)
 
@@ -120,7 +121,7 @@ def test_denied_name_in_mode_observe_is_counted_as_denied_without_a_rule() -> No
     async def work(host: Host, server: Nameserver) -> None:
         await host.ask("other.example.net")
         assert list(host.road.steps.denied) == [("", "upstream")]
-        assert not host.road.steps.allowed
+        assert not host.road.steps.allowed()
 
     on_host(work, zone("other.example.net 300 IN A 192.0.2.9"), observe=True)
 
@@ -141,5 +142,28 @@ def test_addresses_without_room_are_counted_under_their_rule() -> None:
         host.gate.refuse = frozenset({ONE})
         await host.ask()
         assert host.road.steps.trimmed == {"web": 1}
+
+    on_host(work)
+
+
+def test_rules_keep_their_counts_over_a_reload_that_numbers_them_anew() -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        await host.ask()
+        terms = host.road.terms
+        host.road.change(replace(terms, policy=policy(first="other.example.org", web=DEB)))
+        host.road.forget()
+        await host.ask()
+        assert host.road.steps.allowed() == {("web", "upstream"): 2}
+
+    on_host(work)
+
+
+def test_flight_is_timed_one_time_in_many_and_then_goes_as_it_would_have_gone() -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        steps = host.road.steps
+        for number in range(EVERY + 1):
+            host.road.forget()
+            assert len(addresses(await host.ask())) == 2, number
+        assert [measured(step) for step in (steps.upstream, steps.compose, steps.kernel)] == [2] * 3
 
     on_host(work)

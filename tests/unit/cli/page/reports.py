@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from typing import Any, Literal
 
 from dynallow.cli.page.page import Told
-from dynallow.control.historyschema import HistoryRow
+from dynallow.control.historyschema import HistoryRow, TimelineChange
 from dynallow.control.readinessschema import ReadinessReport, WouldBeDenied
 from dynallow.control.schema import StatusReport
 
@@ -130,9 +130,10 @@ def status(text: str = "web") -> StatusReport:
             }
         ],
         "not_in_force": [],
-        "denials": None,
+        "readiness": None,
         "warnings": [text],
         "pending": None,
+        "denials": None,
         "policy": {
             "generation": 2,
             "since": moment(timedelta(minutes=20)),
@@ -140,6 +141,11 @@ def status(text: str = "web") -> StatusReport:
             "changes": [{"at": moment(timedelta(minutes=20)), "generation": 2, "what": text}],
         },
     }
+
+
+def change(minutes_ago: float, text: str = "rules added: web") -> TimelineChange:
+    at = moment(timedelta(minutes=minutes_ago))
+    return {"at": at, "kind": "reload", "mode": "enforce", "text": text}
 
 
 def told(rows: list[HistoryRow], text: str = "web", **changed: Any) -> Told:
@@ -160,7 +166,7 @@ def told(rows: list[HistoryRow], text: str = "web", **changed: Any) -> Told:
         "made": NOW,
         "status": status(text),
         "history": {**window, "begins": moment(timedelta(hours=9)), "untold": {"packets": 0}, "rows": rows},
-        "timeline": {**window, "step_s": 60, "points": points},
+        "timeline": {**window, "step_s": 60, "points": points, "changes": [change(20, text)]},
         "readiness": None,
         "user": lambda uid: f"user-{uid}",
     }

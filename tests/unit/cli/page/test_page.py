@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynallow.cli.page.page import page, step_of
-from tests.unit.cli.page.reports import moment, read, ready_or_not, row, status, told
+from tests.unit.cli.page.reports import change, moment, read, ready_or_not, row, status, told
 
 # What could break out of text, of an attribute, of style, of a comment or of a terminal.
 _SPICE = st.sampled_from(
@@ -95,7 +95,7 @@ def test_page_of_what_was_observed_tells_who_would_miss_what() -> None:
 
 
 def test_page_in_mode_enforce_says_how_many_denials_passed_before() -> None:
-    assert "3 of these 5 were in mode observe" in lines(
+    assert "Of the denied, 3 were only observed" in lines(
         page(told([row(count=2), row(count=3, mode="observe")]))
     )
 
@@ -162,17 +162,24 @@ def test_page_of_an_agent_that_tells_neither_policy_nor_readiness_is_made_withou
     old: Any = status()
     del old["policy"]
     told_text = lines(page(told([], status=old)))
-    assert "Changes of the policy" not in told_text
+    assert "no. 2" not in told_text
     assert "Readiness" not in told_text
 
 
-def test_changes_at_nearly_the_same_time_share_a_label() -> None:
-    busy: Any = status()
-    busy["policy"]["changes"] = [
-        {"at": moment(timedelta(minutes=20, seconds=-number)), "generation": number, "what": "x"}
-        for number in range(2, 6)
-    ]
-    assert ">2-5</span>" in page(told([], status=busy))
+def test_changes_are_numbered_on_the_timeline_and_listed() -> None:
+    made = told([])
+    changes = [change(40, "rules added: web"), *(change(20 - number / 60) for number in range(4))]
+    timeline: Any = {**made.timeline, "changes": changes}
+    text = page(made._replace(timeline=timeline))
+    assert ">1</span>" in text
+    assert ">2-5</span>" in text  # at nearly the same time
+    assert "policy reloaded: rules added: web" in lines(text)
+
+
+def test_changes_that_are_too_many_to_list_are_counted() -> None:
+    made = told([])
+    timeline: Any = {**made.timeline, "changes": [change(number) for number in range(50, 0, -1)]}
+    assert "The latest 30; 20 before these" in lines(page(made._replace(timeline=timeline)))
 
 
 def test_step_of_a_window_gives_no_more_bars_than_can_be_seen() -> None:
