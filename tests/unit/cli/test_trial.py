@@ -32,7 +32,7 @@ def socket(tmp_path: Path, agent: MemoryAgent) -> Iterator[Path]:
 
 
 def on_terminal(answer: str, *arguments: str | Path) -> tuple[int, str]:
-    """Exit code and stdout of a run whose stdin and stderr are a terminal, at which somebody types `answer`."""
+    """Exit code and stdout of a run at a terminal (stdin, stderr) where somebody types `answer`."""
     ours, theirs = pty.openpty()
     try:
         os.write(ours, answer.encode())  # it waits there until somebody reads
@@ -74,7 +74,6 @@ def test_mode_enforce_as_json_holds_both_reports(agent: MemoryAgent, socket: Pat
 @pytest.mark.parametrize(
     ("answer", "options", "verdict", "switched"),
     [
-        ("n\n", (), "not-yet", False),
         ("\n", (), "too-little-seen", False),
         ("y\n", (), "not-yet", True),
         ("", ("--yes",), "not-yet", True),
@@ -118,6 +117,5 @@ def test_confirm_of_nothing_exits_1(agent: MemoryAgent, socket: Path) -> None:
     assert "nothing is on trial" in ran.stderr
 
 
-@pytest.mark.parametrize("within", ["9s", "8d", "soon", ""])
-def test_time_out_of_bounds_is_wrong_usage(socket: Path, within: str) -> None:
-    assert dynallow("mode", "enforce", "--confirm-within", within, "--socket", socket).returncode == 2
+def test_time_out_of_bounds_is_wrong_usage(socket: Path) -> None:
+    assert dynallow("mode", "enforce", "--confirm-within", "9s", "--socket", socket).returncode == 2

@@ -54,7 +54,7 @@ def test_file_that_is_none_of_ours_brings_the_settings_before_back(
     config.write_text(NEW)
     store.path.write_text(text)
     store.path.chmod(0o600)
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         store.read()
     begun = resume(config, {"STATE_DIRECTORY": str(store.path.parent)})
     assert begun.loaded.settings.mode == "observe"
