@@ -21,6 +21,8 @@ SETTINGS = """
 mode = "enforce"
 [resolver]
 upstreams = ["10.10.0.10"]
+[lease]
+min = "10m"
 [[rule]]
 name = "web"
 names = [".example.org"]

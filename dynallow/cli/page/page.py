@@ -269,7 +269,7 @@ def _honesty(told: Told) -> Html:
         "so that one wish may count several times.",
         f"A question that is asked again while its answer is at hand is not counted here: "
         f"{count(status['questions']['hot'])} since the agent's start.",
-        "Users are exact; processes and units are known of a sample: many end before they can be looked at.",
+        "Users of connections are exact; users of questions, processes and units are known of a sample.",
         "Addresses are enforced, not names: two names on one address cannot be told apart.",
     ]
     return tag(
