@@ -37,15 +37,17 @@ def test_denials_that_are_left_are_told_by_who_and_mean_not_yet(tmp_path: Path) 
         question("telemetry.example.com", 7, user=33, process="curl", unit="api.service"),
         question("telemetry.example.com", 2, user=33, process="curl", unit="api.service", qtype="AAAA"),
         flow("no-name", "tcp/443"),
+        question("telemetry.example.com", 1, user=33),  # whose process was gone already
     )
     assert found.verdict == "not-yet"
     assert [(g.subject.name or g.subject.address, g.subject.process, g.times) for g in found.left] == [
-        ("telemetry.example.com", "curl", 9),
+        ("telemetry.example.com", "curl", 10),
         ("198.51.100.7", "curl", 5),
     ]
+    assert sum(group.times for group in found.left) == 15
     assert found.left[1].ports == {"tcp/443"}
     assert found.newest == NOW - 60
-    assert "3d observed, 14 would-be denials left of 2 kinds, the last new one 1m ago" in found.text
+    assert "3d observed, 15 would-be denials left of 2 kinds, the last new one 1m ago" in found.text
 
 
 def test_what_the_rules_allow_by_now_is_not_held_against_them(tmp_path: Path) -> None:
