@@ -167,7 +167,7 @@ def _verdict(observed_s: float, left: Sequence[Group], now: float, anything: boo
         newest_s = max(now - max(group.first for group in left), 0.0)
         return (
             "not-yet",
-            f"not yet: {watched}, {times} would-be denials left of {len(left)} kinds, "
+            f"not yet: {watched}, {times} would-be denials left of {len(left)} kind{'s' * (len(left) != 1)}, "
             f"the last new one {format_duration(newest_s)} ago",
         )
     if not anything:
