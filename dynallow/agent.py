@@ -15,6 +15,7 @@ import faulthandler
 import gc
 import logging
 import signal
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -23,12 +24,14 @@ from dynallow.control.backend import Following, UnknownRuleError
 from dynallow.control.historyschema import By, DeniedReport, HistoryReport, LogReport, TimelineReport
 from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.reports import explanation, families, readiness, status
+from dynallow.control.reports.outlook import Outlook
 from dynallow.control.schema import (
     ConfirmReport,
     ExplainReport,
     FlushReport,
     Mode,
     ModeReport,
+    ReadyReport,
     ReloadReport,
     StatusReport,
 )
@@ -55,6 +58,8 @@ _LAST_ANSWERS_S = 4.0
 _LAST_WORDS_S = 0.5
 """For what a client has half sent, or may be about to send on a connection that it has just made."""
 _LOOK_S = 0.005
+_READINESS_S = 7 * 86400.0
+"""As far as `dynallow mode enforce` looks back."""
 
 
 class Agent:
@@ -70,6 +75,7 @@ class Agent:
         without: frozenset[str] = frozenset(),
     ) -> None:
         self.inforce = InForce(begun, attendant, without)
+        self._outlook = Outlook(self.inforce.tasks, self.inforce.road.clock)
         self._hindsight = Hindsight(self.inforce.sight, lambda: self.inforce.settings.mode)
         self.ready = False
         self.manager = manager
@@ -184,12 +190,14 @@ class Agent:
         if rule is not None and not names:
             raise UnknownRuleError(f'no rule is called "{rule}"', "`dynallow status` lists them")
         sight, now = self.inforce.sight, self.inforce.road.wall()
-        denials = await asyncio.to_thread(status.read_denials, sight, now)
+        beside = status.Beside(
+            await asyncio.to_thread(status.read_denials, sight, now), await self._readiness_by_now()
+        )
         try:
             held = await asyncio.to_thread(status.read_held, names)
         except KernelError as error:
-            return status.status(self.inforce, None, names, str(error), denials)
-        return status.status(self.inforce, held, names, None, denials)
+            return status.status(self.inforce, None, names, str(error), beside)
+        return status.status(self.inforce, held, names, None, beside)
 
     async def explain(self, subject: str, port: PortRange | None, user: int | None) -> ExplainReport:
         """See Backend."""
@@ -232,9 +240,12 @@ class Agent:
     async def readiness(self, since_s: float) -> ReadinessReport:
         """See Backend."""
         self._must_be_ready()
+        await self.inforce.sight.settle()
+        return await asyncio.to_thread(self._work_readiness_out(since_s))
+
+    def _work_readiness_out(self, since_s: float) -> Callable[[], ReadinessReport]:
         inforce, now = self.inforce, self.inforce.road.wall()
-        await inforce.sight.settle()
-        return await asyncio.to_thread(
+        return partial(
             readiness.report,
             inforce.sight,
             inforce.loaded,
@@ -243,6 +254,11 @@ class Agent:
             now - since_s,
             now,
         )
+
+    async def _readiness_by_now(self) -> ReadyReport | None:
+        if self.inforce.settings.mode != "observe":
+            return None
+        return await self._outlook.look(self.inforce.loaded, self._work_readiness_out(_READINESS_S))
 
     async def history(self, since_s: float, kind: str | None, decision: str | None) -> HistoryReport:
         """See Backend."""

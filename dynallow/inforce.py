@@ -105,7 +105,7 @@ class InForce:
         self.living_counts = self.living.counts
         self.sight = Sight(self.road, self.ledger, lambda: self.settings)
         self.denials = self.sight.totals
-        self.attributions = Attributions()
+        self.attributions = Attributions(self.own)
         self.denied_log = DeniedLog(self.attributions.hear)
         self.sight.sampling, self.sight.counting = self.attributions, Tallies
 

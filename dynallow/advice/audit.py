@@ -78,12 +78,13 @@ def audit(
     """Look through everything. `begins`: what the records reach back to; `gone`: name → how it failed."""
     used = used_by(records, loaded, wall)
     told = begins is not None and begins <= wall - unused_after_s
+    counted = any(record.subject.kind == "flow" for record in records)
     settings = loaded.settings
     findings: list[Finding] = []
     for rule in settings.rules:
         own = used.get(rule.name, _UNUSED)
         findings += _papers(rule, wall)
-        findings += _use(rule.name, own, wall, unused_after_s, told)
+        findings += _use(rule.name, own, wall - unused_after_s, told, counted)
         if told and own.last > wall - unused_after_s:
             findings += _wide_rule(rule, own, users or {})
         findings += _gone(rule, gone or {})
@@ -92,12 +93,12 @@ def audit(
         own = used.get(destination.name, _UNUSED)
         if not destination.reason:
             findings.append(Finding("no-reason", destination.name, KINDS["no-reason"]))
-        findings += _use(destination.name, own, wall, unused_after_s, told)
+        findings += _use(destination.name, own, wall - unused_after_s, told and counted, counted)
         if told and own.last > wall - unused_after_s:
             findings += _wide_section(destination, own, users or {})
         findings += _covered_destination(destination, settings.destinations)
     findings += _shared(records, Court(loaded, wall, records))
-    return Audit(tuple(findings), tuple(_notes(wall, begins, unused_after_s, told)))
+    return Audit(tuple(findings), tuple(_notes(wall, begins, unused_after_s, told, counted)))
 
 
 def names_to_ask(records: Iterable[Record], loaded: Loaded, wall: float) -> tuple[list[str], int]:
@@ -135,16 +136,16 @@ def _end(last: date) -> float:
     return datetime(last.year, last.month, last.day, tzinfo=UTC).timestamp() + DAY_S
 
 
-def _use(section: str, used: Used, wall: float, unused_after_s: float, told: bool) -> Iterator[Finding]:
-    span = format_duration(unused_after_s)
-    if not told or used.last_connection > wall - unused_after_s:
+def _use(section: str, used: Used, since: float, told: bool, counted: bool) -> Iterator[Finding]:
+    """`counted`: connections are; else the questions must do."""
+    if not told or (used.last_connection if counted else used.last) > since:
         return
-    if used.last_question > wall - unused_after_s:
-        text = f"asked for {used.questions} ×, last on {day(used.last_question)}, but no connection in {span}"
+    if used.last_question > since:
+        text = f"asked for {used.questions} ×, last on {day(used.last_question)}, but no connection"
     elif used.last:
         text = f"nothing since {day(used.last)}"
     else:
-        text = f"nothing in {span}"
+        text = "nothing as far back as the records go"
     yield Finding("unused", section, text)
 
 
@@ -257,13 +258,17 @@ def _shared(records: Sequence[Record], court: Court) -> Iterator[Finding]:
         )
 
 
-def _notes(wall: float, begins: float | None, unused_after_s: float, told: bool) -> Iterator[str]:
+def _notes(
+    wall: float, begins: float | None, unused_after_s: float, told: bool, counted: bool
+) -> Iterator[str]:
     if not told:
         reach = (
             "nothing is recorded" if begins is None else f"records begin {format_duration(wall - begins)} ago"
         )
         span = format_duration(unused_after_s)
         yield f"{reach}: what is unused for {span}, or wider than its use, cannot be told yet"
+    elif not counted:
+        yield "no connection is recorded at all (are they counted? `dynallow status` says): questions must do"
 
 
 def _text(pattern: Pattern) -> str:

@@ -22,15 +22,15 @@ _WORDS = 5
 
 UserName = Callable[[int], str | int]
 WHY_LEFT = {
-    "tunnel": "WARNING: like a tunnel through DNS, many long labels below one domain that nobody connects to",
+    "tunnel": "WARNING: like a tunnel through DNS, many names below one domain that nobody connects to",
     "dns": "DNS past dynallow, by programs with a resolver of their own: no rule opens it",
     "excepted": "taken away by an exception",
     "expired": "listed by a rule that has expired",
     "type": "a record type that no rule opens; most of them lead to no address, and some carry tunnels",
     "lapsed": "allowed by name, but the address was used after its lease had ended",
-    "port": "addresses of a rule whose name is not known",
-    "user": "addresses of a rule whose name is not known",
-    "private": "addresses of a rule whose name is not known",
+    "port": "addresses that a rule or destination opens otherwise, and that no name gave",
+    "user": "addresses that a rule or destination opens otherwise, and that no name gave",
+    "private": "special addresses that no name gave",
     "protocol": "neither TCP nor UDP: no rule opens it",
     "special": "names that lead to this host, to the link, or to nobody",
     "reserved": "names that are answered here, or nowhere",
@@ -47,7 +47,7 @@ _ORDER = {why: number for number, why in enumerate(WHY_LEFT)}
 def draft(advice: Advice, user_name: UserName) -> str:
     """The whole text; empty where there is nothing to say."""
     blocks = [rule_block(rule, user_name) for rule in advice.rules]
-    blocks += [[comment(line) for line in block] for block in _left_out(advice.left)]
+    blocks += [[comment(line) for line in block] for block in _left_out(advice.left, user_name)]
     blocks += [[f"# {line}".rstrip() for line in block] for block in _destinations(advice, user_name)]
     return "\n".join("".join(f"{line}\n" for line in block) for block in blocks)
 
@@ -112,17 +112,19 @@ def _user(name: str | int) -> str:
     return quoted(name) if isinstance(name, str) else str(name)
 
 
-def _left_out(left: Sequence[Left]) -> Iterator[list[str]]:
+def _left_out(left: Sequence[Left], user_name: UserName) -> Iterator[list[str]]:
     by_text: dict[str, list[Left]] = defaultdict(list)
     for each in sorted(left, key=lambda each: _ORDER.get(each.why, len(_ORDER))):
         by_text[WHY_LEFT.get(each.why, each.why)].append(each)
     for text, group in by_text.items():
         lines = [f"left out: {text}"]
         for each in group[:_LEFT_MAX]:
-            by = f" by {listed_few(sorted(each.processes), _WORDS)}" if each.processes else ""
+            who = [str(user_name(uid)) for uid in sorted(each.users)]
+            by = f" by {listed_few(who, _WORDS)}" if who else ""
+            by += f" ({listed_few(sorted(each.processes), _WORDS)})" if each.processes else ""
             lines.append(f"  {each.what}: {each.times} ×{by}, last {moment(each.last)}")
             if each.text:
-                lines[-1] += f" ({each.text})"
+                lines[-1] += f": {each.text}"
         if len(group) > _LEFT_MAX:
             lines.append(f"  and {len(group) - _LEFT_MAX} more")
         yield lines

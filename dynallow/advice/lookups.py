@@ -19,6 +19,8 @@ NAMES_MAX = 2000
 _REMEMBERED = 16384
 _TUNNEL_NAMES = 5
 """So many names with payload below one domain are no accident."""
+_TUNNEL_SHORT = 50
+"""Nor are so many of any length that nobody connects to."""
 _TUNNEL_LABEL = 24
 _SHOWN = 60
 _OTHER_RESOLVERS = (
@@ -103,14 +105,21 @@ def _ends(needs: Needs) -> dict[str, list[str]]:
     inside = {name for names in ends.values() for name in names}
     for domain, names in _many((name for name in payload if name not in inside), domain_of).items():
         ends.setdefault(domain, []).extend(names)
+    inside |= {name for names in ends.values() for name in names}
+    others = (name for name in needs.names if name not in inside)
+    for domain, names in _many(others, domain_of, _TUNNEL_SHORT).items():
+        if _is_tunnel(needs, names):
+            ends.setdefault(domain, []).extend(names)
     return ends
 
 
-def _many(names: Iterable[str], end_of: Callable[[str], str]) -> dict[str, list[str]]:
+def _many(
+    names: Iterable[str], end_of: Callable[[str], str], count: int = _TUNNEL_NAMES
+) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
         groups[end_of(name)].append(name)
-    return {end: group for end, group in groups.items() if len(group) >= _TUNNEL_NAMES}
+    return {end: group for end, group in groups.items() if len(group) >= count}
 
 
 def _is_payload(name: str) -> bool:

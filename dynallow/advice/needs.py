@@ -73,6 +73,7 @@ class Left:
     times: int = 0
     last: float = 0.0
     processes: set[str] = field(default_factory=set)
+    users: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -91,6 +92,8 @@ class Needs:
         kept.times, kept.last = kept.times + record.times, max(kept.last, record.last)
         if record.subject.process:
             kept.processes.add(record.subject.process)
+        if record.subject.user is not None:
+            kept.users.add(record.subject.user)
 
     def leave_name(self, why: str, name: str, text: str = "", what: str = "") -> Left:
         """Leave out all that a name was needed for, under its own name or as part of `what`."""
@@ -98,6 +101,8 @@ class Needs:
         for use in self.names.pop(name).values():
             kept.times, kept.last = kept.times + use.times, max(kept.last, use.last)
             kept.processes |= use.processes
+            if use.user is not None:
+                kept.users.add(use.user)
         return kept
 
 
@@ -224,5 +229,5 @@ def _told(subject: Subject, ruling: Ruling) -> str:
         case "lapsed":
             return f"rule {rules} allows it: the address was used for longer than its lease (lease.grace)"
         case "port" | "user":
-            return f"an address of rule {rules}, whose name is not known: its {ruling.why}s leave this out"
+            return f"{rules} opens the address: its {ruling.why}s leave this out"
     return ""

@@ -100,7 +100,7 @@ def suggest(
     rules = []
     for group in groups_of(needs):
         rule = _rule(group, taken, wall, user_name, _never(loaded, ends))
-        rules.append(rule._replace(beside=_beside(group, where)))
+        rules.append(rule._replace(beside=_beside(group, court, where)))
         taken.add(rule.name)
     left = sorted(needs.left.values(), key=lambda each: (each.why, -each.times, each.what))
     return Advice(tuple(rules), tuple(left), _nameless(needs))
@@ -113,7 +113,8 @@ def _rule(
     user_name: Callable[[int], str | int],
     never: Callable[[Pattern], bool],
 ) -> Suggested:
-    found, exact = wildcards(sorted(group.names), never)
+    # Names that nobody connected to may be made up, to carry something out.
+    found, exact = wildcards(sorted(group.names), (lambda _: True) if group.guessed else never)
     uses = group.uses
     units = tuple(sorted({use.unit for use in uses if use.unit}))
     flows, questions = connected(uses), sum(asked(own) for own in group.names.values())
@@ -187,13 +188,13 @@ def _never(loaded: Loaded, ends: frozenset[str]) -> Callable[[Pattern], bool]:
     return lambda wildcard: any(may_meet(wildcard, pattern) for pattern in apart)
 
 
-def _beside(group: Group, where: Where) -> tuple[Beside, ...]:
+def _beside(group: Group, court: Court, where: Where) -> tuple[Beside, ...]:
+    """For each name the first rule that lists it already (what comes nearest may be a destination)."""
     found = []
     for name, uses in sorted(group.names.items()):
-        rulings = [use.short for use in uses if use.short.rules]
-        for ruling in rulings[:1]:
-            rule = ruling.rules[0]
-            found.append(Beside(name, rule, where(rule, name) or "", ruling.why))
+        near = [(rule, use.short.why) for use in uses for rule in use.short.rules if court.is_rule(rule)]
+        for rule, why in near[:1]:
+            found.append(Beside(name, rule, where(rule, name) or "", why))
     return tuple(found)
 
 

@@ -56,6 +56,7 @@ def report(table: TableView, why: str, rule: str | None) -> StatusReport:
             "denied_bytes": table.denied_bytes,
         },
         "denials": None,
+        "readiness": None,
         "listen": [],
         "upstreams": [],
         "questions": QuestionCounts(

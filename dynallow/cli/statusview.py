@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from operator import itemgetter
 
-from dynallow.cli.deniedview import denied_lines
+from dynallow.cli.hourview import denied_lines
 from dynallow.cli.leaseview import lease_rows
 from dynallow.cli.output import Block, Line, Spans, Style, escape
 from dynallow.cli.phrases import listed, plural, since, size_text, users_text
@@ -79,6 +79,14 @@ def _header(report: StatusReport, screen: Screen) -> list[Block]:
     blocks = labelled("mode", fitting(_mode(report), screen, LABEL), screen, style)
     if (pending := report.get("pending")) is not None:
         blocks += labelled("pending", _pending(pending), screen, "warn")
+    if (ready := report.get("readiness")) is not None:
+        blocks += labelled(
+            "readiness", ready["text"], screen, "good" if ready["verdict"] == "ready" else "warn"
+        )
+    if (policy := report.get("policy")) is not None and policy["last_reload"] == "failed":
+        blocks += labelled(
+            "warning", "the last reload failed: what was in force before still is", screen, "warn"
+        )
     for text in report["warnings"]:
         blocks += labelled("warning", text, screen, "warn")
     blocks += denied_lines(report, screen)
@@ -106,8 +114,8 @@ def _pending(pending: PendingReport) -> str:
         return f"{what} could not be taken back yet: {pending['problem']}"
     if not pending["left_s"]:
         return f"{what} is being taken back: nobody confirmed it"
-    back = f"back to {pending['from']}" if pending["what"] == "mode" else "taken back"
-    return f"{what} is {back} in {format_duration(pending['left_s'])} unless you `dynallow confirm`"
+    back = f"goes back to {pending['from']}" if pending["what"] == "mode" else "is taken back"
+    return f"{what} {back} in {format_duration(pending['left_s'])} unless you `dynallow confirm`"
 
 
 def _agent(report: StatusReport, screen: Screen) -> list[Block]:

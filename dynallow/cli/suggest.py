@@ -47,6 +47,7 @@ class LeftReport(TypedDict):
     text: str
     count: int
     last: str
+    users: list[str | int]
     processes: list[str]
 
 
@@ -181,6 +182,7 @@ def _left_report(left: Left) -> LeftReport:
         "text": left.text,
         "count": left.times,
         "last": moment(left.last),
+        "users": [user_name(uid) for uid in sorted(left.users)],
         "processes": sorted(left.processes),
     }
 
@@ -191,9 +193,10 @@ def _nameless_report(each: Nameless) -> LeftReport:
     return {
         "why": "no-name",
         "what": f"{each.address} {each.port}",
-        "text": "" if each.user is None else f"by {user_name(each.user)}",
+        "text": "",
         "count": each.times,
         "last": moment(each.last),
+        "users": [] if each.user is None else [user_name(each.user)],
         "processes": list(each.processes),
     }
 

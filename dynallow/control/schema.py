@@ -153,8 +153,16 @@ class DenialsReport(TypedDict):
     flows: list[int]
 
 
+class ReadyReport(TypedDict):
+    """What `GET /v1/readiness` said at `at`, in a word and in a sentence; at most some minutes old."""
+
+    verdict: Literal["ready", "not-yet", "too-little-seen", "unknown"]
+    text: str
+    at: str
+
+
 class StatusReport(TypedDict):
-    """`denials` is null where no history is kept, and where no agent tells."""
+    """`denials` and `readiness` are null where no agent tells; `readiness` is told in mode observe alone."""
 
     agent: AgentReport
     mode: ModeOrUnknown
@@ -162,6 +170,7 @@ class StatusReport(TypedDict):
     pending: PendingReport | None
     kernel: KernelReport
     denials: DenialsReport | None
+    readiness: ReadyReport | None
     listen: list[str]
     upstreams: list[UpstreamReport]
     questions: QuestionCounts

@@ -47,6 +47,7 @@ _TURN: Final = 16
 """Datagrams read in one turn of the loop."""
 _SECOND: Final = 2000
 """Packets read in one second; then the socket is let alone until the next one."""
+_SECOND_S: Final = 1.0
 _AGAIN_S: Final = 60.0
 
 _PORTS = (6, 17)  # as the chain's counters: of TCP and UDP
@@ -148,7 +149,7 @@ class DeniedLog:
         if self._sock is not None:
             loop = asyncio.get_running_loop()
             loop.add_reader(self._sock, self._read)
-            self._rest = loop.call_later(1.0, self._renew)
+            self._rest = loop.call_later(_SECOND_S, self._renew)
 
     def _renew(self) -> None:
         """A second is over."""
@@ -164,7 +165,7 @@ class DeniedLog:
         loop = asyncio.get_running_loop()
         if self._rest is None:
             self._left = _SECOND
-            self._rest = loop.call_later(1.0, self._renew)
+            self._rest = loop.call_later(_SECOND_S, self._renew)
         packets: list[DeniedPacket] = []
         for _ in range(_TURN):
             try:

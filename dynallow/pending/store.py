@@ -73,7 +73,7 @@ class Store:
             }
             self._replace([json.dumps(told, indent=1).encode("ascii") + b"\n"], lambda: FILE)
         self._sync()
-        self._tidy(state)
+        self.tidy(state)
 
     def keep(self, loaded: Loaded) -> str:
         """Write the settings down; what they are kept as. They go with the next `write` that names them not.
@@ -153,10 +153,11 @@ class Store:
         finally:
             os.close(number)
 
-    def _tidy(self, state: State) -> None:
-        """What nobody names any more; a failure leaves it for the next time."""
+    def tidy(self, state: State) -> None:
+        """Take away what nobody names any more; a failure leaves it for the next time."""
         named = {one.before for one in (state.trial, state.held) if one is not None}
         with suppress(OSError):
+            (self._directory / _FRESH).unlink(missing_ok=True)
             for path in self._directory.glob(_BEFORE.format("*")):
                 if path.name not in named:
                     path.unlink(missing_ok=True)

@@ -125,6 +125,9 @@ class Trials:
         if self._unsaved:
             await self._write(self.state)
             self._unsaved = False
+        else:
+            async with self._writing:  # what a killed one has left half done
+                await asyncio.to_thread(self._store.tidy, self.state)
 
     def failed(self, why: str) -> None:
         """It could not be taken back. It is tried again."""

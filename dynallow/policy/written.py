@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from dynallow.policy.index import Index, Table
-from dynallow.policy.names import labels
+from dynallow.policy.names import ROOT, labels
 from dynallow.policy.patterns import Pattern
 
 
@@ -26,8 +26,9 @@ def written(listed: Index, rules: frozenset[int]) -> Iterator[tuple[int, str]]:
 
 
 def _entries(table: Table) -> Iterator[tuple[bytes, tuple[int, ...]]]:
-    """A masked key holds the wildcards themselves: it reads as the pattern does."""
+    """A masked key holds the wildcards themselves, and no root: with one it reads as the pattern does."""
     yield from table.literal.items()
     for shapes in table.shaped.values():
         for entries in shapes.values():
-            yield from entries.items()
+            for key, rules in entries.items():
+                yield key + ROOT, rules

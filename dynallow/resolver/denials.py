@@ -88,10 +88,10 @@ class Denials:
             question = questions[slot]
             if reply := denied.get(question) or self._by_kin(question):
                 replies[slot] = reply
-                seen_denied.append(question)
+                seen_denied[question] = seen_denied.get(question, 0) + 1
             elif reply := filtered.get(question):
                 replies[slot] = reply
-                seen_filtered.append(question)
+                seen_filtered[question] = seen_filtered.get(question, 0) + 1
                 count += 1
             else:
                 others.append(slot)

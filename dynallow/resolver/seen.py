@@ -1,9 +1,9 @@
 """What was asked and what became of it, until somebody comes to count it.
 
-The road and the store of denials only append to lists here; names are read from the bytes, and counted,
+The road and the store of denials only append and count here; names are read from the bytes, and counted,
 by whoever drains them, off the hot path (`sight/`). Pure of clocks and sockets.
 
-Invariants: every denied and filtered question is in a list or in `untold`; lists are bounded, whoever
+Invariants: every denied and filtered question is in a batch or in `untold`; batches are bounded, whoever
 drains them or not (10); a batch holds what happened under one set of terms.
 """
 
@@ -18,7 +18,7 @@ from dynallow.resolver.terms import Terms
 from dynallow.wire.numbers import HEADER_SIZE
 
 ROOM: Final = 16384
-"""Questions answered from the store of denials, of a batch."""
+"""Different questions answered from the store of denials, of a batch: however often each is asked."""
 FEW: Final = 4096
 """Questions that were decided, or answered otherwise, of a batch."""
 BATCHES_MAX: Final = 4
@@ -38,9 +38,9 @@ class Batch(NamedTuple):
     """Answers that came from an upstream; for clients, or because they were about to end."""
     refused: list[tuple[Name, int, Verdict]]
     """Denied and filtered, in either mode, and decided on the road."""
-    denied: list[bytes]
-    """Questions less their ids, answered from the store of denials."""
-    filtered: list[bytes]
+    denied: dict[bytes, int]
+    """Questions less their ids, answered from the store of denials, and how often."""
+    filtered: dict[bytes, int]
 
     def __bool__(self) -> bool:
         return bool(self.told or self.leased or self.refused or self.denied or self.filtered)
@@ -60,8 +60,8 @@ class Seen:
         self.told: list[Told] = []
         self.leased: list[Told] = []
         self.refused: list[tuple[Name, int, Verdict]] = []
-        self.denied: list[bytes] = []
-        self.filtered: list[bytes] = []
+        self.denied: dict[bytes, int] = {}
+        self.filtered: dict[bytes, int] = {}
 
     def __bool__(self) -> bool:
         return bool(self._sealed or self.told or self.leased or self.refused or self.denied or self.filtered)
@@ -94,8 +94,8 @@ class Seen:
             self._seal()
         self.leased.append((name, qtype, verdict, answer))
 
-    def again(self) -> tuple[list[bytes], list[bytes]]:
-        """Where to put the denied and the filtered questions of a burst that the store answers."""
+    def again(self) -> tuple[dict[bytes, int], dict[bytes, int]]:
+        """Where to count the denied and the filtered questions of a burst that the store answers."""
         if len(self.denied) >= ROOM or len(self.filtered) >= ROOM:
             self._seal()
         return self.denied, self.filtered
@@ -111,7 +111,8 @@ class Seen:
         if len(self._sealed) < BATCHES_MAX:
             self._sealed.append(batch)
         else:
-            self.untold += len(batch.refused) + len(batch.denied) + len(batch.filtered)
+            again = sum(batch.denied.values()) + sum(batch.filtered.values())
+            self.untold += len(batch.refused) + again
 
     def drain(self) -> list[Batch]:
         """Everything so far, the oldest first."""

@@ -188,13 +188,13 @@ class Stream(asyncio.BufferedProtocol):
         refused = road.counts.denied + road.counts.filtered
         if (told := again(road, packet[_ID:], now)) is not None:
             if now >= witness.opens and refused != road.counts.denied + road.counts.filtered:
-                witness.look(packet, self._ends())
+                road.tasks.attempt(self._show, packet)
             self._write(packet[:_ID] + told)  # without options: whose question has some is not kept
             self._settle()
             return
         met = road.tasks.attempt(road.steps.decide.of(partial(road.meet, udp=False)), packet)
         if now >= witness.opens and refused != road.counts.denied + road.counts.filtered:
-            witness.look(packet, self._ends())
+            road.tasks.attempt(self._show, packet)
         if isinstance(met, Asked):
             self._in_flight += 1
             road.tasks.begin(self._answer(met))
@@ -206,11 +206,11 @@ class Stream(asyncio.BufferedProtocol):
             self._tell(met, packet)
         self._settle()
 
-    def _ends(self) -> Ends:
-        """Its client's, for the witness; before the reply, because who has it may be gone."""
+    def _show(self, packet: bytes) -> None:
+        """To the witness, while whoever asked waits for the reply: who has it may be gone."""
         peer, own = (self._transport.get_extra_info(key) for key in ("peername", "sockname"))
         address = ip_address(own[0].partition("%")[0]).packed
-        return Ends(_TCP, self._address, peer[1], address, own[1])
+        self._clients.witness.look(packet, Ends(_TCP, self._address, peer[1], address, own[1]))
 
     async def _answer(self, asked: Asked) -> None:
         try:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
+from collections.abc import Callable
 
 from dynallow.resolver.asked import Asked
 from dynallow.resolver.attendant import Attendant
@@ -30,6 +31,7 @@ _RECEIVE_BUFFER = 4 << 20
 
 _IP_PKTINFO = 8
 _UDP = 17
+Meet = Callable[[bytes], Asked | bytes | None]
 _PASSING_MAX = 256
 """Questions not begun with yet: a look between two steps may bring more than a turn begins."""
 
@@ -98,22 +100,13 @@ class UdpListener:
             return
         unanswered = [slot for slot, reply in enumerate(replies) if reply is None]
         road.counts.hot += len(replies) - len(unanswered)
-        witness, counts = self._witness, road.counts
         others = road.repeat(questions, replies, unanswered, now)
-        is_open = now >= witness.opens
-        if is_open and len(others) < len(unanswered):
-            for slot in sorted(set(unanswered).difference(others)):
-                if is_open:
-                    self._show(slot)
-                    is_open = now >= witness.opens
-        meet = road.steps.decide.of(road.meet)
+        meet: Meet = road.steps.decide.of(road.meet)
+        if now >= self._witness.opens:
+            meet = self._watched(meet, unanswered, others, now)
         for slot in others:
             packet = datagrams.datagram(slot)
-            refused = counts.denied + counts.filtered if is_open else 0
             met = road.tasks.attempt(meet, packet)
-            if is_open and refused != counts.denied + counts.filtered:
-                self._show(slot)
-                is_open = now >= witness.opens
             if isinstance(met, Asked):
                 self._passing.append((met, datagrams.sender(slot), road.generation, now))
             elif met is not None:
@@ -124,6 +117,30 @@ class UdpListener:
         if self._passing and not self._passes_on:
             self._passes_on = True
             asyncio.get_running_loop().call_soon(self._pass_on)
+
+    def _watched(self, meet: Meet, unanswered: list[int], others: list[int], now: float) -> Meet:
+        """`meet`, to be called for each of the others in turn; what it denies is shown to the witness.
+
+        What the store of denials has answered is shown here and now.
+        """
+        road, witness = self._road, self._witness
+
+        def show(slot: int) -> None:
+            if now >= witness.opens:
+                road.tasks.attempt(self._show, slot)
+
+        for slot in sorted(set(unanswered).difference(others)):
+            show(slot)
+        slots, counts = iter(others), road.counts
+
+        def watched(packet: bytes) -> Asked | bytes | None:
+            slot, refused = next(slots), counts.denied + counts.filtered
+            met = meet(packet)
+            if refused != counts.denied + counts.filtered:
+                show(slot)
+            return met
+
+        return watched
 
     def _show(self, slot: int) -> None:
         """To the witness, while whoever asked waits for the reply: who has it may be gone."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -40,6 +40,7 @@ SPENT_AT_ONCE_S: Final = 1.0
 """Of it, so much may be spent before the thread has to rest."""
 _TURNS: Final = 3
 _UDP: Final = 17
+_LOOPBACK, _LOOPBACK_6 = b"\x7f", bytes(15) + b"\1"
 
 
 class Attribution(NamedTuple):
@@ -72,7 +73,7 @@ class _Pending(NamedTuple):
     at: float
     user: int | None
     owner: Owner | None
-    question: bytes
+    question: tuple[Name, int] | None
     ends: Ends
     """Of a denied packet where it was to go."""
 
@@ -98,10 +99,13 @@ class Attributions:
 
     def __init__(
         self,
+        own: Container[bytes] = frozenset(),
         census: Census | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
+        """`own` are the host's addresses, packed."""
+        self._own = own
         self.counts = AttributionCounts()
         self.opens = 0.0
         """See `resolver.witness.Witness`."""
@@ -133,7 +137,13 @@ class Attributions:
         """See `resolver.witness.Witness`."""
         self._questions.take(self._clock())
         self.opens = self._questions.opens
-        self._put(_Pending(self._wall(), None, self._owners.look_up(*ends), packet, ends))
+        owner = self._owners.look_up(*ends) if self._is_here(ends.source) else None
+        try:
+            question = parse_question(packet)
+        except QuestionError:
+            self.counts.dropped += 1
+            return
+        self._put(_Pending(self._wall(), None, owner, (question.name, question.qtype), ends))
 
     def hear(self, packets: Sequence[DeniedPacket]) -> None:
         """Denied packets, just now."""
@@ -143,7 +153,7 @@ class Attributions:
             if now >= self._packets.opens:
                 self._packets.take(now)
                 owner = self._owners.look_up(*ends)
-            self._put(_Pending(packet.at, packet.uid, owner, b"", ends))
+            self._put(_Pending(packet.at, packet.uid, owner, None, ends))
 
     def _put(self, pending: _Pending) -> None:
         if len(self._pending) >= PENDING_MAX:
@@ -184,21 +194,16 @@ class Attributions:
         """And the seconds of a processor that it took."""
         began = time.thread_time()
         self._census.look_anew()
-        named = [one for one in map(self._attribution, pending) if one is not None]
-        return named, time.thread_time() - began
+        return [self._attribution(one) for one in pending], time.thread_time() - began
 
-    def _attribution(self, pending: _Pending) -> Attribution | None:
-        at, user, owner, packet, ends = pending
-        if not packet:
+    def _attribution(self, pending: _Pending) -> Attribution:
+        at, user, owner, question, ends = pending
+        if question is None:
             who = self._census.who(user, owner)
             return Attribution(at, "flow", who, b"", 0, ends.address, ends.protocol, ends.port)
-        try:
-            question = parse_question(packet)
-        except QuestionError:
-            return None
-        if owner is None:
+        if owner is None and self._is_here(ends.source):
             owner = self._turned(ends)
-        return Attribution(at, "question", self._census.who(None, owner), question.name, question.qtype)
+        return Attribution(at, "question", self._census.who(None, owner), *question)
 
     def _turned(self, ends: Ends) -> Owner | None:
         """A client that asked somebody else, and whose packets were turned to us: its port is what is left.
@@ -207,8 +212,11 @@ class Attributions:
         """
         family = socket.AF_INET if len(ends.source) == 4 else socket.AF_INET6
         found = self._owners_later.at_port(ends.protocol, family, ends.source_port)
-        if (
-            not found and ends.protocol == _UDP and family == socket.AF_INET
-        ):  # an IPv6 socket that speaks IPv4
+        if not found and ends.protocol == _UDP and family == socket.AF_INET:
+            # An IPv6 socket that speaks IPv4.
             found = self._owners_later.at_port(ends.protocol, socket.AF_INET6, ends.source_port)
         return found[0] if len(found) == 1 else None
+
+    def _is_here(self, source: bytes) -> bool:
+        """Whether a client is on this host: one elsewhere may have a port that somebody here has too."""
+        return source in self._own or source[:1] == _LOOPBACK or source == _LOOPBACK_6

@@ -12,11 +12,12 @@ corrupt, of another version or not ours is put aside under another name, never o
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -65,6 +66,14 @@ _WINDOW = """
 SELECT kind, decision, mode, why, name, qtype, address, port, rule, user, process, unit,
     sum(times), min(first), max(last)
 FROM counts JOIN subjects ON id = subject WHERE at >= ? AND last >= ? AND first < ? GROUP BY subject
+"""
+_ABOUT = """
+SELECT kind, decision, mode, why, name, qtype, address, port, rule, user, process, unit,
+    sum(times), min(first), max(last)
+FROM counts JOIN subjects ON id = subject WHERE subject IN (
+    SELECT id FROM subjects WHERE name IN (SELECT value FROM json_each(?))
+        OR address IN (SELECT value FROM json_each(?))
+) GROUP BY subject ORDER BY max(last) DESC LIMIT ?
 """
 _STEPS = """
 SELECT at - at % ?, kind, decision, sum(times) FROM counts JOIN subjects ON id = subject
@@ -375,6 +384,22 @@ class Reading:
         with _told():
             rows = self._file.execute(_WINDOW, (hour, since, until)).fetchall()
         return [Record(Subject(*row[:12]), *row[12:]) for row in rows]
+
+    def about(self, names: Sequence[str], addresses: Sequence[str], most: int) -> list[Record]:
+        """What there is of these names and addresses, the latest first; looked for where the file is read."""
+        with _told():
+            given = json.dumps(list(names)), json.dumps(list(addresses)), most
+            rows = self._file.execute(_ABOUT, given).fetchall()
+        return [Record(Subject(*row[:12]), *row[12:]) for row in rows]
+
+    def find(self, wanted: Callable[[Subject], bool]) -> Subject | None:
+        """The first subject of that kind; none is held but it."""
+        with _told():
+            rows = self._file.execute(
+                "SELECT kind, decision, mode, why, name, qtype, address, port, rule, user, process, unit "
+                "FROM subjects"
+            )
+            return next((subject for row in rows if wanted(subject := Subject(*row))), None)
 
     def steps(self, since: int, step_s: int) -> list[tuple[int, str, str, int]]:
         """(first second of the step, kind, decision, times) from the step that begins with `since` on."""

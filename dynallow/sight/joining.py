@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Final, NamedTuple, Protocol
 
@@ -180,7 +180,7 @@ class Joining:
         for filtered in (False, True):
             asked = batch.filtered if filtered else batch.denied
             found = self._refused(batch, filtered)
-            left = found.total() + len(asked)
+            left = found.total() + sum(asked.values())
             self._read(asked, found)
             for number, (question, count) in enumerate(found.items()):
                 if number % _LOOK_EVERY == 0 and self._late():
@@ -192,11 +192,9 @@ class Joining:
                 records.append(Record(subject, left, wall, wall))
         return records
 
-    def _read(self, asked: Sequence[bytes], found: Counter[Question]) -> None:
+    def _read(self, asked: Mapping[bytes, int], found: Counter[Question]) -> None:
         """Put the questions of these packets to those that were found, as far as there is time."""
-        if self._late(_READING):
-            return
-        for number, (packet, count) in enumerate(Counter(asked).items()):
+        for number, (packet, count) in enumerate(asked.items()):
             if number % _LOOK_EVERY == 0 and self._late(_READING):
                 break
             found[question_of(packet)] += count

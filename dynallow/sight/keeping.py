@@ -13,7 +13,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
@@ -22,7 +22,7 @@ from dynallow.settings import Loaded, Settings
 from dynallow.sight.history import Batch, Change, History, HistoryError, Reading
 from dynallow.sight.unwritten import MINUTE_S, Row, Unwritten
 from dynallow.usage.lines import Line
-from dynallow.usage.record import Record
+from dynallow.usage.record import Record, Subject
 
 log = logging.getLogger(__name__)
 
@@ -201,6 +201,23 @@ class Keeping:
             if minute + MINUTE_S > since and record.last >= since and record.first < until
         ]
         return records + _of(reading, lambda reading: reading.window(since, until))
+
+    def about(self, names: Collection[str], addresses: Collection[str], most: int) -> list[Record]:
+        """The records of these names and addresses, several of a subject maybe."""
+        reading, rows = self._now()
+        records = [
+            record
+            for _, record in rows
+            if record.subject.name in names or record.subject.address in addresses
+        ]
+        return records + _of(reading, lambda reading: reading.about([*names], [*addresses], most))
+
+    def find(self, wanted: Callable[[Subject], bool]) -> Subject | None:
+        """The first subject of that kind."""
+        reading, rows = self._now()
+        found = _of(reading, lambda reading: [one for one in [reading.find(wanted)] if one is not None])
+        found += [record.subject for _, record in rows if wanted(record.subject)]
+        return found[0] if found else None
 
     def steps(self, since: int, step_s: int) -> list[tuple[int, str, str, int]]:
         """(second, kind, decision, times)."""

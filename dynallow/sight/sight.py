@@ -15,7 +15,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import ip_address
 from pathlib import Path
@@ -33,7 +33,7 @@ from dynallow.sight.keeping import Keeping
 from dynallow.sight.lines import Follower, Lines
 from dynallow.sight.unwritten import is_untold
 from dynallow.usage.lines import Line
-from dynallow.usage.record import Mode, Record, total
+from dynallow.usage.record import Mode, Record, Subject, ident, total
 from dynallow.usage.totals import Totals
 
 log = logging.getLogger(__name__)
@@ -274,6 +274,16 @@ class Sight:
         told. Blocking: call it in a thread, after `settle` if it is to tell of the last second too.
         """
         return [record for record in self._window(since, until) if not is_untold(record.subject)]
+
+    def about(self, names: Collection[str], addresses: Collection[str], most: int = 1000) -> list[Record]:
+        """One record a subject of these names and addresses, the latest first. Blocking."""
+        found = total(self._keeping.about(names, addresses, most))
+        known = [record for record in found if not is_untold(record.subject)]
+        return sorted(known, key=lambda record: -record.last)[:most]
+
+    def find(self, sign: str) -> Subject | None:
+        """A subject by its `ident`; None: nothing of it is kept. Blocking."""
+        return self._keeping.find(lambda subject: ident(subject) == sign)
 
     def untold(self, since: float, until: float | None = None) -> dict[str, int]:
         """How many denied packets and questions of this window are in no record. Blocking."""

@@ -46,6 +46,8 @@ names = ["*.example.org"]
 """
 MEMORY_BYTES = 256 << 20
 PACE_S = 0.004
+OPENED_LATER = 8
+"""The agent opens some when it first needs them: its history (three files), sockets to ask the kernel by."""
 
 
 @pytest.fixture
@@ -167,7 +169,7 @@ def test_crowd_costs_the_others_little_and_the_agent_neither_memory_nor_descript
                 during = descriptors(agent)
                 cut = crowd.end()
             found.append(Round(alone, beside))
-            wait_until(lambda: descriptors(agent) <= before + 1, "descriptors given back")
+            wait_until(lambda: descriptors(agent) <= before + OPENED_LATER, "descriptors given back")
             print("p99 in ms alone, beside:", *(f"{each * 1e3:.1f}" for part in found[-1] for each in part))
         print(f"{memory >> 20} MiB, {during} descriptors, {cut} cut")
         for ratios in zip(*(one.ratios(noise_s) for one in found), strict=True):

@@ -34,7 +34,7 @@ from dynallow.policy.verdict import Outcome
 from dynallow.resolver.answer import GRANTING_TYPES
 from dynallow.settings import locate, place
 from dynallow.units import PortRange, parse_port
-from dynallow.usage.record import Record, ident
+from dynallow.usage.record import Record
 
 _SEEN_MAX = 20
 
@@ -76,13 +76,12 @@ async def explain(
 
 def _line(past: Past | None, subject: str) -> Asked:
     """What a line of `denied` was about."""
-    found = next(iter(history.read(past, lambda one: ident(one) == subject)), None)
-    if found is None:
+    one = history.find(past, subject)
+    if one is None:
         raise BadRequestError(
             f"no line {subject} in the history",
             "`dynallow denied` shows them; the history forgets the oldest",
         )
-    one = found.subject
     if one.kind == "question":
         return Asked(one.name, id=subject, qtype=parse_type(one.qtype))
     try:
@@ -144,17 +143,17 @@ async def _claimants(ledger: Ledger, addresses: Iterable[bytes], now: float) -> 
 def _tell_name(of: NameFacts, past: Past | None, hosts: Path) -> ExplainReport:
     text = to_text(of.name)
     addresses = {str(ip_address(address)) for _, address, _ in of.given.leases}
-    records = history.read(past, lambda one: one.name == text or one.address in addresses)
+    records = history.about(past, [text], addresses)
     mine = [record for record in records if record.subject.name == text]
-    addresses |= {record.subject.address for record in mine} - {""}
-    seen = _names(record for record in records if record.subject.address in addresses)
+    before = {record.subject.address for record in mine} - addresses - {""}
+    seen = _names([*records, *(history.about(past, [], before) if before else ())])
     report = explain_name(of, addresses_in(hosts, text), [name for name in seen if name != text])
     return _completed(report, of.given, past, mine, [address for _, address, _ in of.given.leases])
 
 
 def _tell_address(of: AddressFacts, past: Past | None, hosts: Path) -> ExplainReport:
     text = str(ip_address(of.packed))
-    records = history.read(past, lambda one: one.address == text)
+    records = history.about(past, [], [text])
     report = explain_address(of, names_in(hosts, of.packed), _names(records))
     if of.given.asked.port is not None:
         its = str(of.given.asked.port)

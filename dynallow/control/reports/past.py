@@ -8,7 +8,7 @@ it has errors of his own, so every exception is meant.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Protocol
 
@@ -31,8 +31,11 @@ class Past(Protocol):
     def begins(self) -> float | None:
         """The oldest moment that is kept, wall clock; None: nothing is. Blocking."""
 
-    def records(self, since: float, until: float | None = None) -> list[Record]:
-        """One a subject. Blocking."""
+    def about(self, names: Collection[str], addresses: Collection[str]) -> list[Record]:
+        """One a subject of these names and addresses, the latest first, not without end. Blocking."""
+
+    def find(self, sign: str) -> Subject | None:
+        """A subject by its `ident`. Blocking."""
 
 
 def row(record: Record) -> HistoryRow:
@@ -67,16 +70,22 @@ async def settled(past: Past | None) -> None:
         log.debug("no history: %s", error)
 
 
-def read(past: Past | None, wanted: Callable[[Subject], bool]) -> list[Record]:
-    """The records of those subjects, the latest first; none where there is no history."""
-    if past is None:
-        return []
+def about(past: Past | None, names: Collection[str], addresses: Collection[str]) -> list[Record]:
+    """What there is of these, the latest first; nothing where there is no history."""
     try:
-        found = [record for record in past.records(0.0) if wanted(record.subject)]
+        return [] if past is None else past.about(names, addresses)
     except Exception as error:
         log.debug("no history: %s", error)
         return []
-    return sorted(found, key=lambda record: -record.last)
+
+
+def find(past: Past | None, sign: str) -> Subject | None:
+    """What a line of `denied` is about; None where nobody knows it."""
+    try:
+        return None if past is None else past.find(sign)
+    except Exception as error:
+        log.debug("no history: %s", error)
+        return None
 
 
 def tell(report: ExplainReport, past: Past | None, records: list[Record]) -> None:

@@ -23,6 +23,7 @@ from dynallow.control.reports.source import Source, moment, texts
 from dynallow.control.schema import (
     DenialsReport,
     LeaseReport,
+    ReadyReport,
     RuleReport,
     StatusReport,
     UpstreamReport,
@@ -56,6 +57,16 @@ class Held(NamedTuple):
     denied: tuple[int, int]
 
 
+class Beside(NamedTuple):
+    """What by-standers tell."""
+
+    denials: DenialsReport | None = None
+    readiness: ReadyReport | None = None
+
+
+NOTHING = Beside()
+
+
 def read_held(rules: Sequence[str]) -> Held:
     """From the kernel. Raises KernelError, where the rules' sets are not there too."""
     held = Held(read_counts(), read_denied())
@@ -87,7 +98,7 @@ def status(
     held: Held | None,
     rules: Sequence[str],
     problem: str | None = None,
-    denials: DenialsReport | None = None,
+    beside: Beside = NOTHING,
 ) -> StatusReport:
     """The status report; `held` is None, and `problem` says why, where the kernel could not be read."""
     table = held is not None
@@ -116,7 +127,8 @@ def status(
             "denied_packets": denied[0],
             "denied_bytes": denied[1],
         },
-        "denials": denials,
+        "denials": beside.denials,
+        "readiness": beside.readiness,
         "listen": [str(endpoint) for endpoint in settings.resolver.listen],
         "upstreams": [_upstream(server) for server in agent.road.upstreams.all()],
         "questions": {

@@ -74,8 +74,17 @@ def test_unused_rule_is_told_only_where_the_records_reach_back(tmp_path: Path) -
 
 
 def test_rule_that_is_asked_for_and_never_connected_to_is_unused(tmp_path: Path) -> None:
-    (finding,) = look(tmp_path, RULE, asked("a.example", "web")).findings
-    assert finding.text == "asked for 3 ×, last on 2027-01-15, but no connection in 30d"
+    (finding,) = look(tmp_path, RULE, asked("a.example", "web"), flow("b.example", HOST)).findings
+    assert finding.text == "asked for 3 ×, last on 2027-01-15, but no connection"
+
+
+def test_where_no_connection_is_recorded_at_all_questions_are_use(tmp_path: Path) -> None:
+    destination = (
+        '[[destination]]\nname = "d"\naddresses = ["192.0.2.1"]\nports = ["udp/123"]\nreason = "r"\n'
+    )
+    audited = look(tmp_path, RULE + destination, asked("a.example", "web"))
+    assert audited.findings == ()
+    assert "no connection is recorded at all" in audited.notes[0]
 
 
 def test_wider_than_its_use_is_told_of_names_ports_users_and_types(tmp_path: Path) -> None:
@@ -151,7 +160,7 @@ def test_rule_and_destination_that_another_covers_are_found_once(tmp_path: Path)
 
 def test_question_of_the_type_that_audit_asks_is_no_use(tmp_path: Path) -> None:
     own = asked("a.example", "web", qtype="SVCB")
-    assert kinds(look(tmp_path, RULE, own)) == [("web", "unused")]
+    assert kinds(look(tmp_path, RULE, own, flow("b.example", HOST))) == [("web", "unused")]
 
 
 def test_every_kind_of_finding_has_a_meaning() -> None:

@@ -148,6 +148,15 @@ def test_many_long_labels_below_a_domain_are_a_tunnel_and_no_rule(empty: Loaded)
     assert left(advise(empty, *payload, last)) == {"t.evil.example": "tunnel"}
 
 
+def test_many_names_of_any_length_that_nobody_connects_to_are_a_tunnel(empty: Loaded) -> None:
+    short = [question(f"{number}.t.evil.example", 2) for number in range(60)]
+    assert left(advise(empty, *short)) == {"evil.example": "tunnel"}
+    (rule,) = advise(empty, *short[:40]).rules
+    assert len(rule.names) == 40
+    connected = [apt(f"{number}.t.evil.example") for number in range(60)]
+    assert advise(empty, *short, *connected).rules[0].names == ("*.t.evil.example",)
+
+
 def test_many_long_labels_that_are_connected_to_get_no_wildcard(empty: Loaded) -> None:
     (rule,) = advise(empty, *[flow(f"{number:032x}.t.cdn.example", HOST) for number in range(6)]).rules
     assert len(rule.names) == 6
@@ -158,7 +167,7 @@ def test_many_long_labels_that_are_connected_to_get_no_wildcard(empty: Loaded) -
 
 
 def test_more_names_than_anybody_reads_are_left_out_the_least_used_first(empty: Loaded) -> None:
-    made_up = [question(f"{number}.x{number}.example.net", 2) for number in range(NAMES_MAX)]
+    made_up = [question(f"{number}.x{number}.example{number}.net", 2) for number in range(NAMES_MAX)]
     advice = advise(empty, *made_up, apt("deb.example"))
     assert sum(len(rule.names) for rule in advice.rules) == NAMES_MAX
     assert advice.rules[0].names == ("deb.example",)
@@ -243,6 +252,16 @@ def test_rule_that_lists_the_name_without_the_port_is_named_beside_the_new_one(t
     assert "# or: rule web lists deb.example (a.toml:3); what it lacks can be added to its ports\n" in draft(
         advice, str
     )
+
+
+def test_destination_that_opens_the_address_otherwise_is_no_rule_that_lists_the_name(tmp_path: Path) -> None:
+    ntp = f'[[destination]]\nname = "ntp"\naddresses = ["{HOST}"]\nports = ["udp/123"]\n'
+    named = flow("time.example", HOST, "tcp/4460", why="port", rule="ntp")
+    nameless = flow("", HOST, "tcp/4461", why="port", rule="ntp")
+    advice = advise(loaded(tmp_path, ntp), named, nameless)
+    assert [(rule.names, rule.beside) for rule in advice.rules] == [(("time.example",), ())]
+    assert left(advice) == {f"{HOST} tcp/4461": "port"}
+    assert "ntp opens the address: its ports leave this out" in draft(advice, str)
 
 
 def test_name_with_private_addresses_gets_them_named_in_a_rule_of_its_own(empty: Loaded) -> None:

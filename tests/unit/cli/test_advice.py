@@ -149,6 +149,18 @@ def test_suggest_asks_the_agent(dynallow: Dynallow, main: Path, socket: Path) ->
     assert tomllib.loads(report["toml"])["rule"][0]["users"] == ["root"]
 
 
+def test_settings_that_nobody_names_are_the_agents(dynallow: Dynallow, main: Path, tmp_path: Path) -> None:
+    class Elsewhere(MemoryAgent):
+        async def status(self, rule: str | None) -> Any:
+            report = await super().status(rule)
+            report["agent"]["settings"] = str(main)
+            return report
+
+    with serving(Elsewhere(), tmp_path / "c.sock"):
+        report = json.loads(dynallow("replay", "--socket", tmp_path / "c.sock", "--json").stdout)
+    assert report["settings"] == [str(main)]
+
+
 def test_suggest_apply_shows_the_change_writes_it_and_has_nothing_to_add_then(
     dynallow: Dynallow, main: Path, recording: Path
 ) -> None:
@@ -327,3 +339,21 @@ def at_a_terminal(typed: str, *arguments: str | Path) -> tuple[str, int]:
         os.close(ours)
         os.close(theirs)
     return ran.stdout, ran.returncode
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("suggest", "--since", "soon"),
+        ("suggest", "--min-count", "-1"),
+        ("suggest", "extra"),
+        ("replay", "a.toml", "--config", "b.toml"),
+        ("replay", "--at", "tomorrow"),
+        ("audit", "--unused-after", ""),
+        ("audit", "extra"),
+    ],
+)
+def test_wrong_words_end_with_2(dynallow: Dynallow, words: tuple[str, ...]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        dynallow(*words)
+    assert ended.value.code == 2

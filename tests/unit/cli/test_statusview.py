@@ -126,11 +126,11 @@ def test_status_for_a_pipe_has_one_line_each_and_no_bars() -> None:
     assert not set("".join(lines)) & set("█▁…")
 
 
-def test_status_in_mode_observe_says_would_be_denied() -> None:
+def test_status_in_mode_observe_does_not_say_that_they_were_denied() -> None:
     found = report()
     found["mode"] = "observe"
     (line,) = (line for line in plain(status_blocks(found)) if line.startswith("denied"))
-    assert "in the last hour, would be denied" in line
+    assert "in the last hour that no rule allows" in line
 
 
 def test_status_without_denials_is_calm() -> None:
@@ -149,7 +149,7 @@ def test_status_with_a_switch_on_trial_says_so_right_below_the_mode() -> None:
         "problem": None,
     }  # fmt: skip
     lines = list(plain(status_blocks(found)))
-    assert lines[1] == "pending     mode enforce is back to observe in 4m12s unless you `dynallow confirm`"
+    assert lines[1] == "pending     mode enforce goes back to observe in 4m12s unless you `dynallow confirm`"
 
 
 def test_live_view_fits_the_screen_and_keeps_every_rule() -> None:

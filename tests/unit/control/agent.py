@@ -113,6 +113,13 @@ class MemoryAgent:
                 "denied_packets": 3,
                 "denied_bytes": 180,
             },
+            "readiness": {
+                "verdict": "not-yet",
+                "text": "not yet: 2d observed, 12 would-be denials left of 3 kinds, the last new one 5m ago",
+                "at": "2026-11-21T12:00:00Z",
+            }
+            if self.mode == "observe"
+            else None,
             "denials": {
                 "since": "2026-11-21T11:00:00Z",
                 "step_s": 60,

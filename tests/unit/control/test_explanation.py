@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from ipaddress import ip_address
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,8 +72,12 @@ class Past:
     def begins(self) -> float | None:
         return 1e9
 
-    def records(self, since: float, until: float | None = None) -> list[Record]:
-        return self.kept
+    def about(self, names: Collection[str], addresses: Collection[str]) -> list[Record]:
+        found = [one for one in self.kept if one.subject.name in names or one.subject.address in addresses]
+        return sorted(found, key=lambda record: -record.last)
+
+    def find(self, sign: str) -> Subject | None:
+        return next((one.subject for one in self.kept if ident(one.subject) == sign), None)
 
 
 def seen(**more: Any) -> Record:
@@ -322,7 +326,7 @@ def test_history_that_cannot_be_read_takes_only_itself_away(tmp_path: Path) -> N
         def begins(self) -> float | None:
             raise ZeroDivisionError
 
-        def records(self, since: float, until: float | None = None) -> list[Record]:
+        def about(self, names: Collection[str], addresses: Collection[str]) -> list[Record]:
             raise ZeroDivisionError
 
     report = explained(tmp_path, LEASED, "tcp/443", 33, Broken())

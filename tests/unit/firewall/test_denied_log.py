@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynallow.firewall.denied_log import DeniedPacket, decode
+from dynallow.firewall import denied_log
+from dynallow.firewall.denied_log import DeniedLog, DeniedPacket, decode
 
 AT = 1_700_000_000.0
 V4 = socket.inet_aton("10.10.1.2"), socket.inet_aton("198.51.100.9")
@@ -129,3 +131,40 @@ def test_any_bytes_are_borne(noise: bytes, start: int, patch: bytes) -> None:
     list(decode(noise, AT))
     list(decode(whole[:start] + patch + whole[start + len(patch) :], AT))
     told(noise)
+
+
+def test_flood_is_read_a_few_a_turn_and_so_many_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a socket that stands for the kernel's, always full."""
+    monkeypatch.setattr(denied_log, "_SECOND", 100)
+    monkeypatch.setattr(denied_log, "_SECOND_S", 1e6)  # the test says when it is over
+    batches: list[int] = []
+
+    async def work() -> None:
+        heard = DeniedLog(lambda packets: batches.append(len(packets)), lambda: AT)
+        ours, kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        heard._sock = ours
+        heard._listen()
+        datagrams = [message(four(TCP, PORTS)), b"\x10nonsense" * 4]
+
+        async def flood() -> None:
+            for number in range(2000):
+                try:
+                    kernels.send(datagrams[number % 2])
+                except BlockingIOError:
+                    await asyncio.sleep(0)
+
+        await flood()
+        total = heard.counts.packets + heard.counts.malformed
+        assert 100 <= total < 100 + denied_log._TURN
+        assert max(batches) <= denied_log._TURN
+        assert heard.counts.malformed > 0
+        assert heard.counts.rests == 0
+        heard._renew()  # a second is over
+        await flood()
+        assert 2 * total - denied_log._TURN <= heard.counts.packets + heard.counts.malformed
+        assert heard.counts.rests == 1
+        heard.close()
+        kernels.close()
+
+    asyncio.run(work())
+    assert sum(batches) > 0

@@ -18,8 +18,9 @@ def refused(batches: list[Batch]) -> Counter[tuple[bytes, int, str]]:
     found: Counter[tuple[bytes, int, str]] = Counter()
     for batch in batches:
         found.update((name, qtype, verdict.outcome.value) for name, qtype, verdict in batch.refused)
-        found.update((*question_of(asked), DENIED.value) for asked in batch.denied)
-        found.update((*question_of(asked), FILTERED.value) for asked in batch.filtered)
+        for outcome, asked in ((DENIED, batch.denied), (FILTERED, batch.filtered)):
+            for packet, times in asked.items():
+                found[(*question_of(packet), outcome.value)] += times
     return found
 
 
@@ -87,16 +88,30 @@ def test_drain_after_other_terms_tells_each_under_its_own() -> None:
 
 def test_flood_that_nobody_drains_is_bounded_and_counted() -> None:
     async def work(host: Host, server: Nameserver) -> None:
-        await host.ask("a.example.net")
-        burst = [question("a.example.net")[2:]] * 64
-        bursts = (BATCHES_MAX + 3) * ROOM // 64
-        for _ in range(bursts):
+        await host.ask("aaaaaa.example.net")
+        packet = question("aaaaaa.example.net")[2:]
+        count = (BATCHES_MAX + 3) * ROOM // 64 * 64
+        for first in range(0, count, 64):
+            burst = [packet.replace(b"aaaaaa", b"%06d" % (first + number)) for number in range(64)]
             host.road.repeat(burst, [None] * 64, list(range(64)), host.now)
         seen = host.road.denials.seen
         batches = seen.drain()
         assert sum(len(batch.denied) for batch in batches) <= (BATCHES_MAX + 1) * (ROOM + 64)
-        assert refused(batches).total() + seen.untold == 64 * bursts + 1 == host.road.counts.denied
+        assert refused(batches).total() + seen.untold == count + 1 == host.road.counts.denied
         assert seen.untold > ROOM
+
+    on_host(work)
+
+
+def test_one_question_however_often_is_counted_exactly_in_no_room() -> None:
+    async def work(host: Host, server: Nameserver) -> None:
+        await host.ask("a.example.net")
+        burst = [question("a.example.net")[2:]] * 64
+        for _ in range(5000):
+            host.road.repeat(burst, [None] * 64, list(range(64)), host.now)
+        (batch,) = host.road.denials.seen.drain()
+        assert list(batch.denied.values()) == [5000 * 64]
+        assert host.road.denials.seen.untold == 0
 
     on_host(work)
 

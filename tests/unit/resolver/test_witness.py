@@ -117,3 +117,31 @@ def test_tcp_denied_questions_are_shown_and_allowed_ones_not() -> None:
         assert witness.seen == [(DENIED, Ends(6, LOCAL, own, LOCAL, there.port))] * 2
 
     with_tcp(work)
+
+
+class Broken(Seen):
+    def look(self, packet: bytes, ends: Ends) -> None:
+        raise RuntimeError("a witness that fails")
+
+
+def test_udp_witness_that_fails_costs_nobody_a_reply() -> None:
+    async def work(host: Host, client: Client, server: Nameserver) -> None:
+        client.listener._witness = Broken()
+        for _ in range(2):
+            assert dns.message.from_wire(await client.ask(DENIED)).rcode() == 3
+        assert host.tasks.failed == 2
+
+    with_udp(work)
+
+
+def test_tcp_witness_that_fails_costs_nobody_a_reply() -> None:
+    async def work(host: Host, there: Listening) -> None:
+        there.clients.witness = Broken()
+        client = await there.client()
+        for _ in range(2):
+            client.send(frame(DENIED))
+            assert (await client.reply()).rcode() == 3
+        assert host.tasks.failed == 2
+        host.tasks.failed = 0
+
+    with_tcp(work)

@@ -368,3 +368,20 @@ def test_load_list_that_is_no_regular_file_is_a_fault(tree: Tree) -> None:
     os.mkfifo(tree.root / "l.txt")
     tree.write("dynallow.toml", '[[rule]]\nname="r"\nnames-from=["l.txt"]')
     assert tree.faults() == ["l.txt: expected a regular file, got something else"]
+
+
+def test_load_drafts_stand_in_for_files_and_for_those_that_are_not_there(tmp_path: Path) -> None:
+    main = tmp_path / "dynallow.toml"
+    main.write_text('[[rule]]\nname = "a"\nnames = ["a.example"]\n')
+    new = tmp_path / "conf.d" / "60.toml"
+    text = '[[rule]]\nname = "b"\nnames-from = ["list.txt"]\n'
+    with pytest.raises(SettingsError) as faults:
+        load(main, {new: text})
+    assert str(new.parent / "list.txt") in str(faults.value)
+    new.parent.mkdir()
+    (new.parent / "list.txt").write_text("b.example\n")
+    loaded = load(main, {new: text})
+    assert loaded.files == (main, new)
+    assert [rule.name for rule in loaded.settings.rules] == ["a", "b"]
+    assert load(main, {main: ""}).settings == Settings()
+    assert load(main).files == (main,)

@@ -65,7 +65,7 @@ def test_denied_packet_has_its_user_though_its_socket_is_gone() -> None:
 
 def test_denied_question_has_the_user_who_asked_it() -> None:
     async def work() -> None:
-        seen = Attributions()
+        seen = Attributions({FAR})
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(("127.0.0.1", 0))
             sock.connect(("127.0.0.1", 53))
@@ -73,7 +73,10 @@ def test_denied_question_has_the_user_who_asked_it() -> None:
             seen.look(question(), Ends(17, LOCAL, port, LOCAL, 53))
             turned = Ends(17, FAR, port, LOCAL, 5353)  # it believes itself connected to 127.0.0.1:53
             seen.look(question("other.example.net", "A"), turned)
-            first, second = await named(seen)
+            elsewhere = Ends(17, socket.inet_aton("198.51.100.10"), port, LOCAL, 53)
+            seen.look(question(), elsewhere)
+            first, second, third = await named(seen)
+        assert third.who.user is None, "a client elsewhere, by chance with the same port"
         assert (first.kind, first.name, first.qtype) == ("question", b"\6denied\7example\3net\0", 28)
         assert first.who.user == second.who.user == ME
         assert second.qtype == dns.rdatatype.A

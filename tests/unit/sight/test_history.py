@@ -257,3 +257,23 @@ def test_number_of_subjects_that_differ_in_one_value_differ() -> None:
     others += [one._replace(user=0), one._replace(user=None), one]
     assert len({number_of(other) for other in others}) == len(others)
     assert all(0 <= number_of(other) < 2**63 for other in others)
+
+
+def test_about_names_and_addresses_tells_the_latest_of_them_alone_and_no_more_than_asked(path: Path) -> None:
+    kept = history(path)
+    rows = [row(f"{n}.example", at=MINUTE + 60.0 * n) for n in range(9)]
+    kept.write(Batch(rows, serial=1))
+    with closing(kept.reading()) as reading:
+        found = reading.about(["3.example", "7.example", "x'; DROP TABLE counts; --"], ["192.0.2.1"], 10)
+        assert [one.subject.name for one in found] == ["7.example", "3.example"]
+        assert [one.subject.name for one in reading.about(["3.example", "7.example"], [], 1)] == ["7.example"]
+        assert reading.about([], [], 10) == []
+
+
+def test_find_tells_the_subject_or_none(path: Path) -> None:
+    kept = history(path)
+    kept.write(Batch([row("a.example"), row("b.example")], serial=1))
+    with closing(kept.reading()) as reading:
+        found = reading.find(lambda subject: subject.name == "b.example")
+        assert found == row("b.example")[1].subject
+        assert reading.find(lambda subject: False) is None

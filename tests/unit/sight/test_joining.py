@@ -30,7 +30,7 @@ ONE, TWO = ip_address("192.0.2.1").packed, ip_address("198.51.100.7").packed
 POLICY = policy(web=WWW)
 SETTINGS = Settings.model_validate({"mode": "enforce", "rule": [{"name": "web", "names": [WWW]}]})
 TERMS = Terms(POLICY, Limits(), False, "nxdomain")
-EMPTY = Batch(TERMS, [], [], [], [], [])
+EMPTY = Batch(TERMS, [], [], [], {}, {})
 NOTHING = Missed(0, 0)
 
 
@@ -78,19 +78,19 @@ def test_questions_answered_either_way_are_counted_together(it: Joining) -> None
     verdict = POLICY.decide(parse_name(EVIL), n.A, 0.0)
     batch = EMPTY._replace(
         refused=[(parse_name(EVIL), n.A, verdict)],
-        denied=[question("Evil.Example")[2:], question(EVIL, id=9)[2:]],
-        filtered=[question(WWW, "TXT")[2:]],
+        denied={question("Evil.Example")[2:]: 1, question(EVIL)[2:]: 4},
+        filtered={question(WWW, "TXT")[2:]: 2},
         told=[told(WWW, ONE), told(WWW, ONE)],
     )
     joined = join(it, batch)
     assert shape(joined.records) == {
-        ("denied", "not-listed", EVIL, "", 3),
-        ("filtered", "type", WWW, "web", 1),
+        ("denied", "not-listed", EVIL, "", 6),
+        ("filtered", "type", WWW, "web", 2),
         ("allowed", "", WWW, "web", 2),
     }
     assert {(line.event, line.decision, line.times) for line in joined.lines} == {
-        ("question", "denied", 3),
-        ("question", "filtered", 1),
+        ("question", "denied", 6),
+        ("question", "filtered", 2),
     }
 
 
@@ -145,7 +145,7 @@ def test_samples_split_an_exact_count(it: Joining) -> None:
 def test_sampled_question_has_its_user(it: Joining) -> None:
     who = SimpleNamespace(user=33, process="php", unit="", pid=None)
     asked = SimpleNamespace(kind="question", who=who, name=parse_name(EVIL), qtype=n.A)
-    batch = EMPTY._replace(denied=[question(EVIL)[2:]])
+    batch = EMPTY._replace(denied={question(EVIL)[2:]: 1})
     (one,) = join(it, batch, samples=[asked]).records
     assert (one.subject.user, one.subject.process) == (33, "php")
 
@@ -155,7 +155,7 @@ def test_flood_that_takes_longer_than_it_may_is_counted_untold(
 ) -> None:
     monkeypatch.setattr(joining, "BUDGET_S", 0.005)
     packet = question("n00000.example")[2:]
-    asked = [packet.replace(b"00000", b"%05d" % number) for number in range(20_000)]
+    asked = {packet.replace(b"00000", b"%05d" % number): 1 for number in range(20_000)}
     verdict = POLICY.decide(parse_name(EVIL), n.A, 0.0)
     batch = EMPTY._replace(denied=asked, refused=[(parse_name(EVIL), n.A, verdict)] * 10)
     records = join(it, batch).records

@@ -130,6 +130,7 @@ def status(text: str = "web") -> StatusReport:
             }
         ],
         "not_in_force": [],
+        "readiness": None,
         "warnings": [text],
         "pending": None,
         "denials": None,

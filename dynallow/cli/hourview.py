@@ -43,8 +43,8 @@ def _hour(denials: DenialsReport, mode: str) -> str:
     questions, flows = sum(denials["questions"]), sum(denials["flows"])
     if not questions and not flows:
         return "nothing in the last hour"
-    would = ", would be denied" if mode == "observe" else ""
-    return f"{plural(questions, 'question')}, {plural(flows, 'connection')} in the last hour{would}"
+    those = " that no rule allows" if mode == "observe" else ""
+    return f"{plural(questions, 'question')}, {plural(flows, 'connection')} in the last hour{those}"
 
 
 def _drawn(denials: DenialsReport, screen: Screen, width: int) -> list[Block]:
