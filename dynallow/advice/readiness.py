@@ -6,7 +6,7 @@ settings allow by now is not held against them, and each record that they deny i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
@@ -44,10 +44,23 @@ class Group:
 
     def take(self, record: Record) -> None:
         """Count the record."""
-        self.times += record.times
-        self.first, self.last = min(self.first, record.first), max(self.last, record.last)
-        if record.subject.port:
-            self.ports.add(record.subject.port)
+        port = {record.subject.port} - {""}
+        self.add(Group(record.subject, port, record.times, record.first, record.last))
+
+    def add(self, other: Group) -> None:
+        """Count what the other has counted."""
+        self.times += other.times
+        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
+        self.ports |= other.ports
+
+
+class Key(NamedTuple):
+    """By what a group is told from others."""
+
+    what: str
+    user: int | None
+    unit: str
+    process: str
 
 
 class Readiness(NamedTuple):
@@ -75,7 +88,7 @@ def readiness(
 ) -> Readiness:
     """What the records since `since` say; `observing_since` is when mode `observe` began, if it is on."""
     court = Court(loaded, now, records)
-    parts: dict[Part, dict[object, Group]] = {"left": {}, "bypass": {}, "meant": {}, "harmless": {}}
+    parts: dict[Part, dict[Key, Group]] = {"left": {}, "bypass": {}, "meant": {}, "harmless": {}}
     began = [] if observing_since is None else [observing_since]
     for record in records:
         subject = record.subject
@@ -84,10 +97,10 @@ def readiness(
         began.append(record.first)
         part = _part(subject, court, loaded.settings.resolver.search_suffixes)
         if part is not None:
-            key = (subject.user, subject.unit, subject.process, subject.name or subject.address)
+            key = Key(subject.name or subject.address, subject.user, subject.unit, subject.process)
             parts[part].setdefault(key, Group(subject)).take(record)
     observed_s = now - max(min(began), since) if began else 0.0
-    left = _sorted(parts["left"].values())
+    left = _sorted(_folded(parts["left"]))
     verdict, text = _verdict(observed_s, left, now, any(record.times for record in records))
     return Readiness(
         verdict,
@@ -103,6 +116,17 @@ def readiness(
 def unknown(why: str) -> Readiness:
     """Where nobody remembers."""
     return Readiness("unknown", f"not known: {why}", 0.0, (), (), 0, 0)
+
+
+def _folded(groups: dict[Key, Group]) -> Iterator[Group]:
+    """What no process is known of goes to one that wanted the same as the same user."""
+    known = {key[:2]: group for key, group in groups.items() if key.process}
+    for key, group in groups.items():
+        other = None if key.process else known.get(key[:2])
+        if other is None:
+            yield group
+        else:
+            other.add(group)
 
 
 def _sorted(groups: Iterable[Group]) -> tuple[Group, ...]:
@@ -143,7 +167,7 @@ def _verdict(observed_s: float, left: Sequence[Group], now: float, anything: boo
         newest_s = max(now - max(group.first for group in left), 0.0)
         return (
             "not-yet",
-            f"not yet: {watched}, {times} would-be denials left of {len(left)} kinds, "
+            f"not yet: {watched}, {times} would-be denials left of {len(left)} kind{'s' * (len(left) != 1)}, "
             f"the last new one {format_duration(newest_s)} ago",
         )
     if not anything:

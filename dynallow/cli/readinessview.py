@@ -18,7 +18,7 @@ def readiness_blocks(report: ReadinessReport) -> list[Block]:
     rows = report["denied"]
     if rows:
         blocks += [Line(), _table(rows[:_SHOWN])]
-        more = len(rows) - _SHOWN + report["more"]
+        more = max(len(rows) - _SHOWN, 0) + report["more"]
         if more > 0:
             blocks.append(Line(f"and {more} more: `dynallow denied`"))
         blocks.append(Line())

@@ -2,14 +2,13 @@
 
 Pure: the settings, the ways to the upstream servers and the agent's uid go in,
 a `Ruleset` comes out. The order of `chain output` is what keeps it closed, and
-every accept names protocol and ports: `ip daddr @set accept` alone would let
-ICMP payloads and GRE out as well.
+everything that leads to an accept names protocol and ports: `ip daddr @set accept`
+alone would let ICMP payloads and GRE out as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, collapse_addresses, ip_network
 from itertools import groupby
 
@@ -98,7 +97,7 @@ def build_ruleset(settings: Settings, upstreams: Iterable[Way], agent_uid: int) 
         sets += [rs.AddressSet(rs.set_name(rule.name, f), f, 2 * budget, True) for f in (4, 6)]
     agent = _agent_socket(agent_uid)
     output = _output(settings, sorted(set(upstreams), key=_place), agent)
-    chains = [output, _STANDING, _used(settings), _COUNTED, _denied(settings), _noted(settings), _TALLIED]
+    chains = [output, _STANDING, _USED, _denied(settings), _noted(settings), _TALLIED]
     if settings.mode == "enforce" and settings.firewall.dns == "redirect":
         chains += [_nat_output(settings.resolver.listen, agent), _REDIRECTED]
     return rs.Ruleset((rs.DENIED_COUNTER,), tuple(sets), tuple(chains), _FLOW_SETS)
@@ -133,7 +132,11 @@ def _output(settings: Settings, upstreams: Sequence[Way], agent: tuple[rs.Match,
         rs.Rule(_DHCP, rs.Accept(), "DHCP"),
         rs.Rule(_DHCP6, rs.Accept(), "DHCPv6"),
     ]
-    rules += [rs.Rule((), rs.Jump(rs.USED)), *_opened(settings), rs.Rule((), rs.Goto(rs.DENIED))]
+    for destination in settings.destinations:
+        rules += _destination(destination)
+    for rule in settings.rules:
+        rules += _rule(rule)
+    rules.append(rs.Rule((), rs.Goto(rs.DENIED)))
     hook = rs.Hook("filter", "filter", "drop" if settings.mode == "enforce" else "accept")
     return rs.Chain(rs.OUTPUT, tuple(rules), hook)
 
@@ -160,33 +163,21 @@ _FLOW_SETS = tuple(
     for family in _FAMILIES
 )
 
-# In a chain that decides nothing: that a packet cannot be counted ends only the rule that tries it. A
-# kernel's own socket (NFS) has no user.
-_COUNTED = rs.Chain(
-    rs.COUNTED,
-    tuple(
-        rs.Rule((), rs.Tally(rs.set_name(rs.USED_FLOWS, family), family, rs.Return(), user=user))
-        for family in _FAMILIES
-        for user in (True, False)
+# Where rules and destinations lead. That a packet cannot be counted ends only the rule that tries it: the
+# last one lets it go in any case. What was established and is judged anew here was counted when it began.
+# A kernel's own socket (NFS) has no user.
+_USED = rs.Chain(
+    rs.USED,
+    (
+        rs.Rule((_ESTABLISHED,), rs.Accept()),
+        *(
+            rs.Rule((), rs.Tally(rs.set_name(rs.USED_FLOWS, family), family, rs.Accept(), user=user))
+            for family in _FAMILIES
+            for user in (True, False)
+        ),
+        rs.Rule((), rs.Accept()),
     ),
 )
-
-
-def _used(settings: Settings) -> rs.Chain:
-    """What rules and destinations are about to let go, counted once.
-
-    Before them and not in them: whatever happens here, `output` decides by itself. What was
-    established and is judged anew was counted when it began.
-    """
-    counted = (replace(rule, statement=rs.Goto(rs.COUNTED), comment="") for rule in _opened(settings))
-    return rs.Chain(rs.USED, (rs.Rule((_ESTABLISHED,), rs.Return()), *counted))
-
-
-def _opened(settings: Settings) -> Iterable[rs.Rule]:
-    for destination in settings.destinations:
-        yield from _destination(destination)
-    for rule in settings.rules:
-        yield from _rule(rule)
 
 
 def _tallied(family: rs.Family) -> Iterable[rs.Rule]:
@@ -320,7 +311,7 @@ def _accepts(
 ) -> Iterable[rs.Rule]:
     by_user: tuple[rs.Match, ...] = (rs.ByUsers(tuple(users)),) if users else ()
     for _, group in groupby(merge_ports(ports), key=lambda port: port.protocol):
-        yield rs.Rule((address, rs.ToPorts(tuple(group)), *by_user), rs.Accept(), comment)
+        yield rs.Rule((address, rs.ToPorts(tuple(group)), *by_user), rs.Goto(rs.USED), comment)
 
 
 def merge_ports(ports: Iterable[PortRange]) -> list[PortRange]:

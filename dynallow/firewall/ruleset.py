@@ -14,7 +14,7 @@ from dynallow.units import PortRange, Rate
 
 TABLE = "dynallow"
 OUTPUT, STANDING, NAT_OUTPUT, REDIRECTED, DENIED = "output", "standing", "nat_output", "redirected", "denied"
-USED, COUNTED, NOTED, TALLIED = "used", "counted", "noted", "tallied"
+USED, NOTED, TALLIED = "used", "noted", "tallied"
 DENIED_COUNTER = "denied"
 REVOKED = "revoked"
 USED_FLOWS, DENIED_FLOWS = "used_flows", "denied_flows"
@@ -233,18 +233,23 @@ class Ruleset:
     flow_sets: tuple[FlowSet, ...] = ()
 
 
-_COUNTING = (Jump(USED), Jump(TALLIED))
-
-
 def uncounted(table: Ruleset) -> Ruleset:
     """The same without counting by flows: what is let through and what is refused is no other."""
     if not table.flow_sets:
         return table
 
+    def plain(rule: Rule) -> list[Rule]:
+        match rule.statement:
+            case Goto(chain) if chain == USED:
+                return [replace(rule, statement=Accept())]
+            case Jump(chain) if chain == TALLIED:
+                return []
+        return [rule]
+
     chains = tuple(
-        replace(chain, rules=tuple(rule for rule in chain.rules if rule.statement not in _COUNTING))
+        replace(chain, rules=tuple(one for rule in chain.rules for one in plain(rule)))
         for chain in table.chains
-        if chain.name not in (USED, COUNTED, TALLIED)
+        if chain.name not in (USED, TALLIED)
     )
     return replace(table, chains=chains, flow_sets=())
 

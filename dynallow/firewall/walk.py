@@ -75,6 +75,8 @@ def walk(table: rs.Ruleset, packet: Packet, members: Members) -> Decision:
     end = _run(chains[rs.OUTPUT], chains, packet, facts, members)
     match end.statement:
         case rs.Accept():
+            if end.chain == rs.USED:  # where it is counted: what led there is what allows it
+                return Decision("accepted", end.way, rs.OUTPUT)
             return Decision("accepted", end.rule, end.chain)
         case rs.Reset():
             return Decision("reset", end.way, rs.OUTPUT)

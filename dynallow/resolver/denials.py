@@ -81,14 +81,17 @@ class Denials:
             self._filtered.clear()
             self._until = now + self._keep_s
         denied, filtered = self._denied, self._filtered
-        seen_denied, seen_filtered = self.seen.again()
+        seen_denied, seen_kin, seen_filtered = self.seen.again()
         others: list[int] = []
         count = 0
         for slot in slots:
             question = questions[slot]
-            if reply := denied.get(question) or self._by_kin(question):
+            if reply := denied.get(question):
                 replies[slot] = reply
                 seen_denied[question] = seen_denied.get(question, 0) + 1
+            elif reply := self._by_kin(question):
+                replies[slot] = reply
+                seen_kin.append(question)
             elif reply := filtered.get(question):
                 replies[slot] = reply
                 seen_filtered[question] = seen_filtered.get(question, 0) + 1

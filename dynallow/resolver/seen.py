@@ -40,10 +40,12 @@ class Batch(NamedTuple):
     """Denied and filtered, in either mode, and decided on the road."""
     denied: dict[bytes, int]
     """Questions less their ids, answered from the store of denials, and how often."""
+    kin: list[bytes]
+    """The same of those that the store had not answered before, each once; a list is cheaper."""
     filtered: dict[bytes, int]
 
     def __bool__(self) -> bool:
-        return bool(self.told or self.leased or self.refused or self.denied or self.filtered)
+        return bool(self.told or self.leased or self.refused or self.denied or self.kin or self.filtered)
 
 
 class Seen:
@@ -61,10 +63,14 @@ class Seen:
         self.leased: list[Told] = []
         self.refused: list[tuple[Name, int, Verdict]] = []
         self.denied: dict[bytes, int] = {}
+        self.kin: list[bytes] = []
         self.filtered: dict[bytes, int] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._sealed or self.told or self.leased or self.refused or self.denied or self.filtered)
+        return bool(self._sealed or (self._terms is not None and self._batch(self._terms)))
+
+    def _batch(self, terms: Terms) -> Batch:
+        return Batch(terms, self.told, self.leased, self.refused, self.denied, self.kin, self.filtered)
 
     def turn(self, terms: Terms) -> None:
         """What comes from now on is under these terms."""
@@ -94,17 +100,17 @@ class Seen:
             self._seal()
         self.leased.append((name, qtype, verdict, answer))
 
-    def again(self) -> tuple[dict[bytes, int], dict[bytes, int]]:
-        """Where to count the denied and the filtered questions of a burst that the store answers."""
-        if len(self.denied) >= ROOM or len(self.filtered) >= ROOM:
+    def again(self) -> tuple[dict[bytes, int], list[bytes], dict[bytes, int]]:
+        """Where to note the questions of a burst that the store answers: see `Batch`."""
+        if len(self.denied) >= ROOM or len(self.kin) >= ROOM or len(self.filtered) >= ROOM:
             self._seal()
-        return self.denied, self.filtered
+        return self.denied, self.kin, self.filtered
 
     def _seal(self) -> None:
         terms = self._terms
         if terms is None:
             return
-        batch = Batch(terms, self.told, self.leased, self.refused, self.denied, self.filtered)
+        batch = self._batch(terms)
         self._begin()
         if not batch:
             return
@@ -112,7 +118,7 @@ class Seen:
             self._sealed.append(batch)
         else:
             again = sum(batch.denied.values()) + sum(batch.filtered.values())
-            self.untold += len(batch.refused) + again
+            self.untold += len(batch.refused) + len(batch.kin) + again
 
     def drain(self) -> list[Batch]:
         """Everything so far, the oldest first."""
@@ -124,7 +130,7 @@ class Seen:
     def _begin_with(self, sealed: list[Batch]) -> None:
         if self._terms is None:
             return
-        batch = Batch(self._terms, self.told, self.leased, self.refused, self.denied, self.filtered)
+        batch = self._batch(self._terms)
         if batch:
             self._begin()
             sealed.append(batch)

@@ -178,7 +178,7 @@ class Joining:
             self._learn(told, grace_s)
         records = list(self._allowed(batch.told, mode, wall))
         for filtered in (False, True):
-            asked = batch.filtered if filtered else batch.denied
+            asked = batch.filtered if filtered else _together(batch.denied, batch.kin)
             found = self._refused(batch, filtered)
             left = found.total() + sum(asked.values())
             self._read(asked, found)
@@ -310,6 +310,13 @@ class Joining:
             to_text(name) if name else "",
             given is not None and not rules,
         )
+
+
+def _together(counts: dict[bytes, int], others: Iterable[bytes]) -> dict[bytes, int]:
+    """The counts, with one more for each of the others."""
+    for question in others:
+        counts[question] = counts.get(question, 0) + 1
+    return counts
 
 
 def _decision(tally: Counted) -> Decision:

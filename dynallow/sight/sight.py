@@ -230,7 +230,7 @@ class Sight:
         """Keep what there is, for the last time."""
         try:
             async with asyncio.timeout(_LAST_S):
-                await self.settle()
+                await self.settle(patient=False)
                 await self._keep()
         except TimeoutError:
             log.warning("the last seconds of the history were not kept: the disk takes too long")

@@ -44,10 +44,14 @@ def script_of(lab: Lab, kind: str) -> str:
     """For `nft -f`; "" where the table does not have what it takes away."""
     if kind not in ("delete-rule", "delete-set"):
         return TAMPERINGS[kind]
-    listed = lab.host.nft_json("chain", "inet", "dynallow", "output")
-    rules = [item["rule"] for item in listed if "rule" in item]
+    rules = [
+        item["rule"]
+        for chain in ("used", "output")
+        for item in lab.host.nft_json("chain", "inet", "dynallow", chain)
+        if "rule" in item
+    ]
     chosen = [rule for rule in rules if "@web_v4" in str(rule)] if kind == "delete-set" else rules[-1:]
-    lines = [f"delete rule inet dynallow output handle {rule['handle']}" for rule in chosen]
+    lines = [f"delete rule inet dynallow {rule['chain']} handle {rule['handle']}" for rule in chosen]
     if kind == "delete-set":
         lines.append("delete set inet dynallow web_v4")
     return "\n".join(lines)

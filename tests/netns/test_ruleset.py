@@ -128,7 +128,6 @@ def test_read_present_sees_named_sets_with_size_and_every_chain(elements: Elemen
         PresentChain("output", ("filter", 3, 0)),
         PresentChain("standing", None),
         PresentChain("used", None),
-        PresentChain("counted", None),
         PresentChain("denied", None),
         PresentChain("noted", None),
         PresentChain("tallied", None),

@@ -54,9 +54,9 @@ def test_output_rules_stand_in_their_order() -> None:
         "mld-listener-report",
         '"DHCP"',
         '"DHCPv6"',
-        "ip daddr 192.0.2.7 udp dport 123 accept",
-        "ip daddr @api_v4 tcp dport 443 accept",
-        "ip6 daddr @api_v6 tcp dport 443 accept",
+        "ip daddr 192.0.2.7 udp dport 123 goto used",
+        "ip daddr @api_v4 tcp dport 443 goto used",
+        "ip6 daddr @api_v6 tcp dport 443 goto used",
     ]
     text = lines(table, "output")
     places = [next(at for at, line in enumerate(text) if mark in line) for mark in marks]
@@ -102,14 +102,11 @@ def test_observe_has_the_same_output_rules_and_blocks_nothing() -> None:
         "output",
         "standing",
         "used",
-        "counted",
         "denied",
         "noted",
         "tallied",
     }
-    assert all(
-        chain(enforced, name) == chain(watched, name) for name in ("used", "counted", "noted", "tallied")
-    )
+    assert all(chain(enforced, name) == chain(watched, name) for name in ("used", "noted", "tallied"))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +137,7 @@ def test_denied_logs_counts_and_then_refuses(word: str, refusal: list[str]) -> N
 
 def test_dns_reject_has_no_nat_chain() -> None:
     names = {one.name for one in build(firewall={"dns": "reject"}).chains}
-    assert names == {"output", "standing", "used", "counted", "denied", "noted", "tallied"}
+    assert names == {"output", "standing", "used", "denied", "noted", "tallied"}
 
 
 def test_nat_turns_stray_dns_to_the_loopback_listeners_after_the_agents_own() -> None:
@@ -216,8 +213,8 @@ def test_destination_prefixes_of_both_families_are_apart_and_joined() -> None:
     many = {**NTP, "addresses": ["10.0.0.0/9", "10.128.0.0/9", "10.1.0.0/16", "2001:db8::/32"]}
     text = [line for line in lines(build(destination=[many]), "output") if "dport 123" in line]
     assert text == [
-        'ip daddr 10.0.0.0/8 udp dport 123 accept comment "ntp"',
-        'ip6 daddr 2001:db8::/32 udp dport 123 accept comment "ntp"',
+        'ip daddr 10.0.0.0/8 udp dport 123 goto used comment "ntp"',
+        'ip6 daddr 2001:db8::/32 udp dport 123 goto used comment "ntp"',
     ]
 
 
@@ -225,8 +222,8 @@ def test_rule_of_two_protocols_and_users_has_one_accept_each() -> None:
     rule = {**API, "ports": ["udp/443", "tcp/443", "tcp/80"], "users": [5, 0]}
     text = [line for line in lines(build(rule=[rule]), "output") if "@api_v4" in line]
     assert text == [
-        'ip daddr @api_v4 tcp dport { 80, 443 } meta skuid { 0, 5 } accept comment "api"',
-        'ip daddr @api_v4 udp dport 443 meta skuid { 0, 5 } accept comment "api"',
+        'ip daddr @api_v4 tcp dport { 80, 443 } meta skuid { 0, 5 } goto used comment "api"',
+        'ip daddr @api_v4 udp dport 443 meta skuid { 0, 5 } goto used comment "api"',
     ]
 
 
@@ -291,6 +288,8 @@ def test_build_every_accept_to_the_outside_names_protocol_and_ports(settings: Se
     rules = chain(build_ruleset(settings, WAYS, uid), "output").rules
     for rule in rules:
         kinds = {type(match) for match in rule.matches}
+        if rule.statement == rs.Goto("used"):
+            assert rs.ToPorts in kinds
         if isinstance(rule.statement, rs.Accept) and rs.ToPorts not in kinds:
             # What names no ports is the host's own plumbing: state, loopback, ND, MLD, DHCP.
             assert kinds <= {rs.Test, rs.ToNetworks}
@@ -313,22 +312,18 @@ def test_build_every_rule_opens_its_ports_for_its_users_and_no_more(settings: Se
             assert users == ([tuple(settled.users)] if settled.users else [])
 
 
-@given(some_settings())
-def test_used_counts_what_output_opens_and_decides_nothing(settings: Settings) -> None:
-    table = build_ruleset(settings, WAYS, 0)
-    first, *counting = chain(table, "used").rules
-    assert first == rs.Rule((rs.Test("ct state", ("established",)),), rs.Return())
-    assert all(rule.statement == rs.Goto("counted") for rule in counting)
-    output = list(chain(table, "output").rules)
-    opening = output[output.index(rs.Rule((), rs.Jump("used"))) + 1 : -1]
-    assert [rule.matches for rule in counting] == [rule.matches for rule in opening]
-    assert all(rule.statement == rs.Accept() for rule in opening)
+def test_used_lets_every_packet_go_whether_or_not_it_can_be_counted() -> None:
+    """A set that is full ends the rule that counts: the last one has no condition."""
+    rules = chain(build(rule=[API]), "used").rules
+    assert rules[0] == rs.Rule((rs.Test("ct state", ("established",)),), rs.Accept())
+    assert all(isinstance(rule.statement, rs.Tally) and not rule.matches for rule in rules[1:-1])
+    assert all(rule.statement.then == rs.Accept() for rule in rules if isinstance(rule.statement, rs.Tally))
+    assert rules[-1] == rs.Rule((), rs.Accept())
 
 
-@pytest.mark.parametrize("name", ["counted", "tallied"])
-def test_what_counts_decides_nothing(name: str) -> None:
-    """It is asked before it is decided: a verdict there would open the chain."""
-    for rule in chain(build(rule=[API]), name).rules:
+def test_tallied_decides_nothing() -> None:
+    """It is asked before the refusal: a verdict there would open the chain."""
+    for rule in chain(build(rule=[API]), "tallied").rules:
         assert isinstance(rule.statement, rs.Tally)
         assert rule.statement.then == rs.Return()
 
@@ -362,9 +357,12 @@ def test_uncounted_lets_through_and_refuses_the_same(settings: Settings) -> None
     assert not less.flow_sets
     assert "update" not in text
     assert "flows" not in text
-    gone = {one.name for one in table.chains} - {one.name for one in less.chains}
-    assert gone == {"used", "counted", "tallied"}
-    assert render_table(table).count(" accept") == text.count(" accept")
+    assert {one.name for one in table.chains} - {one.name for one in less.chains} == {"used", "tallied"}
+    assert render_table(table).count("goto used") + sum(
+        render_table(rs.Ruleset((), (), (one,))).count(" accept")
+        for one in table.chains
+        if one.name not in ("used", "tallied")
+    ) == text.count(" accept")
     assert rs.uncounted(less) is less
 
 

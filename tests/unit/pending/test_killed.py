@@ -1,4 +1,4 @@
-"""kill -9 at each step of a trial: afterwards it is on trial still, or as it was, or confirmed; never half."""
+"""kill -9 at each step of a trial: then it is on trial still, or as it was, or confirmed; never half."""
 
 from __future__ import annotations
 

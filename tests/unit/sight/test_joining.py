@@ -30,7 +30,7 @@ ONE, TWO = ip_address("192.0.2.1").packed, ip_address("198.51.100.7").packed
 POLICY = policy(web=WWW)
 SETTINGS = Settings.model_validate({"mode": "enforce", "rule": [{"name": "web", "names": [WWW]}]})
 TERMS = Terms(POLICY, Limits(), False, "nxdomain")
-EMPTY = Batch(TERMS, [], [], [], {}, {})
+EMPTY = Batch(TERMS, [], [], [], {}, [], {})
 NOTHING = Missed(0, 0)
 
 
@@ -78,7 +78,8 @@ def test_questions_answered_either_way_are_counted_together(it: Joining) -> None
     verdict = POLICY.decide(parse_name(EVIL), n.A, 0.0)
     batch = EMPTY._replace(
         refused=[(parse_name(EVIL), n.A, verdict)],
-        denied={question("Evil.Example")[2:]: 1, question(EVIL)[2:]: 4},
+        denied={question(EVIL)[2:]: 4},
+        kin=[question("Evil.Example")[2:]],
         filtered={question(WWW, "TXT")[2:]: 2},
         told=[told(WWW, ONE), told(WWW, ONE)],
     )
@@ -171,7 +172,19 @@ def test_what_was_missed_is_untold_by_its_kind(it: Joining) -> None:
     }
 
 
-def test_lines_of_a_flood_are_bounded_and_counted(it: Joining) -> None:
+def test_flood_of_flows_that_takes_longer_than_it_may_keeps_the_allowed_and_the_sum(
+    it: Joining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "FLOWS_S", 0.0)
+    tallies = [Tally(True, number.to_bytes(4, "big"), 6, 443, 0, 2) for number in range(200)]
+    records = join(it, EMPTY, *tallies, Tally(False, ONE, 6, 443, 0, 5)).records
+    assert sum(one.times for one in records if one.subject.decision == "denied") == 400
+    assert sum(one.times for one in records if one.subject.decision == "allowed") == 5
+    assert len(records) < 100
+
+
+def test_lines_of_a_flood_are_bounded_and_counted(it: Joining, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joining, "FLOWS_S", 60.0)
     tallies = [Tally(True, number.to_bytes(4, "big"), 6, 443, 0, 1) for number in range(2000)]
     joined = join(it, EMPTY, *tallies)
     assert len(joined.records) == 2000
