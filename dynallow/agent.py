@@ -180,6 +180,7 @@ class Agent:
                 for _ in sweep(road.clock()):
                     await asyncio.sleep(0)
             await self.inforce.kept.again()
+            await self.inforce.switch.trials.again()
 
     # ------------------------------------------------------------ Backend
 

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 
 from dynallow import settings as cfg
 from dynallow.checkpoint.checkpoint import Checkpoint
@@ -183,7 +184,7 @@ class InForce:
         resolver = settings.resolver.model_copy(update={"listen": self.settings.resolver.listen})
         settings = settings.model_copy(update={"resolver": resolver, "control": self.settings.control})
         chosen = self.chosen if loaded is self.loaded else choose(settings)
-        await self.sight.before_change()
+        await self.sight.before_change()  # nobody may stay locked out for its sake
         async with self.checkpoint.withdrawn():
             self._apply(loaded, settings, chosen)
 
@@ -229,11 +230,7 @@ class InForce:
         enforces = settings.mode == "enforce" and self.settings.mode != "enforce"
         if self.settings.mode != settings.mode:
             self.mode_since = datetime.now(UTC)
-            self.sight.changed("mode", loaded, settings.mode, f"{settings.mode}, was {self.settings.mode}")
-        if loaded is not self.loaded:
-            changed = changes.changes(self.settings, loaded, (), None)
-            self.sight.changed("reload", loaded, settings.mode, changes.summary(changed))
-        self.policy_log.changed(policylog.told(self.settings, settings))
+        before = self.loaded, self.settings
         self.loaded, self.settings, self.chosen = loaded, settings, chosen
         self.ledger.set_rules([rule.name for rule in settings.rules], limits_of(settings))
         self.road.change(terms_of(loaded, settings))
@@ -242,6 +239,7 @@ class InForce:
         self.road.cache.size = self.road.hot.size = settings.resolver.cache_size
         self.road.cache.stale_s = settings.resolver.stale
         self._follow()
+        self.tasks.attempt(self._tell, before)
         try:
             revocation = self._revoke(self._unjustified, gone)
         except KernelError as error:
@@ -250,6 +248,17 @@ class InForce:
             self.tasks.start(self._revoke_later(gone))
             return
         self._end(self.revoker.revoked() if enforces else revocation.cut)
+
+    def _tell(self, before: tuple[cfg.Loaded, cfg.Settings]) -> None:
+        """Have it remembered what was before, and that it is no more."""
+        loaded, settings = before
+        mode = self.settings.mode
+        if settings.mode != mode:
+            self.sight.changed("mode", self.loaded, mode, f"{mode}, was {settings.mode}")
+        if loaded is not self.loaded:
+            changed = changes.changes(settings, self.loaded, (), None)
+            self.sight.changed("reload", self.loaded, mode, changes.summary(changed))
+        self.policy_log.changed(policylog.told(settings, self.settings))
 
     async def _revoke_later(self, gone: list[bytes]) -> None:
         """By the rules that are in force then, as soon as the kernel takes it."""
@@ -295,7 +304,7 @@ class InForce:
             revocation = self.revoker.revoke(unjustified, gone or [])
         finally:
             self._forget()
-        self.sight.revoked(revocation.elements, self.settings.mode)
+        self.tasks.attempt(partial(self.sight.revoked, revocation.elements), self.settings.mode)
         return revocation
 
     def _name_of(self, comment: str) -> bytes:

@@ -154,6 +154,13 @@ class Tasks:
             self._failed(error)
             return None
 
+    async def briefly(self, work: Coroutine[Any, Any, Any], within_s: float) -> None:
+        """Wait for what a by-stander does, so long and no longer; it goes on in the background then.
+
+        Raises nothing: its failure is logged and counted, and what comes next is not held up.
+        """
+        await asyncio.wait({self.start(work)}, timeout=within_s)
+
     def begin(self, work: Coroutine[Any, Any, None]) -> None:
         """Run it here and now up to its first wait; what waits for a `Promise` goes on without a task.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -35,6 +36,7 @@ class Trials:
     def __init__(self, store: Store, clock: Clock, state: State = NOTHING, *, unsaved: bool = False) -> None:
         self.state = state
         self._unsaved = unsaved
+        """Whether the disk may say otherwise."""
         self.problem: str | None = None
         """Why it could not be taken back yet."""
         self._store = store
@@ -121,7 +123,7 @@ class Trials:
 
     async def released(self) -> None:
         """What the files say is in force, and meant to be."""
-        if self.state != NOTHING:
+        if self.state != NOTHING or self._unsaved:
             self._ended(NOTHING)
             await self._write(NOTHING)
 
@@ -129,10 +131,17 @@ class Trials:
         """Write down what a start has made of it, now that it is in force."""
         if self._unsaved:
             await self._write(self.state)
-            self._unsaved = False
         else:
             async with self._writing:  # what a killed one has left half done
                 await asyncio.to_thread(self._store.tidy, self.state)
+
+    async def again(self) -> None:
+        """Write down what could not be: a start would believe what the disk says."""
+        async with self._writing:
+            if self._unsaved:
+                with suppress(OSError):
+                    await asyncio.to_thread(self._store.write, self.state)
+                    self._unsaved = False
 
     def failed(self, why: str) -> None:
         """It could not be taken back. It is tried again."""
@@ -158,8 +167,10 @@ class Trials:
         try:
             async with self._writing:  # one after the other, or an old one might stay
                 await asyncio.to_thread(self._store.write, state)
+                self._unsaved = False
         except OSError as error:
             # A start would find what was there before: a trial, and that ends in being taken back.
+            self._unsaved = True
             log.error("%s could not be written: %s", self._store.path, error)
             return False
         return True

@@ -178,8 +178,7 @@ class Sight:
 
     async def before_change(self) -> None:
         """Count what has happened by the rules that it met; whatever goes wrong, they may change soon."""
-        settled = self._road.tasks.start(self.settle(patient=False))
-        await asyncio.wait((settled,), timeout=_BEFORE_CHANGE_S)
+        await self._road.tasks.briefly(self.settle(patient=False), _BEFORE_CHANGE_S)
 
     async def _settle(self, count: bool, patient: bool = True) -> bool:
         """Whether the kernel had counted anything."""

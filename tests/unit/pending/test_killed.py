@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Iterator
 from itertools import count
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from dynallow.pending.switch import ConflictError
 from dynallow.policy import parse_name
 from dynallow.policy.rrtypes import A
 from dynallow.policy.verdict import Outcome
+from dynallow.settings import load
 from tests.unit.pending.world import NEW, OLD, WITHIN_S, Agent, Host, host
 
 __all__ = ["host"]  # the fixture
@@ -232,3 +235,32 @@ def test_disk_that_takes_nothing_begins_no_trial(host: Host, monkeypatch: pytest
             asyncio.run(_run(begin, agent))
         assert host.in_kernel == OLD_IN_FORCE
         assert agent.switch.trials.trial is None
+
+
+@pytest.mark.parametrize("mended_by", ["reload", "again"])
+def test_trial_that_the_disk_kept_against_our_will_is_taken_off_it_as_soon_as_it_can_be(
+    host: Host, monkeypatch: pytest.MonkeyPatch, mended_by: str
+) -> None:
+    agent = host.start()
+    host.refuses = True
+
+    unlink = os.unlink
+
+    def read_only(path: Path, **_: object) -> None:
+        if path.name == "pending.json":
+            raise OSError(30, "Read-only file system")
+        unlink(path)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "unlink", read_only)
+        with pytest.raises(KernelError):
+            asyncio.run(agent.try_reload())
+    assert "pending.json" in host.files
+    host.refuses = False
+    if mended_by == "again":
+        asyncio.run(agent.switch.trials.again())
+    asyncio.run(agent.switch.reload(load(host.config), None))
+    host.later(WITHIN_S)
+    host.start()
+    assert host.in_kernel == NEW_IN_FORCE  # long in force, and on nobody's trial
+    assert host.files == []
