@@ -84,9 +84,17 @@ class Readiness(NamedTuple):
 
 
 def readiness(
-    records: Sequence[Record], loaded: Loaded, now: float, since: float, observing_since: float | None
+    records: Sequence[Record],
+    loaded: Loaded,
+    now: float,
+    since: float,
+    observing_since: float | None,
+    modes: Sequence[tuple[float, str]] = (),
 ) -> Readiness:
-    """What the records since `since` say; `observing_since` is when mode `observe` began, if it is on."""
+    """What the records since `since` say; `observing_since` is when mode `observe` began, if it is on.
+
+    `modes`: those that began since then, each with its moment, the oldest first.
+    """
     court = Court(loaded, now, records)
     parts: dict[Part, dict[Key, Group]] = {"left": {}, "bypass": {}, "meant": {}, "harmless": {}}
     began = [] if observing_since is None else [observing_since]
@@ -99,18 +107,28 @@ def readiness(
         if part is not None:
             key = Key(subject.name or subject.address, subject.user, subject.unit, subject.process)
             parts[part].setdefault(key, Group(subject)).take(record)
-    observed_s = now - max(min(began), since) if began else 0.0
+    observed_s = _observed_s(max(min(began), since), modes, now) if began else 0.0
     left = _sorted(_folded(parts["left"]))
     verdict, text = _verdict(observed_s, left, now, any(record.times for record in records))
     return Readiness(
         verdict,
         text,
-        max(observed_s, 0.0),
+        observed_s,
         left,
         _sorted(parts["bypass"].values()),
         sum(group.times for group in parts["meant"].values()),
         sum(group.times for group in parts["harmless"].values()),
     )
+
+
+def _observed_s(begin: float, modes: Sequence[tuple[float, str]], now: float) -> float:
+    """How long mode `observe` was on from `begin`, when it was: what was enforced meanwhile shows nothing."""
+    observed_s, at, mode = 0.0, begin, "observe"
+    for moment, next_mode in [*modes, (now, "")]:
+        if moment > at:
+            observed_s += moment - at if mode == "observe" else 0.0
+            at, mode = moment, next_mode
+    return observed_s
 
 
 def unknown(why: str) -> Readiness:

@@ -51,6 +51,8 @@ def execute(args: Namespace) -> int:
         print_json({**report, "readiness": found})
     else:
         show([Line(f"mode {report['was']} → {report['mode']}"), *on_trial(report["pending"])])
+        if args.confirm_within and report["pending"] is None:
+            show([Line(f"nothing is on trial: it was {report['was']} before, and stays so", "warn")])
     return 0
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from dynallow.advice.readiness import Group, Readiness, readiness, unknown
 from dynallow.control.readinessschema import ReadinessReport, WouldBeDenied
-from dynallow.control.reports.history import Past, moment
+from dynallow.control.reports import history
+from dynallow.control.reports.history import moment
 from dynallow.control.schema import Mode
 from dynallow.settings import Loaded
 
@@ -20,6 +21,21 @@ log = logging.getLogger(__name__)
 
 _ROWS_MAX: Final = 50
 _PORTS_MAX: Final = 8
+
+
+class Change(Protocol):
+    """`sight`'s: from then on it is this mode, the same one perhaps."""
+
+    @property
+    def at(self) -> float: ...
+    @property
+    def mode(self) -> str: ...
+
+
+class Past(history.Past, Protocol):
+    """Who remembers, modes too."""
+
+    def changes(self, since: float) -> Sequence[Change]: ...
 
 
 def report(
@@ -32,7 +48,8 @@ def report(
             found = unknown("no history is kept")
         else:
             observing = mode_since if mode == "observe" else None
-            found = readiness(past.records(since), loaded, now, since, observing)
+            modes = [(change.at, change.mode) for change in past.changes(since)]
+            found = readiness(past.records(since), loaded, now, since, observing, modes)
             untold = past.untold(since)
     except Exception as error:  # a by-stander: whatever it is, it must not keep anybody from switching
         log.exception("the history could not be read")

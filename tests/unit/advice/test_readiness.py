@@ -81,3 +81,13 @@ def test_less_than_a_day_is_too_little(tmp_path: Path, days: float, verdict: str
 
 def test_nothing_at_all_is_too_little_however_long(tmp_path: Path) -> None:
     assert ready(tmp_path).verdict == "too-little-seen"
+
+
+def test_days_that_were_enforced_in_between_are_not_observed(tmp_path: Path) -> None:
+    settings, seen = loaded(tmp_path, RULES), question("www.example.org", ago=6 * DAY_S)
+    modes = [(NOW - 6 * DAY_S + 3600, "enforce"), (NOW - 600, "observe")]
+    found = readiness([seen], settings, NOW, NOW - 7 * DAY_S, NOW - 600, modes)
+    assert found.observed_s == pytest.approx(3600 + 60 + 60 + 600, abs=61)
+    assert found.verdict == "too-little-seen"
+    again = [*modes, (NOW - 300, "observe")]  # a restart, or a reload
+    assert readiness([seen], settings, NOW, NOW - 7 * DAY_S, NOW - 300, again) == found

@@ -146,3 +146,9 @@ def test_flush_without_words_flushes_everything(agent: MemoryAgent, socket: Path
 def test_mode_prints_was_and_is(socket: Path) -> None:
     ran = dynallow("mode", "observe", "--socket", socket)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "mode enforce → observe\n", "")
+
+
+def test_mode_that_is_on_already_says_that_nothing_is_on_trial(socket: Path) -> None:
+    ran = dynallow("mode", "enforce", "--confirm-within", "5m", "--yes", "--socket", socket)
+    assert ran.returncode == 0
+    assert ran.stdout.splitlines()[-1] == "nothing is on trial: it was enforce before, and stays so"

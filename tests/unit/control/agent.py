@@ -239,7 +239,11 @@ class MemoryAgent:
     async def set_mode(self, mode: Mode, within_s: float | None = None) -> ModeReport:
         await self._record("mode", mode, *filter(None, [within_s]))
         was, self.mode = self.mode, mode
-        return {"mode": mode, "was": was, "pending": self._pending("mode", was, mode, within_s)}
+        return {
+            "mode": mode,
+            "was": was,
+            "pending": self._pending("mode", was, mode, within_s if was != mode else None),
+        }
 
     def _pending(
         self, what: Literal["mode", "reload"], was: Mode, to: Mode, within_s: float | None
