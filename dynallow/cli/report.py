@@ -83,16 +83,23 @@ def _readiness(agent: Client, since: str) -> ReadinessReport | None:
 
 
 def _write(path: Path, text: str) -> None:
-    """The file whole or not at all, as readable as any that this user makes. Raises DynallowError."""
+    """The file whole or not at all, as readable as any that this user makes. Raises DynallowError.
+
+    What is no file (/dev/null, /dev/stdout, a pipe) is written to, and not replaced by one.
+    """
     temporary = None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8")
+            return
+        place = Path(os.path.realpath(path))
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)
         with open(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
             mask = os.umask(0)
             os.umask(mask)
             os.fchmod(file.fileno(), 0o666 & ~mask)
-        os.replace(temporary, path)
+        os.replace(temporary, place)
     except OSError as error:
         if temporary is not None:
             with suppress(OSError):

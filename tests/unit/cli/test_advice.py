@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 
 from dynallow.cli.main import main as run
+from dynallow.cli.recorded import save
 from tests.unit.cli.command import environment
 from tests.unit.control.agent import MemoryAgent, serving
 
@@ -357,3 +358,11 @@ def test_wrong_words_end_with_2(dynallow: Dynallow, words: tuple[str, ...]) -> N
     with pytest.raises(SystemExit) as ended:
         dynallow(*words)
     assert ended.value.code == 2
+
+
+def test_recording_is_its_owners_alone_also_where_a_file_was(tmp_path: Path) -> None:
+    place = tmp_path / "week.json"
+    place.write_text("older")
+    place.chmod(0o644)
+    save({"rows": []}, place)
+    assert place.stat().st_mode & 0o777 == 0o600

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from dynallow.cli.report import _write
 from tests.unit.cli.command import dynallow
 from tests.unit.cli.page.reports import read
 from tests.unit.control.agent import MemoryAgent, serving
@@ -63,3 +65,19 @@ def test_report_without_an_agent_writes_nothing(tmp_path: Path) -> None:
 
 def test_report_needs_a_window_that_means_something(socket: Path, tmp_path: Path) -> None:
     assert dynallow("report", "-o", tmp_path / "x", "--since", "soon", "--socket", socket).returncode == 2
+
+
+def test_report_does_not_take_the_place_of_what_is_no_file(tmp_path: Path) -> None:
+    pipe, link, file = tmp_path / "pipe", tmp_path / "link", tmp_path / "file"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)  # as /dev/null: there before, and for others to use
+    try:
+        _write(pipe, "the page")
+        assert os.read(reader, 100) == b"the page"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    link.symlink_to(file)
+    _write(link, "the page")
+    assert (link.is_symlink(), file.read_text()) == (True, "the page")
+    assert set(tmp_path.iterdir()) == {pipe, link, file}
