@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from dynallow.policy.names import Name, labels, to_text
-from dynallow.policy.patterns import Pattern
+from dynallow.policy.patterns import Pattern, parse_pattern
 from dynallow.policy.policy import Policy
 from dynallow.policy.rules import Rule
 from dynallow.settings import Loaded, place
@@ -62,6 +62,10 @@ def widen(opening: Opening, port: PortRange | None, user: int | None) -> list[Re
 def list_name(policy: Policy, name: Name, port: PortRange | None, wall: float) -> list[Remedy]:
     """For a name that no rule lists: the rules that list its neighbours, and one of its own."""
     text = to_text(name)
+    try:
+        parse_pattern(text)
+    except ValueError:
+        return [Remedy("nothing: no rule can list such a name")]
     found = [
         Remedy(
             f"add {quoted(text)} to names of rule {rule.name}, which lists others below {above}",

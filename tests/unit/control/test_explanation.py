@@ -170,6 +170,7 @@ _DNS = "nothing: DNS goes to dynallow alone, whatever rules say"
         ("api.example.org tcp/443 0", "add 0 to users of rule api (FILE:11)"),
         ("api.example.org udp/53", _DNS),
         ("x.onion", "nothing: no rule can list such a name"),
+        (r"\*.example.org", "nothing: no rule can list such a name"),
         (
             "six.example.net.lan.example",
             "ask for six.example.net with a dot behind it, or list six.example.net.lan.example",
