@@ -26,7 +26,7 @@ _NAME_MAX: Final = 15  # TASK_COMM_LEN less its end
 _PROCESSES_MAX: Final = 4096
 _DESCRIPTORS_MAX: Final = 4096
 _CGROUPS_MAX: Final = 16384
-_READ: Final = 16384
+_READ: Final = 65536
 _HELD_MAX: Final = 1024
 _LOOK_S: Final = 1.0
 """So long is believed whose a process is, once it is as old, and who has a socket open."""
@@ -268,11 +268,14 @@ def _is_version_2(tree: str) -> bool:
 
 
 def _read(path: str) -> str:
-    """As far as it is read at once; empty where it cannot be."""
+    """The first `_READ` bytes, by whole lines; empty where it cannot be read."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            return os.read(number, _READ).decode(errors="replace")
+            told = b""
+            while len(told) < _READ and (part := os.read(number, _READ - len(told))):
+                told += part  # the kernel gives a page at a time: 600 of a cgroup's processes
+            return (told if len(told) < _READ else told[: told.rfind(b"\n") + 1]).decode(errors="replace")
         finally:
             os.close(number)
     except OSError:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dynallow.firewall.owners import Owner
+from dynallow.sight import who
 from dynallow.sight.taskstats import Taskstats
 from dynallow.sight.who import Census, Who, unit_of
 
@@ -161,3 +162,13 @@ def test_hidden_processes_are_told_by_the_kernel(tmp_path: Path) -> None:
     expected = Who(ME, name, "nginx.service", os.getpid())
     assert place.census().who(ME, Owner(ME, 5, place.inode(SERVICE))) == expected
     assert place.census().who(ME, None) == expected
+
+
+def test_read_of_what_the_kernel_gives_by_pages_is_whole_and_of_what_is_too_long_whole_lines(
+    tmp_path: Path,
+) -> None:
+    """A cgroup of 700 processes must not be told by the first 600 of them."""
+    assert len(who._read("/proc/self/maps")) > 4096
+    long = tmp_path / "cgroup.procs"
+    long.write_text("123456\n" * 20_000)
+    assert set(who._read(str(long)).split()) == {"123456"}
