@@ -26,7 +26,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.lab import Lab, wait_until
-from tests.lab.agent import Agent
+from tests.lab.agent import OPENED_LATER, Agent
 from tests.lab.namespace import Namespace
 from tests.lab.standing import clock
 from tests.lab.waiting import in_time
@@ -46,8 +46,6 @@ names = ["*.example.org"]
 """
 MEMORY_BYTES = 256 << 20
 PACE_S = 0.004
-OPENED_LATER = 8
-"""The agent opens some when it first needs them: its history (three files), sockets to ask the kernel by."""
 
 
 @pytest.fixture

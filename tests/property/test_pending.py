@@ -6,6 +6,7 @@ long as was said, to the second; after a reboot at most as long again, and after
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -134,3 +135,13 @@ def test_observe_on_trial_ends_with_a_restart() -> None:
     trial = begin("mode", ("enforce", "observe"), "enforce", 60.0, Moment("a", 500.0, 1e9))
     begun = start(State(trial), Moment("a", 501.0, 1e9), "enforce", None, "")
     assert (begun.mode, begun.state) == ("enforce", NOTHING)
+
+
+@pytest.mark.parametrize("gone_s", [30.0, 3000.0])
+def test_reboot_after_the_end_leaves_in_force_what_the_settings_say(gone_s: float) -> None:
+    """The boot has loaded `enforce`, as they say: a mode set by hand before it opens nothing again."""
+    trial = begin("mode", ("observe", "enforce"), "enforce", 60, Moment("a", 500.0, 1e9))
+    begun = start(State(trial), Moment("b", 5.0, 1e9 + gone_s), "enforce", None, "")
+    assert begun.mode in (None, "enforce")
+    same_boot = start(State(trial), Moment("a", 500.0 + gone_s, 1e9 + gone_s), "enforce", None, "")
+    assert same_boot.mode == ("enforce" if gone_s < 60 else "observe")

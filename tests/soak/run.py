@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from tests.lab.agent import SHARED
+from tests.lab.agent import OPENED_LATER, SHARED
 from tests.lab.faulty import FaultyAgent, faulty_agent
 from tests.lab.lab import Lab
 from tests.lab.sniffer import Sniffer
@@ -250,7 +250,7 @@ def _settled(agent: FaultyAgent, report: Report) -> Sample | None:
     ends = time.monotonic() + _SETTLED_WITHIN_S
     report.injected += agent.struck
     while (now := sample_of(agent.process.pid)) is not None and time.monotonic() < ends:
-        if report.before is not None and now.descriptors <= report.before.descriptors:
+        if report.before is not None and now.descriptors <= report.before.descriptors + OPENED_LATER:
             break
         time.sleep(0.1)
     return now
