@@ -195,7 +195,7 @@ def _start_held(held: Held | None, said: Mode | None, held_say: Mode | None, mar
 
 
 def _start_of_mode(trial: Trial, left: float, settings: Start, said: Mode | None) -> Start:
-    # The boot has loaded what the settings say: nobody is to open that again for a mode set by hand before it.
+    # The boot has loaded what the settings say: it is not opened again for a mode set by hand before it.
     booted = trial.boots > 0 and not left
     if said == trial.to and (said != trial.said or booted):
         why = f"mode {said} was on trial, and the settings say so"

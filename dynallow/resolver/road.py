@@ -13,6 +13,7 @@ policy or the leases change while a question waits (`generation`), it starts ove
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
@@ -242,7 +243,12 @@ class Road:
         if len(self._flights) >= MAX_RENEWALS:
             return False
         try:
-            await self._fly(key, verdict)
+            answer = await self._fly(key, verdict)
+            # A short TTL that the lease outlives makes it no longer: what is asked for here is a whole one.
+            whole_s = math.ceil(self.terms.limits.min_s - self.terms.limits.grace_s)
+            short = [one for one in grants(answer, name, self.clock()) if one.ttl_s < whole_s]
+            if short:
+                await self.leaser.ensure([one._replace(ttl_s=whole_s) for one in short])
         except DynallowError:
             return False
         return True

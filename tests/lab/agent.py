@@ -40,7 +40,7 @@ os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(given))}
 os.execvp(sys.argv[2], sys.argv[2:])
 """
 OPENED_LATER = 8
-"""Descriptors that an agent opens when it first needs them: its history (three files), sockets to ask the kernel."""
+"""Descriptors that an agent opens when it first needs them: its history (three files), netlink sockets."""
 _numbers = count(1)
 
 

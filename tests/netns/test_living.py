@@ -158,8 +158,10 @@ def test_flow_on_another_rules_port_keeps_no_lease_of_this_rule(
     assert agent.reload(SETTINGS.format(**KEPT)).returncode == 0
     names = ["www.example.org", "elsewhere.example.net"]
     with talking(shared_lab, "192.0.2.10", names=names, port=6002, count=1):
-        asked = server.queries("elsewhere.example.net", "A")
+        asked, kept = server.queries("elsewhere.example.net", "A"), counted(agent, "kept")
         wait_until(lambda: server.queries("elsewhere.example.net", "A") > asked + 1, "the agent asking")
+        # Each of them keeps a whole lease, though the TTL, of a second, would end long before it.
+        wait_until(lambda: counted(agent, "kept") >= kept + 2, "the lease, kept twice")
         wait_until(
             lambda: "192.0.2.10" not in shared_lab.host.set_elements("web_v4"), "the other lease's end"
         )
