@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.lab import packets
 from tests.lab.namespace import Namespace
 from tests.lab.packets import MARKER_ETHERTYPE, Packet
-from tests.lab.waiting import LabError
+from tests.lab.waiting import CaptureError, LabError
 
 _numbers = count(1)
 
@@ -43,7 +43,7 @@ class Sniffer:
         stats = json.loads(self._read_line() or "{}")
         self.abandon()
         if stats.get("drops", 1):
-            raise LabError(f"the capture is not whole: {stats}")
+            raise CaptureError(f"the capture is not whole: {stats}")
         return list(packets.read(self.path.read_bytes()))
 
     def from_host(self) -> list[Packet]:

@@ -25,6 +25,10 @@ class TooSlowError(AssertionError):
     """
 
 
+class CaptureError(LabError, TooSlowError):
+    """Packets were lost on the way to the sniffer: the machine had no time for it."""
+
+
 def in_time(took_s: float, within_s: float, what: str = "it") -> None:
     """Fail with TooSlowError unless it took at most so long."""
     if took_s > within_s:

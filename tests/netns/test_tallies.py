@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import count
 
 import pytest
 
@@ -110,12 +111,17 @@ def user(uid: int) -> Iterator[None]:
         _libc.setfsuid(was)
 
 
+_ports = count(20000)
+
+
 def packet(protocol: int, address: str, port: int, uid: int = 0) -> bool:
     """One packet of a new flow; whether it was let go."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     kind = socket.SOCK_STREAM if protocol == TCP else socket.SOCK_DGRAM
     with user(uid), socket.socket(family, kind) as sock:
         sock.setblocking(False)
+        # Of a port of its own: with an earlier one it would belong to its flow, and go where that went.
+        sock.bind(("", 0 if protocol == TCP else next(_ports)))
         try:
             if protocol == TCP:
                 sock.connect((address, port))
