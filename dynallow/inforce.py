@@ -128,7 +128,9 @@ class InForce:
         if not self.switch.tries_settings:
             self.tasks.start(self.keep())
         self.tasks.keep(self.checkpoint.keep)
-        self.sight.changed("start", self.loaded, self.settings.mode, self.summary())
+        self.tasks.attempt(
+            partial(self.sight.changed, "start", self.loaded, self.settings.mode), self.summary()
+        )
         self.tasks.keep(self.sight.watch)
         self.tasks.keep(self.attributions.watch)
         self.tasks.keep(self.denied_log.watch)

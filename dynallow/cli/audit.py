@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
 from dynallow.cli.output import Block, Line, Table, note, print_json, show
 from dynallow.cli.phrases import plural, user_name
-from dynallow.cli.recorded import duration, history_arguments, recorded, settings_file
+from dynallow.cli.recorded import config_argument, duration, history_arguments, recorded, settings_file
 
 if TYPE_CHECKING:
     from dynallow.advice.audit import Audit, Finding
@@ -40,12 +39,7 @@ class AuditReport(TypedDict):
 def arguments(parser: ArgumentParser) -> None:
     """The verb's own arguments."""
     history_arguments(parser, "30d")
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        type=Path,
-        help="the settings' main file (default: the agent's)",
-    )
+    config_argument(parser)
     parser.add_argument(
         "--unused-after",
         metavar="SPAN",

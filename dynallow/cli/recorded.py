@@ -48,6 +48,13 @@ def history_arguments(parser: ArgumentParser, since: str) -> None:
     socket_argument(parser)
 
 
+def config_argument(parser: ArgumentParser) -> None:
+    """Add `--config`, for `settings_file`."""
+    parser.add_argument(
+        "--config", metavar="FILE", type=Path, help="the settings' main file (default: the agent's)"
+    )
+
+
 def duration(text: str) -> float:
     """Seconds from "1d", for arguments."""
     try:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from dynallow.cli.output import note, print_json
 from dynallow.cli.phrases import plural
-from dynallow.cli.recorded import history_arguments, recorded, settings_file, window_text
+from dynallow.cli.recorded import config_argument, history_arguments, recorded, settings_file, window_text
 
 if TYPE_CHECKING:
     from dynallow.advice.needs import Left
@@ -66,12 +66,7 @@ class SuggestReport(TypedDict):
 def arguments(parser: ArgumentParser) -> None:
     """The verb's own arguments."""
     history_arguments(parser, "1d")
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        type=Path,
-        help="the settings' main file that the rules are for (default: the agent's)",
-    )
+    config_argument(parser)
     parser.add_argument(
         "--min-count",
         metavar="N",

@@ -23,16 +23,31 @@ _F_REQUEST, _F_DUMP, _F_DUMP_INTR = 0x1, 0x300, 0x10
 _TYPE_MASK = 0x3FFF
 _RECEIVE = 65536
 _TRIES = 5
-_PATIENCE = struct.pack("ll", 2, 0)  # struct timeval: an answer that is not there by then is lost
+_PATIENCE_S = 2.0
 
 Attributes = dict[int, bytes]
 
 
+def open_to_ask(protocol: int, patience_s: float) -> socket.socket:
+    """A netlink socket for one question after another. Raises OSError.
+
+    The kernel has answered before `send` returns: what is not there in `patience_s` is lost (EAGAIN).
+    """
+    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    try:
+        seconds, rest = divmod(patience_s, 1)
+        timeval = struct.pack("ll", int(seconds), round(rest * 1_000_000))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
+        sock.bind((0, 0))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
 def list_all(protocol: int, kind: int, body: bytes) -> list[bytes]:
     """The body of each message that a dump request `kind` gives. Raises OSError as the kernel does."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
-        sock.bind((0, 0))
+    with open_to_ask(protocol, _PATIENCE_S) as sock:
         for sequence in range(1, _TRIES + 1):
             sock.send(_HEADER.pack(16 + len(body), kind, _F_REQUEST | _F_DUMP, sequence, 0) + body)
             bodies, whole = _read(sock)

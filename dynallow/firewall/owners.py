@@ -18,7 +18,7 @@ import struct
 import sys
 from typing import Final, NamedTuple
 
-from dynallow.firewall.listing import attributes
+from dynallow.firewall.listing import attributes, open_to_ask
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _OWNER = struct.Struct("=II")
 _CGROUP: Final = 21  # INET_DIAG_CGROUP_ID
 _SEQUENCE_AT: Final = 8
 _RECEIVE: Final = 16384
-_PATIENCE = struct.pack("ll", 0, 200_000)  # struct timeval; the answer is there when `send` returns
+_PATIENCE_S: Final = 0.2
 _TCP, _UDP = 6, 17
 _DATAGRAMS: Final = 64
 """Of one listing by port, at most."""
@@ -100,7 +100,7 @@ class Owners:
         """The bodies of the answer; none when there is no such socket, or nothing to be heard."""
         try:
             if self._sock is None:
-                self._sock = _open()
+                self._sock = open_to_ask(_NETLINK_SOCK_DIAG, _PATIENCE_S)
             self._sequence = self._sequence % 0x7FFFFFFF + 1
             body = _REQUEST.pack(family, protocol, 0, 0, _NOBODY) + identity
             header = _HEADER.pack(16 + len(body), _BY_FAMILY, _F_REQUEST | flags, self._sequence, 0)
@@ -146,14 +146,3 @@ def _owner(body: bytes) -> Owner | None:
     uid, inode = _OWNER.unpack_from(body, _MESSAGE - _OWNER.size)
     cgroup = int.from_bytes(attributes(body, _MESSAGE).get(_CGROUP, b"")[:8], sys.byteorder)
     return Owner(uid, inode, cgroup)
-
-
-def _open() -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_SOCK_DIAG)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
-        sock.bind((0, 0))
-    except OSError:
-        sock.close()
-        raise
-    return sock

@@ -1,8 +1,7 @@
 """What is kept of the past: an SQLite file of counts by minute, by hour once they are two days old.
 
 Knows the file, its tables and its end by age and size; must not know where counts come from. Blocking: for a
-thread, one at a time (`window` and `lines` by a connection of their own, beside it). Moments are seconds of
-the wall clock.
+thread, one at a time (`reading.py` looks at it beside that). Moments are seconds of the wall clock.
 
 Keeps: a batch is in the file whole or not at all, whenever the process dies (write-ahead log, which a kill
 cannot tear; a power failure costs the last seconds, not the file); sums survive compaction; a file that is
@@ -12,37 +11,31 @@ corrupt, of another version or not ours is put aside under another name, never o
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
-from urllib.parse import quote
 
-from dynallow.sight.unwritten import Row, bounded
-from dynallow.usage.record import Record, Subject
+from dynallow.sight.reading import BUSY_S, HOUR_S, Change, Reading, sqlite_told
+from dynallow.sight.unwritten import Row
+from dynallow.usage.record import Subject
 
 log = logging.getLogger(__name__)
 
 FILE: Final = "history.db"
 ASIDE: Final = ".broken"
 MODE: Final = 0o640
-HOUR_S: Final = 3600
 MINUTES_FOR_S: Final = 2 * 86400
 """So long counts are kept by the minute."""
 LINES_MAX: Final = 10_000
 CHANGES_MAX: Final = 1_000
-TOLD_MAX: Final = 20_000
-"""Subjects of a window, to whoever looks back. A stranger can think up half a million: made values of, they
-take 400 MiB, and the interpreter from all others for seconds."""
 _APPLICATION: Final = 0x64796E61  # "dyna"
 _VERSION: Final = 1
 _BESIDE: Final = ("-wal", "-shm", "-journal")
-_BUSY_S: Final = 5.0
 _ROOM_AFTER: Final = 0.9
 """Where the file is too large, so much of its size is left when the oldest has gone."""
 _BROKEN: Final = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
@@ -65,42 +58,10 @@ _ADD = """
 INSERT INTO counts VALUES (?, ?, ?, ?, ?) ON CONFLICT(at, subject) DO UPDATE SET
     times = times + excluded.times, first = min(first, excluded.first), last = max(last, excluded.last)
 """
-_WINDOW = """
-SELECT kind, decision, mode, why, name, qtype, address, port, rule, user, process, unit,
-    sum(times), min(first), max(last)
-FROM counts JOIN subjects ON id = subject WHERE at >= ? AND last >= ? AND first < ? GROUP BY subject
-ORDER BY decision <> 'allowed', sum(times) DESC
-"""
-_ABOUT = """
-SELECT kind, decision, mode, why, name, qtype, address, port, rule, user, process, unit,
-    sum(times), min(first), max(last)
-FROM counts JOIN subjects ON id = subject WHERE subject IN (
-    SELECT id FROM subjects WHERE name IN (SELECT value FROM json_each(?))
-        OR address IN (SELECT value FROM json_each(?))
-) GROUP BY subject ORDER BY max(last) DESC LIMIT ?
-"""
-_STEPS = """
-SELECT at - at % ?, kind, decision, sum(times) FROM counts JOIN subjects ON id = subject
-WHERE at >= ? GROUP BY 1, 2, 3
-"""
-
-
-class HistoryError(Exception):
-    """The file cannot be read or written now; `str` says why."""
 
 
 class _ForeignError(Exception):
     """It is not ours."""
-
-
-class Change(NamedTuple):
-    """A change of mode or policy, or a start. `policy` is a short digest of the rules in force."""
-
-    at: float
-    kind: str
-    mode: str
-    policy: str
-    text: str
 
 
 class Batch(NamedTuple):
@@ -137,7 +98,7 @@ class History:
         """Open or make it. Raises HistoryError."""
         if self._file is not None:
             return
-        with _told():
+        with sqlite_told():
             try:
                 self._open()
             except (sqlite3.Error, _ForeignError) as error:
@@ -156,7 +117,7 @@ class History:
         finally:
             os.close(fresh)
         self._file = file = sqlite3.connect(
-            self.path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+            self.path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
         )
         if not self._ask("SELECT count(*) FROM sqlite_schema"):
             # These two hold for good only if they come before all else.
@@ -209,7 +170,7 @@ class History:
 
     def write(self, batch: Batch) -> None:
         """Add it to what is there, whole. Raises HistoryError; then nothing of it is in the file."""
-        with _told():
+        with sqlite_told():
             if self._file is not None and not self._is_there():
                 self.close()  # somebody took the file away
             self.open()
@@ -253,7 +214,7 @@ class History:
 
     def tidy(self, now: float) -> None:
         """Minutes that are old enough become hours, and what is too old goes. Raises HistoryError."""
-        with _told():
+        with sqlite_told():
             self.open()
             with self._transaction() as file:
                 file.execute("DELETE FROM counts WHERE at < ?", (now - self.keep_s,))
@@ -313,19 +274,19 @@ class History:
 
     def marks(self) -> tuple[bytes, int | None]:
         """`marks` and `denied` of the last batch; empty where there was none. Raises HistoryError."""
-        with _told():
+        with sqlite_told():
             self.open()
             return bytes(self._fact("marks") or b""), self._fact("denied")
 
     def serial(self) -> int:
         """`Batch.serial` of the last one. Raises HistoryError."""
-        with _told():
+        with sqlite_told():
             self.open()
             return int(self._fact("serial") or 0)
 
     def reading(self) -> Reading:
         """What is in the file at this moment. Raises HistoryError."""
-        with _told():
+        with sqlite_told():
             return Reading(self.path)
 
     def _fact(self, key: str) -> Any:
@@ -356,99 +317,10 @@ class History:
             raise
 
 
-class Reading:
-    """The file as it is when this is made, whatever is written meanwhile. Close it: the log grows until then.
-
-    Each method raises HistoryError.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = sqlite3.connect(
-            f"file:{quote(str(path))}?mode=ro",
-            uri=True,
-            timeout=_BUSY_S,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            self._file.execute("BEGIN")
-            row = self._file.execute("SELECT value FROM facts WHERE key = 'serial'").fetchone()
-            self.serial = 0 if row is None else int(row[0])  # from here on it holds still
-        except BaseException:
-            self._file.close()
-            raise
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._file.close()
-
-    def window(self, since: float, until: float) -> list[Record]:
-        """One record a subject; of a minute or hour that reaches into the window all of it.
-
-        Of more than `TOLD_MAX` the most frequent, and what stands for the others.
-        """
-        hour = int(since) // HOUR_S * HOUR_S
-        with _told():
-            rows = self._file.execute(_WINDOW, (hour, since, until))
-            return bounded((Record(Subject(*row[:12]), *row[12:]) for row in rows), TOLD_MAX)
-
-    def about(self, names: Sequence[str], addresses: Sequence[str], most: int) -> list[Record]:
-        """What there is of these names and addresses, the latest first; looked for where the file is read."""
-        with _told():
-            given = json.dumps(list(names)), json.dumps(list(addresses)), most
-            rows = self._file.execute(_ABOUT, given).fetchall()
-        return [Record(Subject(*row[:12]), *row[12:]) for row in rows]
-
-    def find(self, wanted: Callable[[Subject], bool]) -> Subject | None:
-        """The first subject of that kind; none is held but it."""
-        with _told():
-            rows = self._file.execute(
-                "SELECT kind, decision, mode, why, name, qtype, address, port, rule, user, process, unit "
-                "FROM subjects"
-            )
-            return next((subject for row in rows if wanted(subject := Subject(*row))), None)
-
-    def steps(self, since: int, step_s: int) -> list[tuple[int, str, str, int]]:
-        """(first second of the step, kind, decision, times) from the step that begins with `since` on."""
-        with _told():
-            return self._file.execute(_STEPS, (step_s, since)).fetchall()
-
-    def begins(self) -> float | None:
-        """The oldest moment that is kept."""
-        with _told():
-            row = self._file.execute(
-                "SELECT min(first) FROM counts WHERE at = (SELECT min(at) FROM counts)"
-            ).fetchone()
-        return None if row is None else row[0]
-
-    def lines(self, since: float) -> list[str]:
-        """The lines since then, the oldest first."""
-        with _told():
-            rows = self._file.execute("SELECT line FROM lines WHERE at >= ? ORDER BY number", (since,))
-            return [row[0] for row in rows]
-
-    def changes(self, since: float) -> list[Change]:
-        """The changes since then, the oldest first."""
-        with _told():
-            rows = self._file.execute("SELECT * FROM changes WHERE at >= ? ORDER BY rowid", (since,))
-            return [Change(*row) for row in rows]
-
-
 def number_of(subject: Subject) -> int:
     """By which it stands in the file: 63 bits of a digest."""
     told = "\0".join(map(str, subject)).encode(errors="surrogatepass")
     return int.from_bytes(hashlib.blake2s(told, digest_size=8).digest(), "big") >> 1
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """What sqlite and the system say, as one kind of error."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise HistoryError(str(error)) from error
-    except OSError as error:
-        raise HistoryError(error.strerror or str(error)) from error
 
 
 def _is_broken(error: BaseException) -> bool:

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 
 from dynallow.settings import Loaded, Settings
-from dynallow.sight.history import Batch, Change, History, HistoryError, Reading
+from dynallow.sight.history import Batch, History
+from dynallow.sight.reading import Change, HistoryError, Reading
 from dynallow.sight.unwritten import MINUTE_S, Row, Unwritten
 from dynallow.usage.lines import Line
 from dynallow.usage.record import Record, Subject

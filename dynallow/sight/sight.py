@@ -28,11 +28,12 @@ from dynallow.lease.ledger import Ledger
 from dynallow.resolver.road import Road
 from dynallow.resolver.seen import Batch
 from dynallow.settings import Loaded, Settings
-from dynallow.sight.history import FILE, Change
+from dynallow.sight.history import FILE
 from dynallow.sight.joining import ADDRESSES_MAX, Counted, Joined, Joining, Missed, Sample
 from dynallow.sight.journal import Journal
 from dynallow.sight.keeping import Keeping
 from dynallow.sight.lines import Follower, Lines
+from dynallow.sight.reading import Change
 from dynallow.sight.unwritten import is_untold
 from dynallow.usage.lines import Line
 from dynallow.usage.record import Mode, Record, Subject, ident, total

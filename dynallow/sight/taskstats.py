@@ -13,7 +13,7 @@ import socket
 import struct
 from typing import Final
 
-from dynallow.firewall.listing import attributes
+from dynallow.firewall.listing import attributes, open_to_ask
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _F_REQUEST: Final = 0x1
 _NLMSG_ERROR: Final = 2
 _NAME_AT, _NAME_SIZE, _UID_AT = 80, 32, 120
 _RECEIVE: Final = 8192
-_PATIENCE = struct.pack("ll", 0, 200_000)  # struct timeval; the answer is there when `send` returns
+_PATIENCE_S: Final = 0.2
 
 
 class Taskstats:
@@ -51,7 +51,7 @@ class Taskstats:
             return None
         try:
             if self._sock is None:
-                self._sock = _open()
+                self._sock = open_to_ask(_GENERIC, _PATIENCE_S)
             if self._family is None:
                 self._family = _family(self._sock)
                 if self._family is None:  # CONFIG_TASKSTATS is off
@@ -67,17 +67,6 @@ class Taskstats:
             return None
         name = stats[_NAME_AT : _NAME_AT + _NAME_SIZE].partition(b"\0")[0]
         return struct.unpack_from("=I", stats, _UID_AT)[0], name.decode(errors="replace")
-
-
-def _open() -> socket.socket:
-    sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _GENERIC)
-    try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
-        sock.bind((0, 0))
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 def _family(sock: socket.socket) -> int | None:

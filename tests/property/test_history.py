@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynallow.settings import Settings
-from dynallow.sight.history import HOUR_S, MINUTES_FOR_S, History
+from dynallow.sight.history import MINUTES_FOR_S, History
 from dynallow.sight.keeping import Keeping
+from dynallow.sight.reading import HOUR_S
 from dynallow.sight.unwritten import Unwritten, is_untold
 from dynallow.usage.record import Record
 from tests.unit.sight.subjects import MINUTE, question

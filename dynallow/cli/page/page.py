@@ -284,5 +284,10 @@ def _begins_before(told: Told) -> bool:
 
 
 def _sums(told: Told) -> dict[str, int]:
-    keys = ("questions_allowed", "questions_denied", "flows_allowed", "flows_denied")
-    return {key: sum(point[key] for point in told.timeline["points"]) for key in keys}  # type: ignore[literal-required]
+    points = told.timeline["points"]
+    return {
+        "questions_allowed": sum(point["questions_allowed"] for point in points),
+        "questions_denied": sum(point["questions_denied"] for point in points),
+        "flows_allowed": sum(point["flows_allowed"] for point in points),
+        "flows_denied": sum(point["flows_denied"] for point in points),
+    }

@@ -51,7 +51,7 @@ class Step(Protocol):
 
 
 class Changed(Protocol):
-    """`sight.history.Change`."""
+    """`sight.reading.Change`."""
 
     @property
     def at(self) -> float: ...

@@ -5,6 +5,7 @@ Knows hosts(5). Must not know policy or leases. Keeps: the file is read when som
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -13,35 +14,26 @@ HOSTS = Path("/etc/hosts")
 
 def addresses_in(path: Path, name: str) -> list[str]:
     """The addresses that the file gives to `name` (text in lower case), each once; none without a file."""
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    found: dict[str, None] = {}
-    for line in lines:
-        address, *names = line.partition("#")[0].split() or [""]
-        if name in (given.lower().removesuffix(".") for given in names) and _is_address(address):
-            found[address] = None
-    return list(found)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+    return list(dict.fromkeys(address for address, _, names in _entries(path) if name in names))
 
 
 def names_in(path: Path, packed: bytes) -> list[str]:
     """The names that the file gives to a packed address, in lower case, each once; none without a file."""
+    return list(
+        dict.fromkeys(name for _, given, names in _entries(path) if given == packed for name in names)
+    )
+
+
+def _entries(path: Path) -> Iterator[tuple[str, bytes, list[str]]]:
+    """Address as it is written, packed, and its names in lower case."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
-        return []
-    found: dict[str, None] = {}
+        return
     for line in lines:
         address, *names = line.partition("#")[0].split() or [""]
-        if _is_address(address) and ip_address(address).packed == packed:
-            found |= dict.fromkeys(given.lower().removesuffix(".") for given in names)
-    return list(found)
+        try:
+            packed = ip_address(address).packed
+        except ValueError:
+            continue
+        yield address, packed, [name.lower().removesuffix(".") for name in names]

@@ -8,9 +8,9 @@ it has errors of his own, so every exception is meant.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from dynallow.control.historyschema import HistoryRow
 from dynallow.control.reports.source import moment
@@ -18,6 +18,8 @@ from dynallow.control.schema import ExplainReport
 from dynallow.usage.record import Record, Subject, ident
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 ROWS_TOLD = 10
 
@@ -61,6 +63,15 @@ def row(record: Record) -> HistoryRow:
     }
 
 
+def said(ask: Callable[[], T], otherwise: T) -> T:
+    """What the history says; `otherwise` where it fails, in whatever way: a by-stander takes nothing away."""
+    try:
+        return ask()
+    except Exception as error:
+        log.debug("no history: %s", error)
+        return otherwise
+
+
 async def settled(past: Past | None) -> None:
     """Return when what has happened by now can be read, or never will."""
     try:
@@ -72,29 +83,17 @@ async def settled(past: Past | None) -> None:
 
 def about(past: Past | None, names: Collection[str], addresses: Collection[str]) -> list[Record]:
     """What there is of these, the latest first; nothing where there is no history."""
-    try:
-        return [] if past is None else past.about(names, addresses)
-    except Exception as error:
-        log.debug("no history: %s", error)
-        return []
+    return [] if past is None else said(lambda: past.about(names, addresses), [])
 
 
 def find(past: Past | None, sign: str) -> Subject | None:
     """What a line of `denied` is about; None where nobody knows it."""
-    try:
-        return None if past is None else past.find(sign)
-    except Exception as error:
-        log.debug("no history: %s", error)
-        return None
+    return None if past is None else said(lambda: past.find(sign), None)
 
 
 def tell(report: ExplainReport, past: Past | None, records: list[Record]) -> None:
     """Put the latest into the report."""
     report["past"] = [row(record) for record in records[:ROWS_TOLD]]
     report["past_rows"] = len(records)
-    try:
-        begins = past.begins() if past is not None else None
-    except Exception as error:
-        log.debug("no history: %s", error)
-        begins = None
+    begins = None if past is None else said(past.begins, None)
     report["past_begins"] = None if begins is None else moment(datetime.fromtimestamp(begins, UTC))

@@ -7,7 +7,6 @@ report's end, among the warnings.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ from typing import NamedTuple, Protocol, cast
 from dynallow import __version__
 from dynallow.control.encode import Listed
 from dynallow.control.reports.history import Step
+from dynallow.control.reports.past import said
 from dynallow.control.reports.policylog import policy_report
 from dynallow.control.reports.source import Source, moment, texts
 from dynallow.control.schema import (
@@ -35,8 +35,6 @@ from dynallow.firewall.present import read_counts, read_denied
 from dynallow.firewall.ruleset import set_name
 from dynallow.resolver.upstream.server import Server
 from dynallow.settings import RuleSettings, not_in_force
-
-log = logging.getLogger(__name__)
 
 _HOUR_S = 3600.0
 _STEP_S = 60
@@ -78,12 +76,11 @@ def read_held(rules: Sequence[str]) -> Held:
 
 def read_denials(past: Timeline, now: float) -> DenialsReport | None:
     """What was denied in the last hour, by the minute; None where that cannot be read. Blocking."""
-    try:
-        # The step that an hour ago lies in is half over: as many as make an hour, with the current one.
-        points = past.timeline(now - _HOUR_S, _STEP_S)[-int(_HOUR_S // _STEP_S) :]
-    except Exception as error:  # of whatever kind: it takes nothing from a status but this
-        log.debug("no timeline: %s", error)
+    steps = said(lambda: past.timeline(now - _HOUR_S, _STEP_S), None)
+    if steps is None:
         return None
+    # The step that an hour ago lies in is half over: as many as make an hour, with the current one.
+    points = steps[-int(_HOUR_S // _STEP_S) :]
     begins = points[0].at if points else now
     return {
         "since": moment(datetime.fromtimestamp(begins, UTC)),

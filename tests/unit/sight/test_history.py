@@ -16,15 +16,13 @@ import pytest
 
 from dynallow.sight.history import (
     ASIDE,
-    HOUR_S,
     LINES_MAX,
     MINUTES_FOR_S,
     Batch,
-    Change,
     History,
-    HistoryError,
     number_of,
 )
+from dynallow.sight.reading import HOUR_S, Change, HistoryError
 from dynallow.sight.unwritten import Row, is_untold
 from dynallow.usage.record import Record, total
 from tests.unit.sight.subjects import MINUTE, question, record
@@ -262,7 +260,7 @@ def test_number_of_subjects_that_differ_in_one_value_differ() -> None:
 def test_window_of_more_than_may_be_told_has_the_allowed_and_the_most_frequent_and_all_sums(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dynallow.sight.history.TOLD_MAX", 3)
+    monkeypatch.setattr("dynallow.sight.reading.TOLD_MAX", 3)
     file = history(path)
     rows = [(MINUTE, record(f"n{number}.example", times=number)) for number in range(1, 6)]
     wanted = Record(question("deb.example", "allowed"), 1, MINUTE + 1.0, MINUTE + 1.0)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from dynallow.settings import Loaded, Settings, load
-from dynallow.sight.history import Batch, History, HistoryError
+from dynallow.sight.history import Batch, History
 from dynallow.sight.keeping import Keeping
+from dynallow.sight.reading import HistoryError
 from dynallow.usage.lines import Line
 from tests.unit.sight.subjects import MINUTE, record
 

@@ -21,7 +21,8 @@ from dynallow.resolver.terms import Terms
 from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.settings import Settings
-from dynallow.sight.history import History, Reading
+from dynallow.sight.history import History
+from dynallow.sight.reading import Reading
 from dynallow.sight.sight import Sight
 from dynallow.tasks import Tasks
 from tests.unit.resolver.host import WEB, Gate
