@@ -30,12 +30,15 @@ def read_addresses() -> frozenset[bytes]:
     return frozenset(packed for one in found if (packed := one.get(_IFA_LOCAL) or one.get(_IFA_ADDRESS)))
 
 
-class HostAddresses:
-    """A container of packed addresses; `start` before use."""
+class HostAddresses(set[bytes]):
+    """The packed addresses; `start` before use.
+
+    A set, and no container around one: it is looked into for each address of each fresh answer.
+    """
 
     def __init__(self, tasks: Tasks) -> None:
+        super().__init__()
         self._tasks = tasks
-        self._packed: frozenset[bytes] = frozenset()
         self._again = False
         self._reading = False
         self._bell = socket.socket(
@@ -43,12 +46,9 @@ class HostAddresses:
         )
         self._bell.bind((0, _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
 
-    def __contains__(self, packed: object) -> bool:
-        return packed in self._packed
-
     async def start(self) -> None:
         """Read them once, then follow changes."""
-        self._packed = read_addresses()
+        self.update(read_addresses())
         asyncio.get_running_loop().add_reader(self._bell, self._ring)
 
     def close(self) -> None:
@@ -71,7 +71,9 @@ class HostAddresses:
         try:
             while self._again:
                 self._again = False
-                self._packed = await asyncio.to_thread(read_addresses)
-                log.debug("the host has %d addresses", len(self._packed))
+                there = await asyncio.to_thread(read_addresses)
+                self.update(there)  # first, so that none that stays is missing for a moment
+                self.intersection_update(there)
+                log.debug("the host has %d addresses", len(self))
         finally:
             self._reading = False

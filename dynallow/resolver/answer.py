@@ -45,7 +45,7 @@ _SERVICE_BYTES_MAX: Final = 4096
 TARGETS_MAX: Final = 32
 """Of no more SRV targets than these may a client ask: those with the best priorities."""
 _SRV_TARGET: Final = 6  # where it begins: behind priority, weight and port (RFC 2782)
-_new = tuple.__new__  # what Record(...) calls in the end, at half the price
+_new = tuple.__new__  # what Answer(...) calls in the end, at half the price
 
 
 class Answer(NamedTuple):
@@ -109,19 +109,24 @@ class Scope(NamedTuple):
     """Says which targets of services a client may ask for."""
 
 
+_Scoped = tuple[Verdict, Limits, Container[bytes], bool, Policy]
+"""What a `Scope` is made of: the road makes a plain tuple for each answer, at a quarter of the price."""
+
+
 def compose(
-    response: Response, name: bytes, qtype: int, scope: Scope, *, now: float, left_s: float | None
+    response: Response, name: bytes, qtype: int, scope: _Scoped, *, now: float, left_s: float | None
 ) -> Answer:
     """The answer to (name, qtype); `left_s` are the seconds until a rule of the verdict expires.
 
     Raises WireError when the chain is no chain (`wire.chain.walk`), or ends in data and NXDOMAIN.
     """
     links, final, end, ttl = chain.walk(response, name, qtype)
+    rcode = response.rcode
     by_rule: _ByRule = ()
     authority: tuple[Record, ...] = ()
     scrubbed, ede = 0, None
     if final:
-        if response.rcode != n.NOERROR:
+        if rcode != n.NOERROR:
             # NXDOMAIN speaks of the chain's end (RFC 6604): beside its data one of the two is a lie.
             raise WireError("NXDOMAIN beside the data that was asked for")
         final, by_rule, scrubbed = _scrub(final, qtype, scope)
@@ -131,14 +136,30 @@ def compose(
         soa, negative_ttl = chain.negative(response, end)
         authority = (soa,) if soa is not None else ()
         ttl = min(ttl, negative_ttl) if links else negative_ttl
-    ttl = told_ttl(ttl, scope.limits, left_s)
+    ttl = told_ttl(ttl, scope[1], left_s)
     ends = now + ttl
     rules_end = None if left_s is None else now + left_s
     records = links + final if links else final
-    rcode, renews = response.rcode, _renews(now, ttl)
+    renews = _renews(now, ttl)
     targets = _targets(links, final, qtype) if links or qtype in _LEADING_TYPES else ()
-    told = (rcode, records, authority, by_rule, ttl, ends, ends, rules_end, ede, scrubbed, renews)
-    return _new(Answer, (*told, None, targets))
+    return _new(
+        Answer,
+        (
+            rcode,
+            records,
+            authority,
+            by_rule,
+            ttl,
+            ends,
+            ends,
+            rules_end,
+            ede,
+            scrubbed,
+            renews,
+            None,
+            targets,
+        ),
+    )
 
 
 def proven(answer: Answer, response: Response, name: bytes, qtype: int, now: float) -> Answer:
@@ -176,24 +197,29 @@ def _renews(now: float, ttl_s: int) -> float:
 _ByRule = tuple[tuple[Rule, tuple[bytes, ...]], ...]
 
 
-def _scrub(final: tuple[Record, ...], qtype: int, scope: Scope) -> tuple[tuple[Record, ...], _ByRule, int]:
+def _scrub(final: tuple[Record, ...], qtype: int, scope: _Scoped) -> tuple[tuple[Record, ...], _ByRule, int]:
     """(records that may be told, addresses by rule, how many special-purpose ones were left out)."""
-    verdict, limits, own, observe, _policy = scope
+    verdict, limits, own, observe, policy = scope
     rules = verdict.rules
     addresses: Collection[bytes]
     if verdict.outcome is not ALLOWED or not rules:
         return final, (), 0
     if qtype in _ADDRESS_TYPES:
-        usable, addresses = final, tuple([record[3] for record in final])
+        usable, addresses = (
+            final,
+            tuple([record[3] for record in final]) if len(final) > 1 else (final[0][3],),
+        )
         if len(addresses) <= limits.max_addresses_per_name:
             for address in addresses:
                 if not is_ordinary(address) or address in own:
                     break
             else:  # nearly always
+                if len(rules) == 1:
+                    return final, ((rules[0], addresses),), 0
                 return final, tuple([(rule, addresses) for rule in rules]), 0
     elif qtype in _HINT_TYPES:
-        usable = _usable(final, scope)
-        addresses = dict.fromkeys(joined.from_iterable([svcb.hints(record.rdata) for record in usable]))
+        usable = _usable(final, policy, rules)
+        addresses = dict.fromkeys(joined.from_iterable([svcb.hints(record[3]) for record in usable]))
     else:
         return final, (), 0
     if len(addresses) > limits.max_addresses_per_name:
@@ -232,15 +258,16 @@ def _taken(rule: Rule, granted: tuple[bytes, ...], opened: dict[bytes, set[int]]
     return tuple([a for a in granted if a not in opened or rule.index in opened[a]])
 
 
-def _usable(services: tuple[Record, ...], scope: Scope) -> tuple[Record, ...]:
+def _usable(services: tuple[Record, ...], policy: Policy, rules: tuple[Rule, ...]) -> tuple[Record, ...]:
     """The HTTPS records whose targets a client may ask for, as many as are looked at."""
     usable, size = [], 0
     for record in services[:_SERVICES_MAX]:
-        size += len(record.rdata)
+        owner, _rtype, _ttl, rdata = record
+        size += len(rdata)
         if size > _SERVICE_BYTES_MAX:
             break
-        target = svcb.target(record.rdata)
-        if target in (_ROOT, record.owner) or scope.policy.may_lead(target, scope.verdict.rules):
+        target = svcb.target(rdata)
+        if target in (_ROOT, owner) or policy.may_lead(target, rules):
             usable.append(record)
     return tuple(usable)
 
@@ -248,8 +275,10 @@ def _usable(services: tuple[Record, ...], scope: Scope) -> tuple[Record, ...]:
 def keep(records: tuple[Record, ...], qtype: int, granted: Container[bytes]) -> tuple[Record, ...]:
     """The records without any address outside `granted`; ECH is left out of HTTPS records."""
     if qtype in _HINT_TYPES:
-        return tuple(record._replace(rdata=svcb.rebuild(record.rdata, granted)) for record in records)
-    return tuple(record for record in records if record.rdata in granted)
+        return tuple(
+            (owner, rtype, ttl, svcb.rebuild(rdata, granted)) for owner, rtype, ttl, rdata in records
+        )
+    return tuple(record for record in records if record[3] in granted)
 
 
 def grants(answer: Answer, name: bytes, now: float) -> list[Grant]:
@@ -257,11 +286,11 @@ def grants(answer: Answer, name: bytes, now: float) -> list[Grant]:
     left = answer.ends - now
     ttl_s = math.ceil(left) if left > 0.0 else 0
     ends = answer.rules_end
-    return [
-        _new(Grant, (rule.name, addresses, ttl_s, name, ends))
-        for rule, addresses in answer.by_rule
-        if addresses
-    ]
+    found: list[Grant] = []
+    for rule, addresses in answer.by_rule:
+        if addresses:
+            found.append(_new(Grant, (rule.name, addresses, ttl_s, name, ends)))
+    return found
 
 
 def without(answer: Answer, qtype: int, refused: Container[bytes]) -> Answer | None:
@@ -272,8 +301,8 @@ def without(answer: Answer, qtype: int, refused: Container[bytes]) -> Answer | N
     granted = {address for _, addresses in by_rule for address in addresses}
     if not granted:
         return None
-    links = tuple(record for record in answer.records if record.rtype != qtype)
-    final = tuple(record for record in answer.records if record.rtype == qtype)
+    links = tuple(record for record in answer.records if record[1] != qtype)
+    final = tuple(record for record in answer.records if record[1] == qtype)
     proof = answer.proof and unsigned(answer.proof, qtype)
     return answer._replace(records=links + keep(final, qtype, granted), by_rule=by_rule, proof=proof)
 

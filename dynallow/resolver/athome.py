@@ -18,7 +18,6 @@ from dynallow.wire import numbers as n
 from dynallow.wire.names import is_at_or_below
 from dynallow.wire.question import Question
 from dynallow.wire.render import render
-from dynallow.wire.response import Record
 
 Earned = Callable[[bytes, float], Iterable[tuple[Name, float]]]
 """The names that have earned a packed address, each with the end of its lease; in monotonic seconds."""
@@ -92,7 +91,7 @@ def _tell(
         question.section,
         flags=question.flags,
         rcode=n.NOERROR,
-        records=[Record(question.name, rtype, ttl_s, rdata) for rdata in rdatas],
+        records=[(question.name, rtype, ttl_s, rdata) for rdata in rdatas],
         edns=question.edns is not None,
         do=question.do,
         max_size=max_size,

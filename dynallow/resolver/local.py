@@ -19,7 +19,6 @@ from dynallow.resolver.options import is_malformed
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Edns, Question, QuestionError
 from dynallow.wire.render import Template, beside_question, render, render_denial, render_opt
-from dynallow.wire.response import Record
 
 DENIAL_TTL_S = 10
 """How long a client may remember a denial, unless set: short, so that a reload is felt (RFC 2308)."""
@@ -102,7 +101,7 @@ def denial(
         question.section,
         flags=question.flags,
         rcode=rcode,
-        authority=(Record(question.name, n.SOA, ttl_s, _soa_rdata(ttl_s)),) if soa else (),
+        authority=((question.name, n.SOA, ttl_s, _soa_rdata(ttl_s)),) if soa else (),
         edns=edns is not None,
         do=question.do,
         ede=ede,

@@ -32,7 +32,7 @@ from dynallow.policy.reserved import reserved
 from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
-from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, proven, without
+from dynallow.resolver.answer import Answer, aged, compose, grants, proven, without
 from dynallow.resolver.asked import Asked
 from dynallow.resolver.cache import AnswerCache, Key, without_cd
 from dynallow.resolver.counts import Counts
@@ -60,7 +60,7 @@ MAX_WAITING = 4096
 MAX_RENEWALS = 512
 """Not so many flights that renewals take the places of those for whom somebody waits."""
 _RENEW_AGAIN_S = 5.0
-_new = tuple.__new__  # what Scope(...) calls in the end, at half the price
+_new = tuple.__new__  # what Asked(...) calls in the end, at half the price
 
 
 @dataclass(slots=True)
@@ -129,8 +129,9 @@ class Road:
         if (refusal := local.refusal(question)) is not None:
             self.counts.refused += 1
             return refusal
-        asked = Asked(packet, question, udp, self._decide(question))
-        return asked if self._may_pass(asked) else deny(self, asked)
+        verdict = self._decide(question)
+        asked: Asked = _new(Asked, (packet, question, udp, verdict))
+        return asked if verdict.outcome is ALLOWED or self._may_pass(asked) else deny(self, asked)
 
     async def answer(self, asked: Asked) -> bytes:
         """The reply to a question that may pass, when every lease behind it holds."""
@@ -293,7 +294,7 @@ class Road:
     def _compose(self, response: Response, key: Key, verdict: Verdict) -> Answer:
         """What an upstream says, as far as it may be told."""
         terms = self.terms
-        scope = _new(Scope, (verdict, terms.limits, self.own, terms.observe, terms.policy))
+        scope = (verdict, terms.limits, self.own, terms.observe, terms.policy)
         left_s = None if verdict.until is None else verdict.until - self.wall()
         try:
             now = self.clock()
@@ -341,22 +342,27 @@ class Road:
 
     def _tell(self, asked: Asked, answer: Answer) -> bytes:
         packet, question, udp, verdict = asked
+        _id, flags, name, qtype, _qclass, section, edns = question
         left = answer.left(self.clock())
-        records, authority, vouched = answer.told(question.do, question.ad)
+        do = edns is not None and edns.do
+        if answer.proof is None:
+            records, authority, vouched = answer.records, answer.authority, False
+        else:
+            records, authority, vouched = answer.told(do, question.ad)
         reply = render(
-            question.section,
-            flags=question.flags,
+            section,
+            flags=flags,
             rcode=answer.rcode,
             records=records,
             authority=authority,
             ttl_s=left,
-            edns=question.edns is not None,
-            do=question.do,
+            edns=edns is not None,
+            do=do,
             ede=answer.ede,
             max_size=asked.max_size,
             ad=vouched,
         )
-        self.denials.seen.tell(question.name, question.qtype, verdict, answer)
+        self.denials.seen.tell(name, qtype, verdict, answer)
         # A derived name is decided anew each time: it may have ended, or another rule have come to it.
         # So is what observing lets pass, since each time is counted as a denial.
         if left > 0 and verdict.outcome is ALLOWED and not verdict.leads and asked.may_come_again:

@@ -28,7 +28,7 @@ _NO_TTL: Final = 1 << 32
 _ttl: Final = itemgetter(2)
 _rdata: Final = itemgetter(3)
 _minimum: Final = struct.Struct(">I").unpack_from
-_new: Final = tuple.__new__  # what Record(...) and Chain(...) call in the end, at half the price
+_new: Final = tuple.__new__  # what Chain(...) calls in the end, at half the price
 
 
 class Chain(NamedTuple):
@@ -127,7 +127,7 @@ def _merge(rrset: Sequence[Record]) -> tuple[Record, ...]:
     if len(ttls) == 1 and len(set(map(_rdata, rrset))) == len(rrset):
         return tuple(rrset)
     least = min(ttls)
-    unique = {rdata: _new(Record, (owner, rtype, least, rdata)) for owner, rtype, _, rdata in rrset}
+    unique = {rdata: (owner, rtype, least, rdata) for owner, rtype, _, rdata in rrset}
     return tuple(unique.values())
 
 
@@ -137,9 +137,9 @@ def negative(response: Response, end: Name) -> tuple[Record | None, int]:
     A SOA of a zone that does not hold `end` proves nothing and is not passed
     on. Without one the denial must not be cached: (None, 0).
     """
-    for record in response.authority:
-        if record.rtype == SOA and is_at_or_below(end, record.owner):
-            (minimum,) = _minimum(record.rdata, len(record.rdata) - 4)
-            ttl = min(record.ttl, minimum)
-            return _new(Record, (record.owner, SOA, ttl, record.rdata)), ttl
+    for owner, rtype, ttl, rdata in response.authority:
+        if rtype == SOA and is_at_or_below(end, owner):
+            (minimum,) = _minimum(rdata, len(rdata) - 4)
+            ttl = min(ttl, minimum)
+            return (owner, SOA, ttl, rdata), ttl
     return None, 0

@@ -55,27 +55,27 @@ def prove(
         return Proof()
     told = _rrsets(records)
     end = name
-    for record in records:
-        if record.rtype == n.CNAME != qtype:
-            end = record.rdata
+    for _owner, rtype, _ttl, rdata in records:
+        if rtype == n.CNAME != qtype:
+            end = rdata
     told.setdefault((end, qtype), set())  # what is left out altogether is altered too
     given = _rrsets(response.answer, told)
     unaltered = all(given.get(key, set()) == rdatas for key, rdatas in told.items())
     whole = {key for key, rdatas in told.items() if rdatas and given.get(key) == rdatas}
     dnames = _dnames(response.answer, records)
-    whole.update((record.owner, n.DNAME) for record in dnames)
+    whole.update((owner, n.DNAME) for owner, *_ in dnames)
     signatures = _signatures(response.answer, whole)
     denied = _denials(response.authority, authority)
     if len(dnames) + len(signatures) > PROOFS_MAX or len(denied) > PROOFS_MAX:
         return Proof()
-    ttl = min([record.ttl for record in (*dnames, *signatures, *denied)], default=NO_TTL)
+    ttl = min([ttl for _owner, _rtype, ttl, _rdata in (*dnames, *signatures, *denied)], default=NO_TTL)
     is_told = bool(authority) or bool(told[end, qtype])
     return Proof(dnames, signatures, denied, ttl, bool(response.flags & n.AD) and unaltered and is_told)
 
 
 def unsigned(proof: Proof, rtype: int) -> Proof:
     """The proof of an answer whose records of this type were changed since."""
-    kept = tuple(record for record in proof.records if _covered(record.rdata) != rtype)
+    kept = tuple(record for record in proof.records if _covered(record[3]) != rtype)
     return proof._replace(records=kept, secure=False)
 
 
@@ -92,31 +92,28 @@ def _denials(given: Sequence[Record], told: Sequence[Record]) -> tuple[Record, .
     """Of the authority section: what proves that something is absent, where it is signed."""
     rrsets = _rrsets(given)
     whole = {key for key, rdatas in _rrsets(told).items() if rrsets.get(key) == rdatas}
-    absent = _unique(record for record in given if record.rtype in _ABSENCE)
-    keys = {(record.owner, record.rtype) for record in absent}
+    absent = _unique(record for record in given if record[1] in _ABSENCE)
+    keys = {record[:2] for record in absent}
     signatures = _signatures(given, whole | keys)
-    proven = {(record.owner, _covered(record.rdata)) for record in signatures}
-    return (*(record for record in absent if (record.owner, record.rtype) in proven), *signatures)
+    proven = {(owner, _covered(rdata)) for owner, _rtype, _ttl, rdata in signatures}
+    return (*(record for record in absent if record[:2] in proven), *signatures)
 
 
 def _signatures(given: Iterable[Record], whole: set[_Key]) -> tuple[Record, ...]:
     """The signatures of these RRsets that can be theirs (RFC 4035 section 5.3.1)."""
     theirs = (
-        record
-        for record in given
-        if record.rtype == n.RRSIG and (record.owner, _covered(record.rdata)) in whole
+        record for record in given if record[1] == n.RRSIG and (record[0], _covered(record[3])) in whole
     )
     return _unique(
-        record
-        for record in islice(theirs, PROOFS_MAX + 1)
-        if record.rdata[_LABELS] <= _count_labels(record.owner)
-        and is_at_or_below(record.owner, _signer(record.rdata, len(record.owner)))
+        (owner, rtype, ttl, rdata)
+        for owner, rtype, ttl, rdata in islice(theirs, PROOFS_MAX + 1)
+        if rdata[_LABELS] <= _count_labels(owner) and is_at_or_below(owner, _signer(rdata, len(owner)))
     )
 
 
 def _dnames(given: Sequence[Record], told: Sequence[Record]) -> tuple[Record, ...]:
     """The DNAMEs that CNAMEs on the chain stand for (RFC 6672 section 5.3.1: those are what is signed)."""
-    dnames = [record for record in given if record.rtype == n.DNAME]
+    dnames = [record for record in given if record[1] == n.DNAME]
     if not dnames or len(dnames) > LINKS_MAX:
         return ()
     found: dict[Name, Record] = {}
@@ -125,19 +122,20 @@ def _dnames(given: Sequence[Record], told: Sequence[Record]) -> tuple[Record, ..
             continue
         for dname in dnames:
             if _stands_for(owner, target, dname):
-                found[dname.owner] = dname
+                found[dname[0]] = dname
     rrsets = _rrsets(dnames)
     return tuple(dname for owner, dname in found.items() if len(rrsets[owner, n.DNAME]) == 1)
 
 
 def _stands_for(owner: Name, target: Name, dname: Record) -> bool:
     """Whether the CNAME from `owner` to `target` is what the DNAME makes of it."""
-    prefix = owner[: -len(dname.owner)]
-    return bool(prefix) and target == prefix + dname.rdata and is_at_or_below(owner, dname.owner)
+    above, _rtype, _ttl, instead = dname
+    prefix = owner[: -len(above)]
+    return bool(prefix) and target == prefix + instead and is_at_or_below(owner, above)
 
 
 def _unique(records: Iterable[Record]) -> tuple[Record, ...]:
-    return tuple({(record.owner, record.rtype, record.rdata): record for record in records}.values())
+    return tuple({(record[0], record[1], record[3]): record for record in records}.values())
 
 
 def _covered(rdata: bytes) -> int:

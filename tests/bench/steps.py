@@ -96,8 +96,8 @@ def _answers() -> Iterator[Step]:
         )
     hints = b"".join(worst_input.address(number) for number in range(_ADDRESSES))
     rdata = b"\0\x01\0" + b"\0\x04" + len(hints).to_bytes(2, "big") + hints
-    record = worst_input.records(1)[0]._replace(rtype=HTTPS, rdata=rdata)
-    https = Response(IDENT, QR, NOERROR, (record,), ())
+    owner, _rtype, ttl, _address = worst_input.records(1)[0]
+    https = Response(IDENT, QR, NOERROR, ((owner, HTTPS, ttl, rdata),), ())
     yield Step(
         f"compose, {_RULES} rules", f"HTTPS, {_ADDRESSES} hints", same(partial(compose, https, scope, HTTPS))
     )

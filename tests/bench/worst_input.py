@@ -158,7 +158,7 @@ REFUSED = frozenset(list(MESSAGES)[-5:])
 
 def records(count: int) -> tuple[Record, ...]:
     """A records of one name, as a parser returns them."""
-    return tuple(Record(NAME, A, _TTL_S, address(number)) for number in range(count))
+    return tuple((NAME, A, _TTL_S, address(number)) for number in range(count))
 
 
 def grants(count: int, rules: int) -> list[Grant]:

@@ -175,7 +175,7 @@ def check(packet: bytes, tally: Tally) -> None:
         kind not in _READ_TYPES or cls != 1 for kind, cls in frames(packet) if kind != 41
     ):
         return
-    compare(packet, {record.rdata for record in chain.final}, chain.ttl)
+    compare(packet, {record[3] for record in chain.final}, chain.ttl)
     tally.compared += 1
 
 

@@ -44,7 +44,7 @@ from dynallow.resolver.upstream.exchange import Exchange
 from dynallow.resolver.upstream.pool import Upstreams
 from dynallow.tasks import Tasks
 from dynallow.wire.render import render
-from dynallow.wire.response import Record, Response, parse_response
+from dynallow.wire.response import Response, parse_response
 from tests.fuzz import fuzz_wire
 from tests.fuzz.fuzz_wire import ID, QNAME
 from tests.fuzz.oracle import BrokenError, check_reply, follow, is_inside, told
@@ -104,7 +104,7 @@ def question(packet: bytes) -> None:
     addresses = [bytes((192, 0, 2, number)) for number in range(200 if choice & 4 else 2)]
     rdata = {1: addresses, 28: [bytes(12) + one for one in addresses], 16: [b"\3abc"]}
     name, qtype = met.question.name, met.question.qtype
-    records = [Record(name, qtype, 60, one) for one in rdata.get(qtype, [])]
+    records = [(name, qtype, 60, one) for one in rdata.get(qtype, [])]
     scope = Scope(met.verdict, _LIMITS, frozenset(), True)
     response = Response(0, 0x8180, 0, tuple(records), ())
     there = compose(response, name, qtype, scope, now=_NOW, left_s=None)

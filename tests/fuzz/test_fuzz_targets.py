@@ -71,7 +71,7 @@ def test_answer_target_finds_a_guard_that_lets_everything_pass(monkeypatch: pyte
 def test_answer_target_finds_an_address_off_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
     def careless(response: Response, name: bytes, qtype: int) -> Chain:
         """Takes every record of the type, whoever owns it."""
-        final = tuple(record for record in response.answer if record.rtype == qtype)
+        final = tuple(record for record in response.answer if record[1] == qtype)
         return Chain((), final, name, 0)
 
     monkeypatch.setattr("dynallow.wire.chain.walk", careless)

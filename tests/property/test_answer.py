@@ -89,10 +89,10 @@ limits = st.builds(
 
 def _told(answer: Answer, qtype: int) -> set[bytes]:
     """Every address that a client could take from the answer."""
-    records = [record for record in answer.records if record.rtype == qtype]
+    records = [record for record in answer.records if record[1] == qtype]
     if qtype == TYPES["HTTPS"]:
-        return {address for record in records for address in svcb.hints(record.rdata)}
-    return {record.rdata for record in records}
+        return {address for record in records for address in svcb.hints(record[3])}
+    return {record[3] for record in records}
 
 
 @given(lines, st.sampled_from(sorted(TYPES)), rules, limits, st.booleans(), st.none() | st.floats(0.0, 1e4))
@@ -115,7 +115,7 @@ def test_compose_any_response_tells_and_grants_the_same_addresses(
         assert all(is_acceptable(address, rule.private, {OWN}) for address in accepted)
     if not scope.observe:
         assert _told(answer, number) == granted
-        assert not any(record.rtype == 65 and b"\0\4\xfe\x0d" in record.rdata for record in answer.records)
+        assert not any(record[1] == 65 and b"\0\4\xfe\x0d" in record[3] for record in answer.records)
     asked = grants(answer, NAME, 1000.0)
     assert {(one.rule, address) for one in asked for address in one.addresses} == {
         (rule.name, address) for rule, accepted in answer.by_rule for address in accepted
@@ -138,9 +138,9 @@ def test_compose_any_response_grants_what_judging_every_address_for_every_rule_g
         return
     final = walk(got, NAME, number).final
     if number == TYPES["HTTPS"]:
-        found = [address for record in final for address in svcb.hints(record.rdata)]
+        found = [address for record in final for address in svcb.hints(record[3])]
     else:
-        found = [record.rdata for record in final]
+        found = [record[3] for record in final]
     found = list(dict.fromkeys(found))
     if len(found) > bounds.max_addresses_per_name:
         found.sort()  # the same ones in whatever order they come

@@ -84,4 +84,4 @@ def test_answer_in_any_case_reads_as_the_one_in_lower_case(
     response = parse_response(head + section + written, id=7, name=name, qtype=n.A, section=section)
     found = walk(response, name, n.A)
     assert found.end == (target or name)
-    assert [(record.owner, record.rdata) for record in found.final] == [(found.end, ONE)]
+    assert [(record[0], record[3]) for record in found.final] == [(found.end, ONE)]

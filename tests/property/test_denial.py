@@ -14,7 +14,6 @@ from dynallow.resolver.local import DENIAL_TTL_S, denial
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Edns, Question
 from dynallow.wire.render import render
-from dynallow.wire.response import Record
 
 _labels = st.binary(min_size=1, max_size=63) | st.sampled_from([b"Example", b"org", b"dynallow", b"invalid"])
 _names = st.lists(_labels, max_size=6).map(
@@ -67,7 +66,7 @@ def test_denial_of_any_question_is_what_render_makes(
         question.section,
         flags=flags,
         rcode=rcode,
-        authority=() if rcode == 5 else (Record(name, n.SOA, DENIAL_TTL_S, _SOA_RDATA),),
+        authority=() if rcode == 5 else ((name, n.SOA, DENIAL_TTL_S, _SOA_RDATA),),
         edns=edns is not None,
         do=question.do,
         ede=(17 if outcome is Outcome.FILTERED else 15, verdict.why_not(name)),

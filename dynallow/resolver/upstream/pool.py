@@ -206,7 +206,7 @@ def _fault(response: Response) -> str | None:
     if response.questionless or response.rcode not in (n.NOERROR, n.NXDOMAIN):
         return f"rcode {response.rcode}"
     if response.rcode == n.NOERROR:
-        kinds = {record.rtype for record in response.authority}
+        kinds = {record[1] for record in response.authority}
         if _NS in kinds and n.SOA not in kinds:
             return "a referral: it does not resolve for us"  # lame, or no recursion here
     return None

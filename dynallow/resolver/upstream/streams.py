@@ -196,6 +196,6 @@ def _aged(response: Response, age_s: int) -> Response:
         return response
 
     def older(records: tuple[Record, ...]) -> tuple[Record, ...]:
-        return tuple(record._replace(ttl=max(record.ttl - age_s, 0)) for record in records)
+        return tuple((owner, rtype, max(ttl - age_s, 0), rdata) for owner, rtype, ttl, rdata in records)
 
     return response._replace(answer=older(response.answer), authority=older(response.authority))

@@ -18,7 +18,7 @@ from dynallow.policy.rules import Rule
 from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.resolver.answer import Answer, Scope, aged, compose, grants, without
 from dynallow.wire import svcb
-from dynallow.wire.response import Record, Response
+from dynallow.wire.response import Response
 from tests.unit.resolver.responses import CDN, DEB, EDGE, SOA, response
 
 A, CNAME, TXT, AAAA, SRV, HTTPS = 1, 5, 16, 28, 33, 65
@@ -52,7 +52,7 @@ def answer(
 
 
 def addresses(told: Answer, rtype: int = A) -> tuple[bytes, ...]:
-    return tuple(record.rdata for record in told.records if record.rtype == rtype)
+    return tuple(record[3] for record in told.records if record[1] == rtype)
 
 
 def granted(told: Answer) -> dict[str, tuple[bytes, ...]]:
@@ -64,7 +64,7 @@ def granted(told: Answer) -> dict[str, tuple[bytes, ...]]:
 
 def test_compose_chain_every_ttl_is_the_smallest_on_it() -> None:
     told = answer(f"{DEB} 300 IN CNAME {CDN}.", f"{CDN} 40 IN A {FOUR} | 192.0.2.2")
-    assert [record.rtype for record in told.records] == [CNAME, A, A]
+    assert [record[1] for record in told.records] == [CNAME, A, A]
     assert (told.ttl_s, told.ends, told.data_ends, told.rcode) == (40, 1040.0, 1040.0, 0)
     told = answer(f"{DEB} 20 IN CNAME {CDN}.", f"{CDN} 40 IN A {FOUR}")
     assert told.ttl_s == 20
@@ -118,7 +118,7 @@ def test_compose_special_six_is_removed_and_not_granted(address: str) -> None:
 
 def test_compose_nothing_but_special_addresses_is_empty_and_says_why() -> None:
     told = answer(f"{DEB} 300 IN CNAME {CDN}.", f"{CDN} 40 IN A {LOCAL}")
-    assert [record.rtype for record in told.records] == [CNAME]
+    assert [record[1] for record in told.records] == [CNAME]
     assert not grants(told, NAME, 1000.0)
     assert told.ede is not None
     assert told.ede[0] == 17
@@ -180,13 +180,13 @@ def test_compose_nxdomain_keeps_the_soa_and_its_negative_ttl() -> None:
     told = answer(authority=(SOA,), rcode="NXDOMAIN")
     assert (told.rcode, told.records, told.ttl_s, told.ends) == (3, (), 120, 1120.0)
     (soa,) = told.authority
-    assert (soa.rtype, soa.ttl) == (6, 120)
+    assert (soa[1], soa[2]) == (6, 120)
 
 
 def test_compose_nodata_behind_a_chain_takes_the_smaller_ttl() -> None:
     soa = SOA.replace("example.org 900", "example.net 900")
     told = answer(f"{DEB} 50 IN CNAME {CDN}.", authority=(soa,))
-    assert (told.ttl_s, [r.rtype for r in (*told.records, *told.authority)]) == (50, [CNAME, 6])
+    assert (told.ttl_s, [r[1] for r in (*told.records, *told.authority)]) == (50, [CNAME, 6])
     told = answer(f"{DEB} 500 IN CNAME {CDN}.", authority=(soa,))
     assert told.ttl_s == 120
 
@@ -209,8 +209,8 @@ def test_compose_https_hints_are_granted_and_ech_is_gone() -> None:
     )
     assert granted(told) == {"web": packed(FOUR, SIX)}
     (record,) = told.records
-    assert svcb.hints(record.rdata) == packed(FOUR, SIX)
-    text = dns.rdata.from_wire("IN", "HTTPS", record.rdata, 0, len(record.rdata)).to_text()
+    assert svcb.hints(record[3]) == packed(FOUR, SIX)
+    text = dns.rdata.from_wire("IN", "HTTPS", record[3], 0, len(record[3])).to_text()
     assert text == f'1 . alpn="h2" ipv4hint="{FOUR}" ipv6hint="{SIX}"'
 
 
@@ -243,7 +243,7 @@ def test_compose_https_of_a_target_that_the_rule_excepts_is_left_out() -> None:
 def test_compose_https_alias_is_told_as_it_is() -> None:
     told = answer(*https(f"0 {CDN}."), qtype="HTTPS")
     (record,) = told.records
-    assert record.rdata == b"\0\0" + parse_name(CDN)
+    assert record[3] == b"\0\0" + parse_name(CDN)
     assert (told.targets, told.ede) == ((parse_name(CDN),), None)
     assert not any(addresses for _, addresses in told.by_rule)
 
@@ -274,7 +274,7 @@ def test_compose_srv_leads_to_the_targets_of_best_priority() -> None:
 def test_compose_https_hints_over_the_cap_are_not_told() -> None:
     hints = ",".join(f"203.0.113.{number}" for number in range(1, 11))
     told = answer(*https(f"1 . ipv4hint={hints}"), qtype="HTTPS", within=scope(max_addresses_per_name=3))
-    assert svcb.hints(told.records[0].rdata) == granted(told)["web"]
+    assert svcb.hints(told.records[0][3]) == granted(told)["web"]
     assert len(granted(told)["web"]) == 3
 
 
@@ -292,7 +292,7 @@ def test_compose_observe_passes_everything_on_and_grants_only_what_it_may() -> N
     assert addresses(told) == packed(FOUR, LOCAL)
     assert granted(told) == {"web": packed(FOUR)}
     told = answer(*https(f"1 . ech=AAT+DQAA ipv4hint={LOCAL}"), qtype="HTTPS", within=scope(observe=True))
-    assert b"\0\4\xfe\x0d" in told.records[0].rdata
+    assert b"\0\4\xfe\x0d" in told.records[0][3]
 
 
 def test_compose_observe_of_a_denied_name_grants_nothing() -> None:
@@ -312,7 +312,7 @@ def test_without_takes_the_refused_address_out_of_answer_and_grants() -> None:
     less = without(told, A, set(packed(FOUR)))
     assert less is not None
     assert addresses(less) == packed("192.0.2.2")
-    assert less.records[0].rtype == CNAME
+    assert less.records[0][1] == CNAME
     assert granted(less) == {"web": packed("192.0.2.2"), "apt": packed("192.0.2.2")}
     assert without(less, A, set(packed("192.0.2.2"))) is None
 
@@ -320,7 +320,7 @@ def test_without_takes_the_refused_address_out_of_answer_and_grants() -> None:
 def test_without_takes_a_refused_hint_out_of_its_record() -> None:
     less = without(answer(*https(f"1 . ipv4hint={FOUR},192.0.2.2"), qtype="HTTPS"), HTTPS, set(packed(FOUR)))
     assert less is not None
-    assert svcb.hints(less.records[0].rdata) == packed("192.0.2.2")
+    assert svcb.hints(less.records[0][3]) == packed("192.0.2.2")
 
 
 def test_aged_answer_is_told_for_thirty_seconds_more() -> None:
@@ -341,9 +341,7 @@ def test_aged_answer_ends_with_its_rules() -> None:
 
 def heap(count: int, qtype: int, rdata: Callable[[int], bytes]) -> Response:
     """A response with `count` records of one type at the asked name."""
-    return Response(
-        7, 0x8180, 0, tuple(Record(NAME, qtype, 60, rdata(number)) for number in range(count)), ()
-    )
+    return Response(7, 0x8180, 0, tuple((NAME, qtype, 60, rdata(number)) for number in range(count)), ())
 
 
 def composed(got: Response, qtype: int) -> Answer:
@@ -370,6 +368,6 @@ def test_compose_heap_of_https_records_is_cut_and_grants_what_it_tells() -> None
         return b"\0\1\0\0\4\0\4" + struct.pack(">I", 0x08000000 + number)
 
     told = composed(heap(4000, HTTPS, service), HTTPS)
-    hinted = [address for record in told.records for address in svcb.hints(record.rdata)]
+    hinted = [address for record in told.records for address in svcb.hints(record[3])]
     assert tuple(hinted) == granted(told)["web"]
     assert len(told.records) == 16

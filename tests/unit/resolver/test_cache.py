@@ -5,7 +5,6 @@ from __future__ import annotations
 from dynallow.policy.names import parse_name
 from dynallow.resolver.answer import Answer
 from dynallow.resolver.cache import AnswerCache
-from dynallow.wire.response import Record
 
 DEB = parse_name("deb.example.org")
 KEY = (DEB, 1, 0, ())
@@ -14,7 +13,7 @@ KEY = (DEB, 1, 0, ())
 def answer(
     ends: float = 100.0, ttl: int = 40, *, data_ends: float | None = None, rules_end: float | None = None
 ) -> Answer:
-    records = (Record(DEB, 1, ttl, bytes([192, 0, 2, 1])), Record(DEB, 1, ttl, bytes([192, 0, 2, 2])))
+    records = ((DEB, 1, ttl, bytes([192, 0, 2, 1])), (DEB, 1, ttl, bytes([192, 0, 2, 2])))
     return Answer(0, records, (), (), ttl, ends, ends if data_ends is None else data_ends, rules_end)
 
 

@@ -14,14 +14,13 @@ from dynallow.resolver.answer import Answer
 from dynallow.resolver.hot import HotReplies
 from dynallow.wire.question import parse_question
 from dynallow.wire.render import Template, render
-from dynallow.wire.response import Record
 
 DEB = parse_name("deb.example.org")
 PACKET = dns.message.make_query("Deb.Example.org", "A", use_edns=0, payload=1232, id=0x1234).to_wire()
 
 
 def answer(ends: float = 100.0, ttl: int = 40) -> Answer:
-    records = (Record(DEB, 1, ttl, bytes([192, 0, 2, 1])), Record(DEB, 1, ttl, bytes([192, 0, 2, 2])))
+    records = ((DEB, 1, ttl, bytes([192, 0, 2, 1])), (DEB, 1, ttl, bytes([192, 0, 2, 2])))
     return Answer(0, records, (), (), ttl, ends, ends)
 
 

@@ -59,7 +59,7 @@ def ask(
 
 def told(response: Response | UpstreamError) -> list[bytes]:
     assert isinstance(response, Response)
-    return [record.rdata for record in response.answer]
+    return [record[3] for record in response.answer]
 
 
 def questions(server: Nameserver) -> int:

@@ -15,7 +15,7 @@ from dynallow.policy.names import parse_name
 from dynallow.policy.rules import Rule
 from dynallow.policy.verdict import Outcome, Verdict
 from dynallow.resolver.answer import Scope, compose, grants
-from dynallow.wire.response import Record, Response
+from dynallow.wire.response import Response
 
 NAME = parse_name("pool.example.org")
 POOL = [ip_address(f"192.0.{number >> 8}.{number & 255}").packed for number in range(2 << 8, (2 << 8) + 1500)]
@@ -23,7 +23,7 @@ SCOPE = Scope(Verdict(Outcome.ALLOWED, (Rule(0, "web"),)), Limits(), frozenset()
 
 
 def granted(addresses: list[bytes]) -> list[bytes]:
-    records = tuple(Record(NAME, 1, 300, address) for address in addresses)
+    records = tuple((NAME, 1, 300, address) for address in addresses)
     answer = compose(Response(0, 0x8180, 0, records, ()), NAME, 1, SCOPE, now=0.0, left_s=None)
     return [address for grant in grants(answer, NAME, 0.0) for address in grant.addresses]
 

@@ -52,7 +52,7 @@ class Bed(NamedTuple):
 
 def is_answer(response: Response | UpstreamError, number: int) -> bool:
     """Whether it is what n<number> has."""
-    return isinstance(response, Response) and [record.rdata for record in response.answer] == [
+    return isinstance(response, Response) and [record[3] for record in response.answer] == [
         ip_address(fresh_address(number)).packed
     ]
 

@@ -22,7 +22,6 @@ from dynallow.sight.joining import Joined, Joining, Missed
 from dynallow.sight.unwritten import is_untold
 from dynallow.usage.record import Record
 from dynallow.wire import numbers as n
-from dynallow.wire.response import Record as Answered
 from tests.unit.resolver.host import policy, question
 
 WWW, EVIL = "www.example.org", "evil.example"
@@ -46,7 +45,7 @@ class Tally(NamedTuple):
 def told(name: str, *addresses: bytes, observe: bool = False) -> Any:
     wire = parse_name(name)
     verdict = POLICY.decide(wire, n.A, 0.0)
-    records = tuple(Answered(wire, n.A, 300, address) for address in addresses)
+    records = tuple((wire, n.A, 300, address) for address in addresses)
     by_rule = tuple((rule, addresses) for rule in verdict.rules)
     return wire, n.A, verdict, Answer(0, records, (), by_rule, 300, 1300.0, 1300.0)
 

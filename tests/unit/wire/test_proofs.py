@@ -26,7 +26,7 @@ def test_response_proofs_are_kept_byte_for_byte() -> None:
     upper = signature(signer=b"\x07Example\x03ORG\0")
     nsec3 = b"\1\0\0\0\2ab\3abc" + BITMAP
     packet = reply(rr(DEB, RRSIG, upper), rr(DEB, NSEC, NEXT + BITMAP), rr(DEB, NSEC3, nsec3))
-    assert [record.rdata for record in read(packet).answer] == [upper, NEXT + BITMAP, nsec3]
+    assert [record[3] for record in read(packet).answer] == [upper, NEXT + BITMAP, nsec3]
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def response(*answer: Record, authority: tuple[Record, ...] = (), flags: int = 0
     return Response(7, flags, 0, answer, authority)
 
 
-ADDRESS, OTHER = Record(DEB, A, 300, ONE), Record(DEB, A, 300, TWO)
-SIGNED = Record(DEB, RRSIG, 300, signature())
+ADDRESS, OTHER = (DEB, A, 300, ONE), (DEB, A, 300, TWO)
+SIGNED = (DEB, RRSIG, 300, signature())
 
 
 def test_prove_set_that_is_told_whole_has_its_signature_and_is_vouched_for() -> None:
@@ -115,34 +115,32 @@ def test_prove_set_that_is_told_otherwise_has_none(
     ],
 )
 def test_prove_signature_that_cannot_be_the_sets_is_left_out(rdata: bytes) -> None:
-    proof = prove(response(ADDRESS, Record(DEB, RRSIG, 300, rdata)), DEB, A, (ADDRESS,), ())
+    proof = prove(response(ADDRESS, (DEB, RRSIG, 300, rdata)), DEB, A, (ADDRESS,), ())
     assert (proof.records, proof.secure) == ((), True)
 
 
 def test_prove_signature_of_a_parent_or_the_root_may_be_the_sets() -> None:
     for signer in (DEB, ORG, b"\3org\0", b"\0", ORG.upper()):
-        record = Record(DEB, RRSIG, 300, signature(signer=signer))
+        record = (DEB, RRSIG, 300, signature(signer=signer))
         assert prove(response(ADDRESS, record), DEB, A, (ADDRESS,), ()).records == (record,)
 
 
 def test_prove_denial_without_its_soa_is_not_vouched_for() -> None:
-    soa = Record(ORG, SOA, 300, b"\0\0" + bytes(20))
+    soa = (ORG, SOA, 300, b"\0\0" + bytes(20))
     assert prove(response(authority=(soa,)), DEB, A, (), (soa,)).secure
     assert not prove(response(authority=(soa,)), DEB, A, (), ()).secure
 
 
 def test_prove_too_many_proofs_are_none_at_all() -> None:
-    many = tuple(
-        Record(DEB, RRSIG, 300, signature(rest=bytes((number, 1)))) for number in range(PROOFS_MAX + 1)
-    )
+    many = tuple((DEB, RRSIG, 300, signature(rest=bytes((number, 1)))) for number in range(PROOFS_MAX + 1))
     assert len(prove(response(ADDRESS, *many[1:]), DEB, A, (ADDRESS,), ()).records) == PROOFS_MAX
     assert prove(response(ADDRESS, *many), DEB, A, (ADDRESS,), ()) == Proof()
     assert prove(response(ADDRESS, authority=many), DEB, A, (ADDRESS,), ()) == Proof()
-    flood = tuple(Record(ORG, RRSIG, 300, signature(rest=bytes((n >> 8, n & 255)))) for n in range(2000))
+    flood = tuple((ORG, RRSIG, 300, signature(rest=bytes((n >> 8, n & 255)))) for n in range(2000))
     assert prove(response(ADDRESS, SIGNED, *flood), DEB, A, (ADDRESS,), ()) == Proof()
 
 
 def test_unsigned_takes_the_signatures_of_the_changed_set_alone() -> None:
-    cname = Record(DEB, RRSIG, 300, signature(covered=5))
+    cname = (DEB, RRSIG, 300, signature(covered=5))
     proof = unsigned(Proof((), (cname, SIGNED), (), 300, True), A)
     assert (proof.records, proof.secure) == ((cname,), False)

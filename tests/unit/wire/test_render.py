@@ -12,7 +12,7 @@ from dynallow.wire.numbers import CD, DO, RD
 from dynallow.wire.query import build_query
 from dynallow.wire.question import parse_question
 from dynallow.wire.render import EDE_TEXT_MAX, Template, patch, render
-from dynallow.wire.response import Record, parse_response
+from dynallow.wire.response import parse_response
 from tests.unit.wire.messages import (
     AAAA,
     AT_QUESTION,
@@ -32,10 +32,10 @@ from tests.unit.wire.messages import (
 
 ID = b"\xbe\xef"
 CHAIN = (
-    Record(DEB, CNAME, 300, CDN),
-    Record(CDN, CNAME, 200, EDGE),
-    Record(EDGE, A, 60, ONE),
-    Record(EDGE, A, 60, TWO),
+    (DEB, CNAME, 300, CDN),
+    (CDN, CNAME, 200, EDGE),
+    (EDGE, A, 60, ONE),
+    (EDGE, A, 60, TWO),
 )
 LONGEST = (b"\x3f" + b"a" * 63) * 3 + b"\x3d" + b"b" * 61 + b"\0"
 
@@ -66,7 +66,7 @@ def test_render_chain_writes_each_name_once() -> None:
 
 
 def test_render_reads_back_as_the_same_records() -> None:
-    soa_record = Record(ORG, SOA, 60, soa(60))
+    soa_record = (ORG, SOA, 60, soa(60))
     template = render(
         asked(), flags=0x0100, rcode=3, records=CHAIN, authority=(soa_record,), edns=True, do=True
     )
@@ -146,7 +146,7 @@ def test_render_drops_the_ede_before_the_answer() -> None:
 
 
 def test_render_longest_truncated_reply_fits_512_bytes() -> None:
-    many = tuple(Record(LONGEST, A, 60, bytes([192, 0, 2, last])) for last in range(200))
+    many = tuple((LONGEST, A, 60, bytes([192, 0, 2, last])) for last in range(200))
     template = render(
         asked(LONGEST), flags=0, rcode=0, records=many, edns=True, ede=(0, "x" * 999), max_size=512
     )
@@ -156,19 +156,19 @@ def test_render_longest_truncated_reply_fits_512_bytes() -> None:
 
 def test_render_truncated_reply_to_a_plain_question_with_a_reason_has_no_opt_record() -> None:
     """Regression: ARCOUNT said 1 and no OPT followed, in stale answers over 512 bytes for plain clients."""
-    many = tuple(Record(DEB, A, 30, bytes([192, 0, 2, last])) for last in range(60))
+    many = tuple((DEB, A, 30, bytes([192, 0, 2, last])) for last in range(60))
     message = parsed(render(asked(), flags=0, rcode=0, records=many, ede=(3, "stale"), max_size=512))
     assert message.flags & dns.flags.TC
     assert message.edns == -1
 
 
 def test_render_names_beyond_the_reach_of_a_pointer_are_written_out() -> None:
-    far = [Record(b"\x05n%04d\x01x\0" % index, AAAA, 60, bytes(16)) for index in range(600)]
+    far = [(b"\x05n%04d\x01x\0" % index, AAAA, 60, bytes(16)) for index in range(600)]
     records = [
         *far,
-        Record(far[-1].owner, AAAA, 60, b"\1" * 16),
-        Record(DEB, CNAME, 60, EDGE),
-        Record(EDGE, CNAME, 60, CDN),
+        (far[-1][0], AAAA, 60, b"\1" * 16),
+        (DEB, CNAME, 60, EDGE),
+        (EDGE, CNAME, 60, CDN),
     ]
     template = render(asked(), flags=0, rcode=0, records=records)
     response = parse_response(ID + template.body, id=0xBEEF, name=DEB, qtype=A)
@@ -176,7 +176,7 @@ def test_render_names_beyond_the_reach_of_a_pointer_are_written_out() -> None:
 
 
 def test_render_cname_back_to_a_written_name_is_a_pointer() -> None:
-    loop = (Record(DEB, CNAME, 60, CDN), Record(CDN, CNAME, 60, DEB))
+    loop = ((DEB, CNAME, 60, CDN), (CDN, CNAME, 60, DEB))
     template = render(asked(), flags=0, rcode=0, records=loop)
     assert template.body.endswith(b"\0\2\xc0\x0c")
     assert parse_response(ID + template.body, id=0xBEEF, name=DEB, qtype=A).answer == loop
@@ -188,7 +188,7 @@ def test_render_cname_back_to_a_written_name_is_a_pointer() -> None:
 
 def ttls(template: Template, age: int) -> list[int]:
     response = parse_response(ID + patch(template, age), id=0xBEEF, name=DEB, qtype=A)
-    return [record.ttl for record in response.answer + response.authority]
+    return [record[2] for record in response.answer + response.authority]
 
 
 @pytest.mark.parametrize("age", [0, 1, 59, 60, 61, 200, 299, 300, 301, 2**31, 2**40])
@@ -201,7 +201,7 @@ def test_patch_lowers_each_ttl_and_stops_at_zero(age: int) -> None:
 
 
 def test_patch_ages_the_authority_too() -> None:
-    template = render(asked(), flags=0, rcode=3, authority=(Record(ORG, SOA, 0x01000000, soa(60)),))
+    template = render(asked(), flags=0, rcode=3, authority=((ORG, SOA, 0x01000000, soa(60)),))
     assert ttls(template, 1) == [0x00FFFFFF]
 
 

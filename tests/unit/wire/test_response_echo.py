@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from dynallow.errors import WireError
-from dynallow.wire.response import MismatchError, Record, parse_response
+from dynallow.wire.response import MismatchError, parse_response
 from tests.unit.wire.messages import AT_QUESTION, DEB, ONE, OPT, ROOT, A, asked, header, reply, rr
 
 
 def test_response_to_a_question_in_mixed_case_must_echo_it_so() -> None:
     mixed = asked(b"\x03dEb\x07eXaMple\x03Org\0")
     packet = header(an=1) + mixed + rr(AT_QUESTION, A, ONE)
-    assert parse_response(packet, id=7, name=DEB, qtype=A, section=mixed).answer == (
-        Record(DEB, A, 300, ONE),
-    )
+    assert parse_response(packet, id=7, name=DEB, qtype=A, section=mixed).answer == ((DEB, A, 300, ONE),)
     for section in (asked(), mixed.swapcase()):
         with pytest.raises(MismatchError):
             parse_response(packet, id=7, name=DEB, qtype=A, section=section)
