@@ -22,7 +22,6 @@ from dynallow.checkpoint.lines import (
     write_name,
 )
 from dynallow.lease.ledger import Ledger
-from dynallow.lease.plan import Put
 from dynallow.policy.names import Name
 from dynallow.policy.verdict import Lead
 from dynallow.resolver.road import Road
@@ -101,7 +100,7 @@ def recall(lines: Iterable[str], ledger: Ledger, unjustified: Callable[[str, Nam
         names = ledger.claims(rule)
         if len(names) >= limits.max_per_rule or len(names.get(name, ())) >= limits.max_addresses_per_name:
             continue
-        ledger.commit([Put(rule, address, until, name, fresh=False, unrevoke=False)])
+        ledger.commit([(rule, address, until, name, False, False)])
         count += 1
     return count
 

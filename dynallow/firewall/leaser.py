@@ -350,7 +350,7 @@ class Leaser:
         missing: list[Put] = []
         wrong: list[Put] = []
         for rule, address, lease in leases:
-            put = Put(rule, address, lease.deadline, lease.name, fresh=False, unrevoke=False)
+            put = (rule, address, lease.deadline, lease.name, False, False)
             there = held.pop((rule, address), None)
             if there is None:
                 missing.append(put)

@@ -52,6 +52,6 @@ class Refusals:
 def _added(puts: Sequence[Put]) -> dict[str, int]:
     """How many new addresses for each rule."""
     added: dict[str, int] = {}
-    for put in puts:
-        added[put.rule] = added.get(put.rule, 0) + put.fresh
+    for rule, _, _, _, fresh, _ in puts:
+        added[rule] = added.get(rule, 0) + fresh
     return added

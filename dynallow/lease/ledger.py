@@ -25,7 +25,8 @@ from dynallow.lease.slices import slices
 _GRACE_SLACK_S = 2.0
 _NONE: frozenset[bytes] = frozenset()
 _UNCLAIMED: dict[bytes, float] = {}
-_new = tuple.__new__  # what Put(...) calls in the end, at half the price
+_UNLEASED: dict[bytes, Lease] = {}
+_new = tuple.__new__  # what Plan(...) calls in the end, at half the price
 
 
 class Ledger:
@@ -73,7 +74,9 @@ class Ledger:
                     refused.update(addresses)
                     continue
                 claim = _UNCLAIMED
-            deadline, needed = self._deadlines(ttl_s, ends, now)
+            deadline = now + lifetime(ttl_s, limits)
+            if ends is not None and ends < deadline:
+                deadline = ends
             both = (rule, name)
             rule_room = limits.max_per_rule - reserved.get(rule, 0)
             name_room = limits.max_addresses_per_name - reserved.get(both, 0)
@@ -91,9 +94,10 @@ class Ledger:
             ):
                 # Nearly always: all of it is new, and there is room for all of it.
                 for address in wanted:
-                    puts.append(_new(Put, (rule, address, deadline, name, True, False)))
+                    puts.append((rule, address, deadline, name, True, False))
                 room.append((rule, both, fresh))
                 continue
+            needed = self._needed(ttl_s, deadline, now)
             # What has lapsed makes room before anything is counted: afterwards it could be counted twice.
             if len(claim) + fresh > name_room:
                 self._sweep_name(rule, name, now)
@@ -119,29 +123,26 @@ class Ledger:
                         continue
                     rule_takes += 1
                     fresh += 1
-                    puts.append(Put(rule, address, deadline, name, True, unrevoke))
+                    puts.append((rule, address, deadline, name, True, unrevoke))
                 elif holds:
-                    claims.append(Put(rule, address, min(deadline, lease.deadline), name, False, False))
+                    claims.append((rule, address, min(deadline, lease.deadline), name, False, False))
                 else:
                     lapsed = lease.deadline <= now
                     fresh += lapsed
-                    puts.append(Put(rule, address, max(deadline, lease.deadline), name, lapsed, unrevoke))
+                    puts.append((rule, address, max(deadline, lease.deadline), name, lapsed, unrevoke))
             if fresh:
                 room.append((rule, both, fresh))
         if refused:
-            puts = [put for put in puts if put.address not in refused]
-            claims = [put for put in claims if put.address not in refused]
+            puts = [put for put in puts if put[1] not in refused]
+            claims = [put for put in claims if put[1] not in refused]
             return Plan(tuple(puts), tuple(claims), frozenset(refused), room_of(puts))
         return _new(Plan, (tuple(puts), tuple(claims), _NONE, tuple(room)))
 
-    def _deadlines(self, ttl_s: int, ends: float | None, now: float) -> tuple[float, float]:
-        """Until when a new lease lives, and until when one that is there must live to be left alone."""
-        deadline = now + lifetime(ttl_s, self.limits)
-        if ends is not None and ends < deadline:
-            deadline = ends
+    def _needed(self, ttl_s: int, deadline: float, now: float) -> float:
+        """Until when a lease that is there must live to be left alone; a new one would until `deadline`."""
         grace_s = self.limits.grace_s
         needed = now + ttl_s + (grace_s - _GRACE_SLACK_S if grace_s > _GRACE_SLACK_S else 0.0)
-        return deadline, needed if needed < deadline else deadline
+        return needed if needed < deadline else deadline
 
     def latest(self, puts: Iterable[Put]) -> dict[str, dict[bytes, Put]]:
         """What the kernel is to be told, by rule and address: each once, never shorter than it is held.
@@ -150,27 +151,26 @@ class Ledger:
         kernel keeps what it is told last, whichever is longer (invariant 3).
         """
         found: dict[str, dict[bytes, Put]] = {}
+        current: str | None = None
         for put in puts:
-            rule, address, deadline, _, _, unrevoke = put
-            there = found.get(rule)
-            if there is None:
-                there = found[rule] = {}
-            other = there.get(address)
-            if other is not None:
-                longest = max(other.deadline, deadline)
-                put = put._replace(deadline=longest, unrevoke=unrevoke or other.unrevoke)
-            else:
-                leases = self._leases.get(rule)
-                lease = leases.get(address) if leases is not None else None
-                if lease is not None and lease.deadline > deadline:
-                    put = put._replace(deadline=lease.deadline)
+            rule, address, deadline, name, fresh, unrevoke = put
+            if rule is not current:
+                current, there = rule, found.setdefault(rule, {})
+                leases = self._leases.get(rule, _UNLEASED)
+            if address in there:
+                _, _, other, _, _, unrevoked = there[address]
+                put = (rule, address, max(other, deadline), name, fresh, unrevoke or unrevoked)
+            elif address in leases and (held := leases[address].deadline) > deadline:
+                put = (rule, address, held, name, fresh, unrevoke)
             there[address] = put
         return found
 
     def commit(self, puts: Iterable[Put]) -> None:
         """Take note of what the kernel has acknowledged."""
+        current: str | None = None
         for rule, address, deadline, name, fresh, unrevoke in puts:
-            leases, names = self._leases.get(rule), self._names.get(rule)
+            if rule is not current:
+                current, leases, names = rule, self._leases.get(rule), self._names.get(rule)
             if leases is None or names is None:  # the rule went with a reload; its set is gone too
                 continue
             lease = leases.get(address)
@@ -274,7 +274,7 @@ class Ledger:
 
     def adopt(self, rule: str, address: bytes, deadline: float, name: bytes) -> None:
         """Take over an element that the kernel already holds."""
-        self.commit([Put(rule, address, deadline, name, fresh=True, unrevoke=False)])
+        self.commit([(rule, address, deadline, name, True, False)])
 
     def adopt_revoked(self, address: bytes, deadline: float) -> None:
         """Take over an address that the kernel's revoked set holds."""

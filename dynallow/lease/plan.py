@@ -9,19 +9,13 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import NamedTuple
 
+Put = tuple[str, bytes, float, bytes, bool, bool]
+"""One element that the kernel must hold: (rule, address, deadline, name, fresh, unrevoke).
 
-class Put(NamedTuple):
-    """One element that the kernel must hold until `deadline` (monotonic seconds)."""
-
-    rule: str
-    address: bytes
-    deadline: float
-    name: bytes
-    fresh: bool
-    """No live lease stood for it when it was planned: the name is its first earner."""
-    unrevoke: bool
-    """The address stands in the revoked set and must leave it in the same transaction."""
-
+The deadline is in monotonic seconds. Fresh: no live lease stood for it when it was planned, the name is its
+first earner. Unrevoke: the address stands in the revoked set and must leave it in the same transaction.
+A plain tuple: one is made for each address of each fresh answer, and taken apart three times.
+"""
 
 Room = tuple[str, tuple[str, bytes], int]
 """(rule, rule and name, how many): the places that a name's new leases take until they are in the ledger."""
@@ -50,5 +44,5 @@ class Revocation(NamedTuple):
 
 def room_of(puts: Iterable[Put]) -> tuple[Room, ...]:
     """The room that some puts need: of a rule and a name for each that is fresh."""
-    fresh = Counter((put.rule, put.name) for put in puts if put.fresh)
+    fresh = Counter((rule, name) for rule, _, _, name, fresh, _ in puts if fresh)
     return tuple((key[0], key, count) for key, count in fresh.items())

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import string
+from functools import lru_cache
 from ipaddress import ip_network
 
 Name = bytes
@@ -29,7 +30,6 @@ _DECIMAL = re.compile("[0-9]{3}")
 _ADDRESS_LIKE = re.compile(r"[0-9A-Fa-f:./\[\]]+")
 _UNESCAPED = frozenset(string.ascii_letters.encode() + string.digits.encode() + b"_-")
 _PLAIN_BYTES = string.ascii_lowercase.encode() + string.digits.encode() + b"_-"
-_DOT = ord(".")
 
 
 def parse_name(text: str) -> Name:
@@ -49,19 +49,22 @@ def parse_name(text: str) -> Name:
 
 def to_text(name: Name) -> str:
     """The name as printed: no trailing dot, "." for the root, odd bytes escaped (RFC 1035 section 5.1)."""
-    # Nearly all names are plain, and each denial prints its own: dots in the places of the length bytes.
-    text = bytearray(name[1:-1])
-    dots, offset, end = 0, name[0], len(text)
-    while offset < end:
-        size = text[offset]
-        text[offset] = _DOT
-        offset += size + 1
-        dots += 1
-    # Nothing but these dots is odd; one too many stood in a label.
-    if text and text.translate(None, _PLAIN_BYTES) == b"." * dots:
-        return text.decode("ascii")
-    parts = labels(name)
-    return ".".join(["".join(map(_ESCAPED.__getitem__, label)) for label in parts]) or "."
+    # Each fresh lease and each denial prints its own. Most are plain, and most have a parent in common.
+    size = name[0]
+    label = name[1 : size + 1]
+    if size and not label.translate(None, _PLAIN_BYTES):
+        return label.decode() + _ending(name[size + 1 :])
+    return _escaped(name) or "."
+
+
+@lru_cache(maxsize=1024)
+def _ending(parent: Name) -> str:
+    """What a parent adds to the text of its children."""
+    return "." + _escaped(parent) if parent != ROOT else ""
+
+
+def _escaped(name: Name) -> str:
+    return ".".join(["".join(map(_ESCAPED.__getitem__, label)) for label in labels(name)])
 
 
 def labels(name: Name) -> tuple[bytes, ...]:

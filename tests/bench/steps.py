@@ -134,7 +134,7 @@ def _kernel() -> Iterator[Step]:
         def packed() -> bytes:
             batch = Batch()
             for put in puts[:count]:
-                batch.add(Element(f"{put.rule}_v4", put.address, 3_660_250, comment(to_text(put.name))))
+                batch.add(Element(f"{put[0]}_v4", put[1], 3_660_250, comment(to_text(put[3]))))
             return batch.pack(1)
 
         return packed

@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from dynallow.lease.grant import Grant, Limits
 from dynallow.lease.ledger import Ledger
-from dynallow.lease.plan import Put
 from dynallow.wire.numbers import CNAME, HEADER_SIZE, HTTPS, MESSAGE_MAX, OPT, QR, TXT, A
 from dynallow.wire.response import Record
 
@@ -171,7 +170,7 @@ def ledger(leases: int, until: float) -> Ledger:
     """One rule with so many leases, each earned by a name of its own."""
     built = Ledger(Limits(max_per_rule=leases + 1), ["rule-0"])
     built.commit(
-        Put("rule-0", address(number), until, b"\x08%08x" % number + NAME, fresh=True, unrevoke=False)
+        ("rule-0", address(number), until, b"\x08%08x" % number + NAME, True, False)
         for number in range(leases)
     )
     return built

@@ -70,30 +70,30 @@ class LedgerMachine(RuleBasedStateMachine):
     def commit(self, puts: tuple[Put, ...]) -> None:
         self.ledger.commit(puts)
         for put in puts:
-            key, claim = (put.rule, put.address), (put.rule, put.name, put.address)
-            self.leases[key] = max(put.deadline, self.leases.get(key, 0.0))
-            self.claims[claim] = max(put.deadline, self.claims.get(claim, 0.0))
+            key, claim = (put[0], put[1]), (put[0], put[3], put[1])
+            self.leases[key] = max(put[2], self.leases.get(key, 0.0))
+            self.claims[claim] = max(put[2], self.claims.get(claim, 0.0))
             self.ever.add(claim)
-            if put.unrevoke:
-                self.revoked.discard(put.address)
+            if put[5]:
+                self.revoked.discard(put[1])
 
     def plan(self, wanted: list[Grant]) -> Plan:
         before = dict(self.live())
         plan = self.ledger.plan(wanted, self.now)
         assert self.live() == before
-        told = {put.address for put in plan.puts + plan.claims}
+        told = {put[1] for put in plan.puts + plan.claims}
         assert not told & plan.refused
         assert places(plan.room) == places(room_of(plan.puts)), "of new leases, no other"
         for put in plan.puts:
-            assert put.deadline >= before.get((put.rule, put.address), 0.0), "shortened"
-            assert put.deadline <= max(self.now + LIMITS.max_s, before.get((put.rule, put.address), 0.0)), (
+            assert put[2] >= before.get((put[0], put[1]), 0.0), "shortened"
+            assert put[2] <= max(self.now + LIMITS.max_s, before.get((put[0], put[1]), 0.0)), (
                 "longer than lease.max"
             )
-            assert put.unrevoke == (put.address in self.revoked)
+            assert put[5] == (put[1] in self.revoked)
         for grant in wanted:
             for address in set(grant.addresses) - plan.refused:
                 key = (grant.rule, address)
-                planned = [p.deadline for p in plan.puts if (p.rule, p.address) == key]
+                planned = [p[2] for p in plan.puts if (p[0], p[1]) == key]
                 holds = max([*planned, before.get(key, 0.0)])
                 assert holds >= self.now + grant.ttl_s, "a client would be told a TTL beyond the lease"
                 if address in self.revoked:

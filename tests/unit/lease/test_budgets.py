@@ -144,7 +144,7 @@ def test_plan_of_one_answer_in_two_grants_shares_the_budget() -> None:
     table = ledger(max_per_rule=1)
     plan = table.plan([grant(0, ONE), grant(0, TWO), grant(0, TWO, rule=APT)], 0.0)
     assert plan.refused == {TWO}
-    assert [put.address for put in plan.puts] == [ONE]
+    assert [put[1] for put in plan.puts] == [ONE]
     assert plan.room == ((WEB, (WEB, name(0)), 1),)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from dynallow.lease.grant import Grant, Limits
 from dynallow.lease.ledger import Ledger
-from dynallow.lease.plan import Put, Revocation
+from dynallow.lease.plan import Revocation
 
 WEB, APT = "web", "apt"
 DEB, CDN = b"\x03deb\x07example\x03org\0", b"\x03cdn\x07example\x03net\0"
@@ -55,7 +55,7 @@ def revoke(table: Ledger, *names: bytes, now: float = 0.0, rules: Iterable[str] 
 
 def test_plan_new_address_asks_for_ttl_and_grace() -> None:
     (put,) = ledger().plan([grant()], 1000.0).puts
-    assert put == Put(WEB, ONE, 1360.0, DEB, fresh=True, unrevoke=False)
+    assert put == (WEB, ONE, 1360.0, DEB, True, False)
 
 
 def test_plan_changes_nothing_by_itself() -> None:
@@ -77,7 +77,7 @@ def test_plan_longer_ttl_asks_for_the_later_deadline() -> None:
     table = ledger()
     hold(table, grant(ttl=300))
     (put,) = table.plan([grant(ttl=400)], 0.0).puts
-    assert (put.deadline, put.fresh) == (460.0, False)
+    assert (put[2], put[4]) == (460.0, False)
 
 
 def test_commit_earlier_deadline_after_a_later_one_keeps_the_later() -> None:
@@ -94,7 +94,7 @@ def test_plan_shorter_than_the_minimum_never_asks_the_kernel_for_less_than_is_he
     hold(table, grant(ttl=0))
     assert deadlines(table) == {(WEB, ONE): 600.0}
     for plan in (table.plan([grant(ttl=0)], 550.0), table.plan([grant(ttl=100)], 500.0)):
-        assert all(put.deadline >= 600.0 for put in plan.puts)
+        assert all(put[2] >= 600.0 for put in plan.puts)
 
 
 def test_plan_without_grace_asks_again_as_soon_as_the_ttl_is_not_covered() -> None:
@@ -102,7 +102,7 @@ def test_plan_without_grace_asks_again_as_soon_as_the_ttl_is_not_covered() -> No
     hold(table, grant(ttl=300))
     assert table.plan([grant(ttl=300)], 0.0).puts == ()
     (put,) = table.plan([grant(ttl=300)], 0.5).puts
-    assert put.deadline == 300.5
+    assert put[2] == 300.5
 
 
 def test_plan_lapsed_lease_is_fresh_again_and_its_new_earner_is_named() -> None:
@@ -129,7 +129,7 @@ def test_plan_second_name_on_a_lease_that_holds_is_a_claim_without_the_kernel() 
     hold(table, grant(ttl=900))
     plan = table.plan([grant(ttl=100, name=CDN)], 0.0)
     assert plan.puts == ()
-    assert [(put.name, put.deadline) for put in plan.claims] == [(CDN, 160.0)]
+    assert [(put[3], put[2]) for put in plan.claims] == [(CDN, 160.0)]
 
 
 def test_claims_second_name_shorter_than_the_lease_ends_on_its_own() -> None:
@@ -191,18 +191,18 @@ def test_plan_cap_of_a_name_counts_each_name_on_its_own() -> None:
 def test_plan_more_new_addresses_than_the_cap_in_one_answer_refuses_the_rest() -> None:
     plan = ledger(max_addresses_per_name=2).plan([grant(ONE), grant(TWO), grant(THREE)], 0.0)
     assert plan.refused == {THREE}
-    assert {put.address for put in plan.puts} == {ONE, TWO}
+    assert {put[1] for put in plan.puts} == {ONE, TWO}
 
 
 def test_latest_of_puts_planned_apart_is_the_longer_and_unblocks_if_one_does() -> None:
-    long = Put(WEB, ONE, 900.0, DEB, fresh=True, unrevoke=False)
-    short = Put(WEB, ONE, 300.0, CDN, fresh=True, unrevoke=True)
-    other = Put(APT, ONE, 300.0, CDN, fresh=True, unrevoke=False)
+    long = (WEB, ONE, 900.0, DEB, True, False)
+    short = (WEB, ONE, 300.0, CDN, True, True)
+    other = (APT, ONE, 300.0, CDN, True, False)
     for puts in ([long, short, other], [other, short, long]):
         found = ledger().latest(puts)
         assert {rule: [*by_address] for rule, by_address in found.items()} == {WEB: [ONE], APT: [ONE]}
-        assert found[WEB][ONE].deadline == 900.0
-        assert found[WEB][ONE].unrevoke
+        assert found[WEB][ONE][2] == 900.0
+        assert found[WEB][ONE][5]
         assert found[APT][ONE] == other
 
 
@@ -210,8 +210,8 @@ def test_latest_is_never_shorter_than_what_was_committed_since_it_was_planned() 
     table = ledger()
     short = table.plan([grant(ttl=10)], 0.0).puts
     hold(table, grant(ttl=900, name=CDN))
-    assert table.latest(short)[WEB][ONE].deadline == 960.0
-    assert table.latest([Put("gone", ONE, 5.0, DEB, fresh=True, unrevoke=False)])["gone"][ONE].deadline == 5.0
+    assert table.latest(short)[WEB][ONE][2] == 960.0
+    assert table.latest([("gone", ONE, 5.0, DEB, True, False)])["gone"][ONE][2] == 5.0
 
 
 def test_plan_same_address_twice_in_one_answer_counts_once() -> None:
@@ -219,7 +219,7 @@ def test_plan_same_address_twice_in_one_answer_counts_once() -> None:
     twice = grant(ONE)._replace(addresses=(ONE, ONE))
     plan = ledger(max_addresses_per_name=1, max_per_rule=1).plan([twice], 0.0)
     assert plan.refused == frozenset()
-    assert {put.address for put in plan.puts} == {ONE}
+    assert {put[1] for put in plan.puts} == {ONE}
 
 
 def test_plan_rule_at_its_cap_refuses_and_one_lease_more_fits_once_another_lapsed() -> None:
@@ -292,7 +292,7 @@ def test_adopt_counts_as_a_lease_with_the_remaining_time() -> None:
     table.adopt(WEB, ONE, 500.0, DEB)
     assert deadlines(table) == {(WEB, ONE): 500.0}
     assert table.plan([grant(ttl=400)], 0.0) == ((), (), frozenset(), ())
-    assert table.plan([grant(ttl=500)], 0.0).puts[0].fresh is False
+    assert table.plan([grant(ttl=500)], 0.0).puts[0][4] is False
 
 
 # ---------------------------------------------------------------- revocation
@@ -357,7 +357,7 @@ def test_plan_address_in_the_revoked_set_is_written_anew_and_leaves_it() -> None
     hold(table, grant())
     revoke(table, DEB)
     (put,) = table.plan([grant()], 1.0).puts
-    assert (put.fresh, put.unrevoke) == (True, True)
+    assert (put[4], put[5]) == (True, True)
     table.commit([put])
     assert table.plan([grant()], 1.0).puts == ()
 
@@ -367,7 +367,7 @@ def test_plan_address_adopted_as_revoked_is_written_although_its_lease_would_hol
     table.adopt(WEB, ONE, 5000.0, DEB)
     table.adopt_revoked(ONE, 600.0)
     (put,) = table.plan([grant(ttl=1)], 0.0).puts
-    assert (put.deadline, put.unrevoke) == (5000.0, True)
+    assert (put[2], put[5]) == (5000.0, True)
 
 
 def test_sweep_forgets_lapsed_leases_claims_and_revocations() -> None:
@@ -381,7 +381,7 @@ def test_sweep_forgets_lapsed_leases_claims_and_revocations() -> None:
     assert table.count(WEB) == 2
     assert {address for _, address, _ in table.of(DEB, 100.0)} == {TWO, THREE}
     (put,) = table.plan([grant(SIX)], 100.0).puts
-    assert not put.unrevoke
+    assert not put[5]
 
 
 @pytest.mark.parametrize("lapse", [60.0, 60.0001])

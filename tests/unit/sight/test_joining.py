@@ -11,7 +11,6 @@ import pytest
 
 from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger
-from dynallow.lease.plan import Put
 from dynallow.policy.names import parse_name
 from dynallow.resolver.answer import Answer
 from dynallow.resolver.seen import Batch
@@ -113,7 +112,7 @@ def test_flow_to_an_address_told_while_observing_has_the_name_that_gave_it(it: J
 
 def test_flow_to_a_leased_address_and_after_the_lease(it: Joining, ledger: Ledger) -> None:
     name = parse_name(WWW)
-    ledger.commit([Put("web", ONE, 1100.0, name, fresh=True, unrevoke=False)])
+    ledger.commit([("web", ONE, 1100.0, name, True, False)])
     joined = join(
         it,
         EMPTY._replace(leased=[told(WWW, ONE)]),
