@@ -55,7 +55,7 @@ def _line(key: Key, answer: Answer, now: float) -> str:
         authority=answer.authority,
         ttl_s=answer.ttl_s,
         max_size=_MESSAGE_MAX,
-    ).body
+    )[0]
     return write_told(Told(name, qtype, answer.ends - answer.ttl_s, bytes(2) + body))
 
 

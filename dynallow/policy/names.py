@@ -52,7 +52,7 @@ def to_text(name: Name) -> str:
     # Each fresh lease and each denial prints its own. Most are plain, and most have a parent in common.
     size = name[0]
     label = name[1 : size + 1]
-    if size and not label.translate(None, _PLAIN_BYTES):
+    if label.isalnum() or (size and not label.translate(None, _PLAIN_BYTES)):
         return label.decode() + _ending(name[size + 1 :])
     return _escaped(name) or "."
 

@@ -5,13 +5,18 @@ Pure. Knows what the question's shape means for its reply, not how one is made.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from dynallow.policy.verdict import Verdict
 from dynallow.wire import numbers as n
 from dynallow.wire.question import Question
 
-_BARE_OPT = 11
+BARE_MAX: Final = n.HEADER_SIZE + 11
+"""Bytes beside the question section of what may come again: a header, and nothing behind it but a bare OPT.
+
+Options differ from question to question (cookies), other records are anybody's idea: such a reply would
+never be found again, under a key of up to 4 KiB.
+"""
 
 
 class Asked(NamedTuple):
@@ -29,12 +34,3 @@ class Asked(NamedTuple):
             return n.MESSAGE_MAX
         size = self.question.udp_size
         return size if size < n.UDP_SAFE else n.UDP_SAFE
-
-    @property
-    def may_come_again(self) -> bool:
-        """Whether nothing stands behind the question but a bare OPT.
-
-        Options differ from question to question (cookies), other records are anybody's
-        idea: such a reply would never be found again, under a key of up to 4 KiB.
-        """
-        return len(self.packet) - n.HEADER_SIZE - len(self.question.section) <= _BARE_OPT

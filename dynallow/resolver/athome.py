@@ -96,4 +96,4 @@ def _tell(
         do=question.do,
         max_size=max_size,
     )
-    return reply.body, True
+    return reply[0], True

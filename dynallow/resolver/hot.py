@@ -35,7 +35,7 @@ times as large, is none of its parts: it would stay here when the cache has let 
 
 def _made(template: Template, answer: Answer, told: int) -> _Reply:
     ends = answer.ends
-    return template.body, ends - told, (template, told, ends, answer.renews)
+    return template[0], ends - told, (template, told, ends, answer.renews)
 
 
 def _lowered(reply: _Reply, now: float) -> _Reply | None:
@@ -147,4 +147,4 @@ class HotTcpReplies:
 
 def _takes(key: bytes, reply: _Reply) -> int:
     """Bytes of memory: the reply as it was made stands beside the one that is given now."""
-    return _ENTRY + len(key) + 2 * len(reply[0]) + _RECORD * len(reply[2][0].ttls)
+    return _ENTRY + len(key) + 2 * len(reply[0]) + _RECORD * len(reply[2][0][1])

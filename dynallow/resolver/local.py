@@ -106,7 +106,7 @@ def denial(
         do=question.do,
         ede=ede,
         max_size=max_size,
-    ).body
+    )[0]
 
 
 def _soa_rdata(ttl_s: int) -> bytes:

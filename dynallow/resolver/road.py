@@ -33,7 +33,7 @@ from dynallow.policy.rrtypes import KEY_TYPES
 from dynallow.policy.verdict import ALLOWED, DENIED, FILTERED, ZONE_KEYS, Verdict
 from dynallow.resolver import athome, local
 from dynallow.resolver.answer import Answer, aged, compose, grants, proven, without
-from dynallow.resolver.asked import Asked
+from dynallow.resolver.asked import BARE_MAX, Asked
 from dynallow.resolver.cache import AnswerCache, Key, without_cd
 from dynallow.resolver.counts import Counts
 from dynallow.resolver.denials import Denials
@@ -353,29 +353,31 @@ class Road:
             section,
             flags=flags,
             rcode=answer.rcode,
+            name=name,
             records=records,
             authority=authority,
             ttl_s=left,
             edns=edns is not None,
             do=do,
             ede=answer.ede,
-            max_size=asked.max_size,
+            max_size=n.UDP_PLAIN if udp and edns is None else asked.max_size,
             ad=vouched,
         )
         self.denials.seen.tell(name, qtype, verdict, answer)
         # A derived name is decided anew each time: it may have ended, or another rule have come to it.
         # So is what observing lets pass, since each time is counted as a denial.
-        if left > 0 and verdict.outcome is ALLOWED and not verdict.leads and asked.may_come_again:
+        may_come_again = len(packet) - len(section) <= BARE_MAX
+        if left > 0 and may_come_again and verdict.outcome is ALLOWED and not verdict.leads:
             if udp:
                 self.hot.put(packet, reply, answer, left)
             elif self.hot.size:  # 0 is a setting; the room for these is counted in bytes
                 self.hot_tcp.put(packet, reply, answer, left)
-        return packet[:2] + reply.body
+        return packet[:2] + reply[0]
 
     def _fail(self, asked: Asked, error: DynallowError) -> bytes:
         self.counts.servfail += 1
         self.steps.told(asked.verdict, None, False)
-        return asked.packet[:2] + local.servfail(asked.question, error, asked.max_size).body
+        return asked.packet[:2] + local.servfail(asked.question, error, asked.max_size)[0]
 
     def forget(self) -> None:
         """Rules or leases were taken away: no answer given so far may be given again."""

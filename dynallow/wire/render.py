@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final
 
 from dynallow.wire import numbers as n
 from dynallow.wire.names import Name
@@ -29,26 +29,22 @@ _ttl: Final = struct.Struct(">I").pack_into
 
 _POINTER: Final = 0xC000
 _REACH: Final = 0x4000  # a pointer has 14 bits
+_ID: Final = 2
 _ECHOED: Final = n.OPCODE | n.RD | n.CD
 _SECTION: Final = n.HEADER_SIZE - 2  # where the question section begins in a body
 _EDE: Final = 15  # option code (RFC 8914)
 # With the longest question and OPT the whole still fits 512 bytes.
 EDE_TEXT_MAX: Final = 200
-_new: Final = tuple.__new__  # what Template(...) calls in the end, at half the price
+_ANSWERED: Final = n.QR | n.RA
 _OPT_PLAIN: Final = _opt(0, n.OPT, n.UDP_SAFE, 0, 0, 0, 0)
 _OPT_DO: Final = _opt(0, n.OPT, n.UDP_SAFE, 0, 0, n.DO, 0)
 
 
-class Template(NamedTuple):
-    """A reply without its two id bytes; offsets count from there.
+Template = tuple[bytes, tuple[int, ...], tuple[int, ...]]
+"""A reply without its two id bytes; where its TTLs stand, counted from there, and these TTLs at age 0.
 
-    `ttls` are the TTLs at age 0, one for each offset. OPT's field of that
-    name holds flags and is none of them.
-    """
-
-    body: bytes
-    ttl_offsets: tuple[int, ...]
-    ttls: tuple[int, ...]
+OPT's field of that name holds flags and is none of them. A plain tuple, as `Record` is.
+"""
 
 
 def render(
@@ -56,6 +52,7 @@ def render(
     *,
     flags: int,
     rcode: int,
+    name: Name = b"",
     records: Sequence[Record] = (),
     authority: Sequence[Record] = (),
     ttl_s: int | None = None,
@@ -67,19 +64,27 @@ def render(
 ) -> Template:
     """The reply to a question whose section (echoed byte for byte) and flags are given.
 
-    `section` is empty when the question could not be read. `edns` says whether
+    `section` is empty when the question could not be read, `name` the name in it, in lower case, where that
+    is at hand. `edns` says whether
     the question had an OPT record: only then does the reply (RFC 6891 section
     7), and only then can it carry `ede` (code, text) or an rcode above 15.
     `ttl_s` is told for every record in place of its own TTL. `ad`: an upstream
     vouches for all of it (RFC 4035 section 3.2.3).
     """
-    flags = flags & _ECHOED | n.QR | n.RA | rcode & 0xF
+    flags = flags & _ECHOED | _ANSWERED | rcode & 0xF
     if ad:
         flags |= n.AD
     opt = render_opt(rcode, do, ede) if edns else b""
+    if len(records) == 1 and not authority and records[0][0] == name and records[0][1] != n.CNAME:
+        # As below, at half the price: one address of the asked name is all that most replies tell.
+        _owner, rtype, ttl, rdata = records[0]
+        told = ttl if ttl_s is None else ttl_s
+        body = _head(flags, 1, 1, 0, 1 if opt else 0) + section + beside_question(rtype, told, rdata) + opt
+        if len(body) <= max_size - _ID:
+            return body, (n.HEADER_SIZE + len(section) + 4,), (told,)
     names: dict[Name, int] = {}
     if section:
-        names[section[:-4].lower()] = n.HEADER_SIZE
+        names[name or section[:-4].lower()] = n.HEADER_SIZE
         if authority:
             _add_parents(names, section)
     parts = [b"", section]
@@ -95,10 +100,10 @@ def render(
     additionals = 1 if opt else 0
     if size + len(opt) > max_size:
         opt = render_opt(rcode, do, ede) if edns else b""
-        return Template(_head(flags & ~n.AD | n.TC, questions, 0, 0, additionals) + section + opt, (), ())
+        return _head(flags & ~n.AD | n.TC, questions, 0, 0, additionals) + section + opt, (), ()
     parts[0] = _head(flags, questions, len(records), len(authority), additionals)
     parts.append(opt)
-    return _new(Template, (b"".join(parts), tuple(offsets), tuple(ttls)))
+    return b"".join(parts), tuple(offsets), tuple(ttls)
 
 
 def beside_question(rtype: int, ttl: int, rdata: bytes) -> bytes:
@@ -112,7 +117,7 @@ def render_denial(section: bytes, flags: int, rcode: int, soa: bytes, opt: bytes
     For the flood of names that a stranger thinks up: nothing is looked up or measured, so whether
     it fits is for the caller to see.
     """
-    flags = flags & _ECHOED | n.QR | n.RA | rcode & 0xF
+    flags = flags & _ECHOED | _ANSWERED | rcode & 0xF
     return _head(flags, 1, 0, 1 if soa else 0, 1 if opt else 0) + section + soa + opt
 
 
@@ -131,15 +136,20 @@ def _render_records(
     before: that is all the compression a chain needs. Other rdata is written in
     full, as RFC 3597 asks for all but the oldest types.
     """
-    head, like = b"", (b"", 0, 0, 0)
+    head, set_owner, set_type, set_ttl, set_length = b"", b"", 0, 0, 0
     for owner, rtype, ttl, rdata in records:
         if told is not None:
             ttl = told
         ttls.append(ttl)
         length = len(rdata)
-        if head and like == (owner, rtype, ttl, length):  # one more of the same set
-            parts.append(head)
-            parts.append(rdata)
+        if (
+            head
+            and length == set_length
+            and rtype == set_type
+            and ttl == set_ttl
+            and owner == set_owner  # one more of the same set
+        ):
+            parts += (head, rdata)
             offsets.append(size + 4)
             size += 12 + length
             continue
@@ -159,7 +169,7 @@ def _render_records(
             packed = _pointer_and_fixed(_POINTER | at, rtype, n.CLASS_IN, ttl, length)
             parts.append(packed)
             if rtype != n.CNAME:
-                head, like = packed, (owner, rtype, ttl, length)
+                head, set_owner, set_type, set_ttl, set_length = packed, owner, rtype, ttl, length
         if rtype == n.CNAME and start < _REACH:
             names.setdefault(rdata, start)
         parts.append(rdata)

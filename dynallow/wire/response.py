@@ -25,6 +25,8 @@ _pointer_and_fixed: Final = struct.Struct(">HHHIH").unpack_from
 _TTL_MAX: Final = 0x7FFFFFFF
 _ROOT_OPT: Final = b"\0\0\x29"  # root owner, type 41
 _BARE_OPT: Final = 11  # bytes of an OPT record without options
+_NO_OPTIONS: Final = b"\0\0"  # what such a one ends in
+_KIND: Final = n.QR | n.OPCODE
 _new: Final = tuple.__new__  # what Response(...) calls in the end, at half the price
 
 # How much is read at a time, in records with an address and a known owner, each of which
@@ -77,9 +79,32 @@ def parse_response(
     Raises MismatchError when it answers something else, WireError when any part
     of it is malformed. All at once: a message made for it takes 100 ms.
     """
-    *_, response = parse_in_slices(packet, id=id, name=name, qtype=qtype, section=section)
-    assert response is not None
+    response = _usual(packet, id, name, section) if section else None
+    if response is None:
+        *_, response = parse_in_slices(packet, id=id, name=name, qtype=qtype, section=section)
+        assert response is not None
     return response
+
+
+def _usual(packet: bytes, id: int, name: Name, section: bytes) -> Response | None:
+    """An answer with nothing behind it but a bare OPT record, as nearly all are: a fifth cheaper.
+
+    None for whatever else there is, and whatever is wrong: what that means is for the thorough look to say.
+    """
+    start, end = n.HEADER_SIZE + len(section), len(packet) - _BARE_OPT
+    if end < start or packet[n.HEADER_SIZE : start] != section or not packet.startswith(_ROOT_OPT, end):
+        return None
+    ident, flags, questions, answers, authorities, additionals = _header(packet)
+    if ident != id or flags & _KIND != n.QR or questions != 1 or authorities or additionals != 1:
+        return None
+    answer: list[Record] = []
+    try:
+        pos, left = _read_records(packet, start, answers, {n.HEADER_SIZE: name}, answer)
+    except (WireError, IndexError, struct.error):
+        return None
+    if left or pos != end or not packet.endswith(_NO_OPTIONS):
+        return None
+    return _new(Response, (ident, flags, flags & 0xF | packet[end + 5] << 4, tuple(answer), (), False, b""))
 
 
 def parse_in_slices(
@@ -94,7 +119,7 @@ def parse_in_slices(
         raise WireError(f"message of {size} bytes")
     ident, flags, questions, answers, authorities, additionals = _header(packet)
     # QR set and opcode QUERY in one look.
-    if ident != id or flags & (n.QR | n.OPCODE) != n.QR:
+    if ident != id or flags & _KIND != n.QR:
         raise MismatchError("another id, or not a response to a query")
     if questions != 1:
         yield _questionless(packet)

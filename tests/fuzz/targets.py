@@ -224,7 +224,7 @@ def answer(data: bytes) -> None:
             ede=made.ede,
             max_size=max_size,
         )
-        whole = b"\0\7" + template.body
+        whole = b"\0\7" + template[0]
         if len(whole) > max_size:
             raise BrokenError(f"{len(whole)} bytes for a client that takes {max_size}")
         reply = check_reply(whole, b"\0\7\1\0", section)

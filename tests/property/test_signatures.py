@@ -108,7 +108,7 @@ def told(query: dns.message.Message, packet: bytes, refused: frozenset[bytes] = 
         edns=True,
         do=True,
     )
-    return dns.message.from_wire(b"\0\7" + reply.body), answer.proof.secure
+    return dns.message.from_wire(b"\0\7" + reply[0]), answer.proof.secure
 
 
 @settings(max_examples=100)

@@ -193,7 +193,7 @@ def test_denial_of_the_longest_name_and_reason_fits_plain_udp() -> None:
 def test_servfail_tells_why() -> None:
     packet = query().to_wire()
     template = local.servfail(parse_question(packet), UpstreamError("nobody answers", reached=True), 1232)
-    message = dns.message.from_wire(packet[:2] + template.body)
+    message = dns.message.from_wire(packet[:2] + template[0])
     assert message.rcode() == dns.rcode.SERVFAIL
     assert explained(message) == (22, "nobody answers")
     assert_echoed(message)

@@ -39,7 +39,7 @@ def asked(*options: tuple[int, bytes], name: str = "x.example.org", payload: int
 def reply_to(packet: bytes, *, ede: tuple[int, str] | None = None) -> bytes:
     question = parse_question(packet)
     told = render(question.section, flags=question.flags, rcode=0, edns=question.edns is not None, ede=ede)
-    return packet[:2] + told.body
+    return packet[:2] + told[0]
 
 
 def options_of(reply: bytes) -> list[tuple[int, bytes]]:
