@@ -33,7 +33,8 @@ class Lead(NamedTuple):
     """How many answers lead from the listed name to it."""
 
 
-class Verdict(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Verdict:
     """The answer of `Policy.decide`.
 
     rules: those that allow name and type; of a filtered question, those that list the name

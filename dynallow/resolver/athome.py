@@ -8,6 +8,7 @@ into any store, so a lease that is taken away is told of no more from that momen
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from dynallow.policy.names import Name, labels
@@ -52,12 +53,12 @@ def answer(
         return None
     if len(labels(question.name)) < (_LABELS_V4 if zone == REVERSE_V4 else _LABELS_V6):
         # Above addresses: NXDOMAIN would deny those that are leased as well (RFC 8020).
-        return local.denial(question, verdict._replace(names_below=True), "nxdomain", max_size, ttl_s), False
+        return local.denial(question, replace(verdict, names_below=True), "nxdomain", max_size, ttl_s), False
     names, holds_s = _names(address_of(question.name), earned, now)
     if names and question.qtype == n.PTR:
         return _tell(question, n.PTR, holds_s, names, max_size)
     known = bool(names) or verdict.names_below
-    return local.denial(question, verdict._replace(names_below=known), "nxdomain", max_size, ttl_s), False
+    return local.denial(question, replace(verdict, names_below=known), "nxdomain", max_size, ttl_s), False
 
 
 def address_of(name: Name) -> bytes | None:

@@ -7,6 +7,7 @@ who asks the same until the rules change.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dynallow.policy.reserved import why_absent
@@ -30,9 +31,9 @@ def deny(road: Road, asked: Asked) -> bytes:
         if name.endswith(athome.ENDINGS) and (body := _at_home(road, asked)) is not None:
             return packet[:2] + body
         if terms.observe:  # then nobody else is denied
-            verdict = verdict._replace(kin=0)
+            verdict = replace(verdict, kin=0)
         if (reason := why_absent(name, terms.suffixes)) is not None:
-            denied, verdict = "nxdomain", verdict._replace(reason=reason, kin=0)
+            denied, verdict = "nxdomain", replace(verdict, reason=reason, kin=0)
     body = local.denial(question, verdict, denied, asked.max_size, terms.denied_ttl_s)
     # A denial may be given again over either (see `again`); keys of zones may be allowed any time.
     fits = udp or len(body) + 2 <= n.UDP_PLAIN

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Final
 
 from dynallow.lease.grant import Grant
@@ -68,10 +69,10 @@ class Derived:
             verdict = policy.derive(name, qtype, wall, [rule for rule, _ in leads])
             if verdict is not None:
                 by_rule = {rule.index: lead for rule, lead in leads}
-                return verdict._replace(leads=tuple([by_rule[rule.index] for rule in verdict.rules]))
+                return replace(verdict, leads=tuple([by_rule[rule.index] for rule in verdict.rules]))
         if name in self._above and not denied.names_below:
             # NXDOMAIN would deny the names below as well (RFC 8020).
-            return denied._replace(names_below=True, kin=0) if denied.reason else UNLISTED_ABOVE
+            return replace(denied, names_below=True, kin=0) if denied.reason else UNLISTED_ABOVE
         if denied.kin and name[denied.kin :] in self._above:
             return UNLISTED_BELOW[self._kin(name, denied.kin)]
         return denied

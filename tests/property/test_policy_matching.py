@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import re
+from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -199,7 +200,7 @@ def test_decide_kin_are_told_the_same_whatever_stands_before(
         assert (verdict.outcome, verdict.reason, verdict.names_below) == (Outcome.DENIED, "", False)
         for before in (others, ["_x", *others[:1]], ["_x", "_y"], ["_x"]):
             kin = policy.decide(wire(before)[:-1] + name[verdict.kin :], qtype, wall)
-            assert kin._replace(kin=verdict.kin) == verdict
+            assert replace(kin, kin=verdict.kin) == verdict
             assert kin.kin
 
 
