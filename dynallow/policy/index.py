@@ -147,7 +147,7 @@ class Index:
             if wild and ancestor in wild:
                 return self._match_wild(name), -1
             if at and (hit := deep.get(ancestor)):
-                found = union(found, hit)
+                found = union(found, hit) if found else hit
         return union(found, self.exact.literal.get(name, NONE)), -1
 
     def _match_wild(self, name: Name) -> RuleSet:

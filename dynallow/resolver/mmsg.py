@@ -79,7 +79,8 @@ class Datagrams:
             self._send_iovs[2 * slot] = Iovec(datagram, _ID)
             self._send_iovs[2 * slot + 1] = Iovec(self._bodies_at, 0)
             self._to_send[slot] = self._message(slot, self._send_iovs, slot * pair, 2)
-        self._send_iovs[2 * BURST] = Iovec(late, 0)
+        self._late_iov = self._send_iovs[2 * BURST]  # a view, made once
+        self._late_iov.base, self._late_iov.size = late, 0
         self._to_send[BURST] = self._message(BURST, self._send_iovs, BURST * pair, 1)
         self._pristine = self._headers[:]
         self._receive_at = ctypes.c_void_p(ctypes.addressof(self._to_receive))
@@ -150,6 +151,8 @@ class Datagrams:
                 if sendmmsg(self._fd, self._send_at[0], 1, _AT_ONCE) != 1:
                     self._send(0, 1)
             return
+        if not any(bodies):
+            return
         given = [body or b"" for body in bodies]
         sizes = [*map(len, given)]
         joined = b"".join(given)
@@ -185,7 +188,7 @@ class Datagrams:
         """Send one whole reply to where a datagram came from."""
         self._late[: len(reply)] = reply
         self._senders[BURST * _SENDER :] = sender
-        self._send_iovs[2 * BURST].size = len(reply)
+        self._late_iov.size = len(reply)
         self._send(BURST, BURST + 1)
 
 

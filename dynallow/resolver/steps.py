@@ -36,6 +36,7 @@ BOUNDS: Final = (
 )
 """Seconds; a bucket holds what took no longer. A question waits 4 s for its upstreams at most."""
 SOURCES: Final = ("cache", "upstream", "stale", "failed")
+_SOURCES: Final = len(SOURCES)
 _CACHE, _UPSTREAM, _STALE, _FAILED = range(4)
 _EDE_STALE: Final = 3  # RFC 8914 section 4.4: what `answer.aged` puts there
 
@@ -163,7 +164,7 @@ class Steps:
         if outcome is ALLOWED and rules:
             counts = self._by_number
             for rule in rules:
-                key = rule.index * len(SOURCES) + source
+                key = rule.index * _SOURCES + source
                 counts[key] = counts.get(key, 0) + 1
             return
         told = self._allowed if outcome is ALLOWED else self.denied if outcome is DENIED else self.filtered
@@ -174,7 +175,7 @@ class Steps:
         """What was told under rules, by their names; a copy."""
         told = self._allowed.copy()
         for key, count in self._by_number.copy().items():
-            index, source = divmod(key, len(SOURCES))
+            index, source = divmod(key, _SOURCES)
             named = (self._names.get(index, ""), SOURCES[source])
             told[named] = told.get(named, 0) + count
         return told

@@ -92,7 +92,7 @@ def _usual(packet: bytes, id: int, name: Name, section: bytes) -> Response | Non
     None for whatever else there is, and whatever is wrong: what that means is for the thorough look to say.
     """
     start, end = n.HEADER_SIZE + len(section), len(packet) - _BARE_OPT
-    if end < start or packet[n.HEADER_SIZE : start] != section or not packet.startswith(_ROOT_OPT, end):
+    if end < start or not (packet.startswith(section, n.HEADER_SIZE) and packet.startswith(_ROOT_OPT, end)):
         return None
     ident, flags, questions, answers, authorities, additionals = _header(packet)
     if ident != id or flags & _KIND != n.QR or questions != 1 or authorities or additionals != 1:

@@ -265,7 +265,7 @@ class Datagrams:
         if (
             response is not None
             and (not (response.cookie or waiting.to.guard.watches) or self._is_believed(waiting, response))
-            and not response.truncated
+            and not response.flags & n.TC
         ):
             del self._waiting[number]
             if not waiting.told.done():  # else he was cancelled
