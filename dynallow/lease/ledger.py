@@ -26,7 +26,7 @@ _GRACE_SLACK_S = 2.0
 _NONE: frozenset[bytes] = frozenset()
 _UNCLAIMED: dict[bytes, float] = {}
 _UNLEASED: dict[bytes, Lease] = {}
-_new = tuple.__new__  # what Plan(...) calls in the end, at half the price
+_new = tuple.__new__  # what Lease(...) calls in the end, at half the price
 
 
 class Ledger:
@@ -135,8 +135,8 @@ class Ledger:
         if refused:
             puts = [put for put in puts if put[1] not in refused]
             claims = [put for put in claims if put[1] not in refused]
-            return Plan(tuple(puts), tuple(claims), frozenset(refused), room_of(puts))
-        return _new(Plan, (tuple(puts), tuple(claims), _NONE, tuple(room)))
+            return puts, claims, frozenset(refused), room_of(puts)
+        return puts, claims, _NONE, room
 
     def _needed(self, ttl_s: int, deadline: float, now: float) -> float:
         """Until when a lease that is there must live to be left alone; a new one would until `deadline`."""
@@ -198,10 +198,9 @@ class Ledger:
         reserved = self._reserved
         for rule, name, count in room:
             reserved[rule] -= count
-            if reserved[name] > count:
-                reserved[name] -= count
-            else:
-                del reserved[name]
+            left = reserved.pop(name) - count
+            if left > 0:
+                reserved[name] = left
 
     # ------------------------------------------------------------ looking
 

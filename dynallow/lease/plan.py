@@ -21,17 +21,13 @@ Room = tuple[str, tuple[str, bytes], int]
 """(rule, rule and name, how many): the places that a name's new leases take until they are in the ledger."""
 
 
-class Plan(NamedTuple):
-    """What the kernel must be told so that some grants hold."""
+Plan = tuple[list[Put], list[Put], frozenset[bytes], list[Room]]
+"""What the kernel must be told so that some grants hold: (puts, claims, refused, room).
 
-    puts: tuple[Put, ...]
-    """For the kernel; `Ledger.commit` once it has acknowledged them."""
-    claims: tuple[Put, ...]
-    """The lease is long enough, only the name is new to it; `Ledger.commit` at once."""
-    refused: frozenset[bytes]
-    """Addresses over a budget: they must be left out of the answer."""
-    room: tuple[Room, ...]
-    """What `puts` need; `Ledger.reserve` it until they are committed or given up."""
+Puts are for the kernel; `Ledger.commit` once it has acknowledged them. Claims: the lease is long enough, only
+the name is new to it; `Ledger.commit` at once. Refused are addresses over a budget: they must be left out of
+the answer. Room is what the puts need; `Ledger.reserve` it until they are committed or given up.
+"""
 
 
 class Revocation(NamedTuple):
@@ -42,7 +38,7 @@ class Revocation(NamedTuple):
     """Every address that lost a lease; others may hold it still, on other ports or for other users."""
 
 
-def room_of(puts: Iterable[Put]) -> tuple[Room, ...]:
+def room_of(puts: Iterable[Put]) -> list[Room]:
     """The room that some puts need: of a rule and a name for each that is fresh."""
     fresh = Counter((rule, name) for rule, _, _, name, fresh, _ in puts if fresh)
-    return tuple((key[0], key, count) for key, count in fresh.items())
+    return [(key[0], key, count) for key, count in fresh.items()]

@@ -24,6 +24,8 @@ from dynallow.policy.patterns import STAR, Pattern
 RuleSet = tuple[int, ...]
 NONE: RuleSet = ()
 _UNDERSCORE = ord("_")
+_PASSED_MAX = 4096
+"""Parents kept; only such of which something below is listed, so no stranger's questions add to them."""
 # (label's place from the right, characters before the `*`, characters after it)
 Shape = tuple[tuple[int, int, int], ...]
 
@@ -109,7 +111,7 @@ class Table:
 class Index:
     """Patterns with their rules; filled once, then only read."""
 
-    __slots__ = ("_sets", "_wild", "below", "count", "deep", "exact")
+    __slots__ = ("_passed", "_sets", "_wild", "below", "count", "deep", "exact")
 
     def __init__(self) -> None:
         self.exact = Table()  # patterns that match a name of their own length
@@ -117,6 +119,7 @@ class Index:
         self.below = Table()  # names with something listed below them
         self.count = 0
         self._sets: dict[RuleSet, RuleSet] = {}
+        self._passed: dict[Name, RuleSet] = {}  # parents that `_look_down` came by, and what it had found
         self._wild: set[Name] = set()  # what stands behind the last label with a wildcard, of each pattern
 
     def match(self, name: Name) -> RuleSet:
@@ -130,6 +133,20 @@ class Index:
         are listed there". Goes down no further than there: what a name has more labels costs a step
         each, not a look-up.
         """
+        found = self._passed.get(name[name[0] + 1 :])
+        if found is None:
+            return self._look_down(name)
+        if name not in self.below.literal:
+            at = 0
+        elif name in self._wild:
+            return self._match_wild(name), -1
+        else:
+            at = -1
+        listing = self.exact.literal.get(name)
+        return (union(found, listing) if listing else found), at
+
+    def _look_down(self, name: Name) -> tuple[RuleSet, int]:
+        """The same, all the way from the root. What it finds above a name holds for its siblings too."""
         starts = []
         pos = 0
         while size := name[pos]:
@@ -141,6 +158,8 @@ class Index:
         below, deep = self.below.literal, self.deep.literal
         found = NONE
         for at in reversed(starts):
+            if not at and len(self._passed) < _PASSED_MAX:
+                self._passed[name[name[0] + 1 :]] = found
             ancestor = name[at:]
             if ancestor not in below:
                 return (found if at else union(found, self.exact.literal.get(name, NONE))), at
@@ -190,6 +209,7 @@ class Index:
         Else what is said of its neighbours would be said of all below `name` too.
         """
         below = self.below.literal
+        self._passed.clear()
         while name:
             below.setdefault(name, NONE)
             name = name[name[0] + 1 :]
@@ -197,6 +217,7 @@ class Index:
     def add(self, rule: int, pattern: Pattern) -> None:
         """Let `rule` list what `pattern` matches."""
         parts = pattern.labels
+        self._passed.clear()
         self.count += 1
         if pattern.apex:
             self._put(self.exact, parts, rule)
@@ -214,6 +235,7 @@ class Index:
         """Let `rule` list these literal names; one straight loop, since lists hold millions."""
         exact, below = self.exact.literal, self.below.literal
         own = self._intern((rule,))
+        self._passed.clear()
         count = 0
         for name in names:
             count += 1

@@ -13,7 +13,7 @@ and tests and labs live in them.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 Network = IPv4Network | IPv6Network
@@ -112,6 +112,14 @@ def is_ordinary(packed: bytes) -> bool:
     if first == 0x20:
         return packed[1] > 2 or packed[1] == 0 or (packed[1] == 1 and packed[2] > 1)
     return 0x20 < first < 0x40
+
+
+def all_ordinary(addresses: Iterable[bytes]) -> bool:
+    """The same of all of them, in one step."""
+    for packed in addresses:
+        if packed[1] in _ODD_FOURS[packed[0]] if len(packed) == 4 else not is_ordinary(packed):
+            return False
+    return True
 
 
 def special_purpose(packed: bytes) -> str | None:

@@ -17,7 +17,7 @@ from dynallow.lease.grant import Grant, Limits, lifetime, told_ttl
 from dynallow.policy.names import Name
 from dynallow.policy.policy import Policy
 from dynallow.policy.rules import Rule
-from dynallow.policy.special import is_acceptable, is_ordinary
+from dynallow.policy.special import all_ordinary, is_acceptable, is_ordinary
 from dynallow.policy.verdict import ALLOWED, Verdict
 from dynallow.wire import chain, svcb
 from dynallow.wire import numbers as n
@@ -209,9 +209,9 @@ def _scrub(final: tuple[Record, ...], qtype: int, scope: _Scoped) -> tuple[tuple
             final,
             tuple([record[3] for record in final]) if len(final) > 1 else (final[0][3],),
         )
-        if len(addresses) <= limits.max_addresses_per_name:
+        if len(addresses) <= limits.max_addresses_per_name and all_ordinary(addresses):
             for address in addresses:
-                if not is_ordinary(address) or address in own:
+                if address in own:
                     break
             else:  # nearly always
                 if len(rules) == 1:

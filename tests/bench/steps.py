@@ -119,7 +119,7 @@ def _kernel() -> Iterator[Step]:
         known = fresh()
         return lambda: known.plan(grants, 0.0)
 
-    puts = fresh().plan(grants, 0.0).puts
+    puts = fresh().plan(grants, 0.0)[0]
 
     def commit() -> Callable[[], object]:
         known = fresh()

@@ -143,7 +143,7 @@ def test_ensure_address_whose_block_the_ledger_has_just_forgotten_is_not_handed_
     blocked_ms = round(left_s("revoked_v4", ONE) * 1000)
     list(leaser.ledger.sweep(now + 600.0))  # the kernel's own deadline is still ahead
     assert blocked_ms > 600_000 - 1_000 * (1 + since.passed_s)
-    (put,) = leaser.ledger.plan([grant()], now + 600.0).puts
+    (put,) = leaser.ledger.plan([grant()], now + 600.0)[0]
     assert put[5]
 
 

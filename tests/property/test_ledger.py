@@ -67,7 +67,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def live(self) -> dict[tuple[str, bytes], float]:
         return {key: deadline for key, deadline in self.leases.items() if deadline > self.now}
 
-    def commit(self, puts: tuple[Put, ...]) -> None:
+    def commit(self, puts: list[Put]) -> None:
         self.ledger.commit(puts)
         for put in puts:
             key, claim = (put[0], put[1]), (put[0], put[3], put[1])
@@ -81,24 +81,24 @@ class LedgerMachine(RuleBasedStateMachine):
         before = dict(self.live())
         plan = self.ledger.plan(wanted, self.now)
         assert self.live() == before
-        told = {put[1] for put in plan.puts + plan.claims}
-        assert not told & plan.refused
-        assert places(plan.room) == places(room_of(plan.puts)), "of new leases, no other"
-        for put in plan.puts:
+        told = {put[1] for put in plan[0] + plan[1]}
+        assert not told & plan[2]
+        assert places(plan[3]) == places(room_of(plan[0])), "of new leases, no other"
+        for put in plan[0]:
             assert put[2] >= before.get((put[0], put[1]), 0.0), "shortened"
             assert put[2] <= max(self.now + LIMITS.max_s, before.get((put[0], put[1]), 0.0)), (
                 "longer than lease.max"
             )
             assert put[5] == (put[1] in self.revoked)
         for grant in wanted:
-            for address in set(grant.addresses) - plan.refused:
+            for address in set(grant.addresses) - plan[2]:
                 key = (grant.rule, address)
-                planned = [p[2] for p in plan.puts if (p[0], p[1]) == key]
+                planned = [p[2] for p in plan[0] if (p[0], p[1]) == key]
                 holds = max([*planned, before.get(key, 0.0)])
                 assert holds >= self.now + grant.ttl_s, "a client would be told a TTL beyond the lease"
                 if address in self.revoked:
                     assert planned, "the address would stay revoked"
-        assert {a for grant in wanted if grant.rule == "gone" for a in grant.addresses} <= plan.refused
+        assert {a for grant in wanted if grant.rule == "gone" for a in grant.addresses} <= plan[2]
         return plan
 
     # -- what may happen ---------------------------------------------------
@@ -106,14 +106,14 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(wanted=grants)
     def granted(self, wanted: list[Grant]) -> None:
         plan = self.plan(wanted)
-        self.commit(plan.claims)
-        self.commit(plan.puts)
+        self.commit(plan[1])
+        self.commit(plan[0])
         told = [
-            grant._replace(addresses=tuple(a for a in grant.addresses if a not in plan.refused))
+            grant._replace(addresses=tuple(a for a in grant.addresses if a not in plan[2]))
             for grant in wanted
         ]
         again = self.ledger.plan([grant for grant in told if grant.addresses], self.now)
-        assert again == ((), (), frozenset(), ()), "what was committed does not hold"
+        assert again == ([], [], frozenset(), []), "what was committed does not hold"
 
     @rule(wanted=grants)
     def refused_by_the_kernel(self, wanted: list[Grant]) -> None:
@@ -126,7 +126,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(plan=consumes(waiting))
     def acknowledged_later(self, plan: Plan) -> None:
-        self.commit(plan.puts)
+        self.commit(plan[0])
 
     @rule(seconds=st.floats(0.1, 600.0))
     def time_passes(self, seconds: float) -> None:
@@ -208,8 +208,8 @@ def test_ledger_rule_that_ends_leases_nothing_beyond_it(
     ends = now + ends_in
     for ttl, name, wait in asked:
         plan = ledger.plan([Grant("web", ADDRESSES[:1], ttl, name, ends)], now)
-        ledger.commit(plan.claims)
-        ledger.commit(plan.puts)
+        ledger.commit(plan[1])
+        ledger.commit(plan[0])
         assert all(lease.deadline <= ends for _, _, lease in ledger.leases(now))
         assert not ledger.names_of(ADDRESSES[0], ends)
         now += wait

@@ -49,6 +49,30 @@ def reference(pattern: str, parts: list[str]) -> bool:
     return all(re.fullmatch(re.escape(want).replace(r"\*", ".*"), part) for want, part in pairs)
 
 
+@EXAMPLES
+@given(st.lists(pattern_text, max_size=5), st.lists(name_text, min_size=1, max_size=6))
+def test_look_up_after_others_agrees_with_an_index_that_was_never_asked(
+    patterns: list[str], names: list[list[str]]
+) -> None:
+    def index() -> Index:
+        filled = Index()
+        for number, text in enumerate(patterns):
+            filled.add(number, parse_pattern(text))
+        return filled
+
+    asked = index()
+    for parts in names:
+        for name in (wire(parts), wire(["x", *parts]), wire(["y", *parts]), wire(parts[1:])):
+            assert asked.look_up(name) == index().look_up(name)
+    for number, text in enumerate(reversed(patterns)):  # what comes later is seen by those asked before
+        asked.add(number, parse_pattern(text))
+    filled = index()
+    for number, text in enumerate(reversed(patterns)):
+        filled.add(number, parse_pattern(text))
+    for parts in names:
+        assert asked.look_up(wire(parts)) == filled.look_up(wire(parts))
+
+
 def some_below(pattern: str, parts: list[str]) -> bool:
     """Whether the pattern lists a name below: tried with every name that it could be."""
     wanted = pattern.removeprefix("*.").removeprefix("." if pattern.startswith(".") else "").split(".")

@@ -86,7 +86,7 @@ def lease(bed: Bed, rule: str, count: int) -> None:
         Grant(rule, (bytes([192, 0, number // 256, number % 256]),), 0, b"\4n%03d\0" % number)
         for number in range(count)
     ]
-    bed.ledger.commit(bed.ledger.plan(grants, bed.road.now).puts)
+    bed.ledger.commit(bed.ledger.plan(grants, bed.road.now)[0])
 
 
 def test_look_asks_for_a_lease_about_to_lapse_and_not_before(bed: Bed) -> None:

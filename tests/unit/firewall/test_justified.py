@@ -54,7 +54,7 @@ def test_flow_goes_on_by_what_opens_its_own_port_to_its_own_user(
     protocol: int, port: int, socket: Held | None, justified: bool
 ) -> None:
     ledger = Ledger(Limits(), ["web", "own", "gone"])
-    ledger.commit(ledger.plan([Grant(rule, (ONE,), 300, b"\1a\0") for rule in ("web", "own")], 0.0).puts)
+    ledger.commit(ledger.plan([Grant(rule, (ONE,), 300, b"\1a\0") for rule in ("web", "own")], 0.0)[0])
     opened = openings([ONE], SETTINGS, WAYS, ledger, 1.0)
     flow = Flow(protocol, bytes(4), 40000, ONE, port, 0, True, b"")
     assert is_justified(flow, opened[ONE], socket) is justified
@@ -62,6 +62,6 @@ def test_flow_goes_on_by_what_opens_its_own_port_to_its_own_user(
 
 def test_lease_that_has_lapsed_opens_nothing() -> None:
     ledger = Ledger(Limits(), ["web"])
-    ledger.commit(ledger.plan([Grant("web", (ONE,), 0, b"\1a\0")], 0.0).puts)
+    ledger.commit(ledger.plan([Grant("web", (ONE,), 0, b"\1a\0")], 0.0)[0])
     flow = Flow(6, bytes(4), 40000, ONE, 443, 0, True, b"")
     assert not is_justified(flow, openings([ONE], SETTINGS, (), ledger, 1000.0)[ONE], None)

@@ -27,9 +27,9 @@ def grant(number: int, address: bytes = ONE, ttl: int = 300, *, rule: str = WEB)
 def hold(table: Ledger, *grants: Grant, now: float = 0.0) -> frozenset[bytes]:
     """Plan and commit, as when the kernel agrees."""
     plan = table.plan(grants, now)
-    table.commit(plan.claims)
-    table.commit(plan.puts)
-    return plan.refused
+    table.commit(plan[1])
+    table.commit(plan[0])
+    return plan[2]
 
 
 # ---------------------------------------------------------------- names
@@ -81,7 +81,7 @@ def test_plan_rule_full_of_names_makes_room_once_one_has_lapsed() -> None:
 def planned(table: Ledger, *grants: Grant) -> Plan:
     """Plan and reserve, as while the kernel has not answered yet."""
     plan = table.plan(grants, 0.0)
-    table.reserve(plan.room)
+    table.reserve(plan[3])
     return plan
 
 
@@ -90,32 +90,32 @@ def test_plans_before_a_commit_share_the_budget_of_the_rule() -> None:
     first = planned(table, grant(0, ONE))
     second = planned(table, grant(1, TWO))
     third = planned(table, grant(2, THREE))
-    assert [sorted(plan.refused) for plan in (first, second, third)] == [[], [], [THREE]]
-    assert planned(table, grant(2, THREE, rule=APT)).refused == frozenset()
+    assert [sorted(plan[2]) for plan in (first, second, third)] == [[], [], [THREE]]
+    assert planned(table, grant(2, THREE, rule=APT))[2] == frozenset()
 
 
 def test_plans_before_a_commit_share_the_budget_of_the_name() -> None:
     table = ledger(max_addresses_per_name=1)
     planned(table, grant(0, ONE))
-    assert planned(table, grant(0, TWO)).refused == {TWO}
-    assert planned(table, grant(1, TWO)).refused == frozenset()
+    assert planned(table, grant(0, TWO))[2] == {TWO}
+    assert planned(table, grant(1, TWO))[2] == frozenset()
 
 
 def test_release_after_the_commit_counts_each_lease_once() -> None:
     table = ledger(max_per_rule=2)
     first = planned(table, grant(0, ONE))
-    table.commit(first.puts)
-    table.release(first.room)
-    assert planned(table, grant(1, TWO)).refused == frozenset()
-    assert planned(table, grant(2, THREE)).refused == {THREE}
+    table.commit(first[0])
+    table.release(first[3])
+    assert planned(table, grant(1, TWO))[2] == frozenset()
+    assert planned(table, grant(2, THREE))[2] == {THREE}
 
 
 def test_release_of_what_the_kernel_refused_gives_the_room_back() -> None:
     table = ledger(max_per_rule=1)
     first = planned(table, grant(0, ONE))
-    assert planned(table, grant(1, TWO)).refused == {TWO}
-    table.release(first.room)
-    assert planned(table, grant(1, TWO)).refused == frozenset()
+    assert planned(table, grant(1, TWO))[2] == {TWO}
+    table.release(first[3])
+    assert planned(table, grant(1, TWO))[2] == frozenset()
 
 
 def test_plans_before_a_commit_share_the_budget_down_to_the_last_place() -> None:
@@ -123,11 +123,11 @@ def test_plans_before_a_commit_share_the_budget_down_to_the_last_place() -> None
     table = ledger(max_per_rule=3)
     first = planned(table, grant(0)._replace(addresses=(ONE, TWO)))
     second = planned(table, grant(1)._replace(addresses=(THREE, FOUR)))
-    assert [sorted(plan.refused) for plan in (first, second)] == [[], [FOUR]]
-    assert planned(table, grant(2, FOUR)).refused == {FOUR}
-    table.release(second.room)
-    assert planned(table, grant(2, FOUR)).refused == frozenset()
-    assert planned(table, grant(3, THREE)).refused == {THREE}
+    assert [sorted(plan[2]) for plan in (first, second)] == [[], [FOUR]]
+    assert planned(table, grant(2, FOUR))[2] == {FOUR}
+    table.release(second[3])
+    assert planned(table, grant(2, FOUR))[2] == frozenset()
+    assert planned(table, grant(3, THREE))[2] == {THREE}
 
 
 def test_plan_of_lapsed_and_new_addresses_keeps_the_caps() -> None:
@@ -143,13 +143,13 @@ def test_plan_of_lapsed_and_new_addresses_keeps_the_caps() -> None:
 def test_plan_of_one_answer_in_two_grants_shares_the_budget() -> None:
     table = ledger(max_per_rule=1)
     plan = table.plan([grant(0, ONE), grant(0, TWO), grant(0, TWO, rule=APT)], 0.0)
-    assert plan.refused == {TWO}
-    assert [put[1] for put in plan.puts] == [ONE]
-    assert plan.room == ((WEB, (WEB, name(0)), 1),)
+    assert plan[2] == {TWO}
+    assert [put[1] for put in plan[0]] == [ONE]
+    assert plan[3] == [(WEB, (WEB, name(0)), 1)]
 
 
 def test_reserve_of_a_lease_that_is_only_lengthened_takes_no_room() -> None:
     table = ledger(max_per_rule=2)
     hold(table, grant(0, ONE))
-    assert planned(table, grant(0, ONE, ttl=900)).puts
-    assert planned(table, grant(1, TWO)).refused == frozenset()
+    assert planned(table, grant(0, ONE, ttl=900))[0]
+    assert planned(table, grant(1, TWO))[2] == frozenset()

@@ -14,7 +14,7 @@ DEB, CDN = b"\3deb\7example\0", b"\3cdn\7example\0"
 
 def held(*grants: Grant) -> Ledger:
     ledger = Ledger(Limits(grace_s=0.0, min_s=10.0), ["web", "apt"])
-    ledger.commit(ledger.plan(grants, 0.0).puts)
+    ledger.commit(ledger.plan(grants, 0.0)[0])
     return ledger
 
 

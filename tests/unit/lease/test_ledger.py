@@ -30,9 +30,9 @@ def grant(
 def hold(table: Ledger, *grants: Grant, now: float = 0.0) -> frozenset[bytes]:
     """Plan and commit, as when the kernel agrees."""
     plan = table.plan(grants, now)
-    table.commit(plan.claims)
-    table.commit(plan.puts)
-    return plan.refused
+    table.commit(plan[1])
+    table.commit(plan[0])
+    return plan[2]
 
 
 def deadlines(table: Ledger, now: float = 0.0) -> dict[tuple[str, bytes], float]:
@@ -54,7 +54,7 @@ def revoke(table: Ledger, *names: bytes, now: float = 0.0, rules: Iterable[str] 
 
 
 def test_plan_new_address_asks_for_ttl_and_grace() -> None:
-    (put,) = ledger().plan([grant()], 1000.0).puts
+    (put,) = ledger().plan([grant()], 1000.0)[0]
     assert put == (WEB, ONE, 1360.0, DEB, True, False)
 
 
@@ -69,22 +69,22 @@ def test_plan_changes_nothing_by_itself() -> None:
 def test_plan_lease_that_lives_long_enough_asks_for_nothing() -> None:
     table = ledger()
     hold(table, grant(ttl=300))
-    assert table.plan([grant(ttl=300)], 0.0) == ((), (), frozenset(), ())
-    assert table.plan([grant(ttl=10)], 0.0) == ((), (), frozenset(), ())
+    assert table.plan([grant(ttl=300)], 0.0) == ([], [], frozenset(), [])
+    assert table.plan([grant(ttl=10)], 0.0) == ([], [], frozenset(), [])
 
 
 def test_plan_longer_ttl_asks_for_the_later_deadline() -> None:
     table = ledger()
     hold(table, grant(ttl=300))
-    (put,) = table.plan([grant(ttl=400)], 0.0).puts
+    (put,) = table.plan([grant(ttl=400)], 0.0)[0]
     assert (put[2], put[4]) == (460.0, False)
 
 
 def test_commit_earlier_deadline_after_a_later_one_keeps_the_later() -> None:
     table = ledger()
     short, long = table.plan([grant(ttl=10)], 0.0), table.plan([grant(ttl=500)], 0.0)
-    table.commit(long.puts)
-    table.commit(short.puts)
+    table.commit(long[0])
+    table.commit(short[0])
     assert deadlines(table) == {(WEB, ONE): 560.0}
     assert table.names_of(ONE, 559.0) == {DEB}
 
@@ -94,14 +94,14 @@ def test_plan_shorter_than_the_minimum_never_asks_the_kernel_for_less_than_is_he
     hold(table, grant(ttl=0))
     assert deadlines(table) == {(WEB, ONE): 600.0}
     for plan in (table.plan([grant(ttl=0)], 550.0), table.plan([grant(ttl=100)], 500.0)):
-        assert all(put[2] >= 600.0 for put in plan.puts)
+        assert all(put[2] >= 600.0 for put in plan[0])
 
 
 def test_plan_without_grace_asks_again_as_soon_as_the_ttl_is_not_covered() -> None:
     table = ledger(grace_s=0.0, min_s=1.0)
     hold(table, grant(ttl=300))
-    assert table.plan([grant(ttl=300)], 0.0).puts == ()
-    (put,) = table.plan([grant(ttl=300)], 0.5).puts
+    assert table.plan([grant(ttl=300)], 0.0)[0] == []
+    (put,) = table.plan([grant(ttl=300)], 0.5)[0]
     assert put[2] == 300.5
 
 
@@ -128,8 +128,8 @@ def test_plan_second_name_on_a_lease_that_holds_is_a_claim_without_the_kernel() 
     table = ledger()
     hold(table, grant(ttl=900))
     plan = table.plan([grant(ttl=100, name=CDN)], 0.0)
-    assert plan.puts == ()
-    assert [(put[3], put[2]) for put in plan.claims] == [(CDN, 160.0)]
+    assert plan[0] == []
+    assert [(put[3], put[2]) for put in plan[1]] == [(CDN, 160.0)]
 
 
 def test_claims_second_name_shorter_than_the_lease_ends_on_its_own() -> None:
@@ -156,13 +156,13 @@ def test_plan_rule_that_ends_bounds_the_deadline() -> None:
     table = ledger()
     hold(table, grant(ttl=300, ends=50.0))
     assert deadlines(table) == {(WEB, ONE): 50.0}
-    assert table.plan([grant(ttl=300, ends=50.0)], 10.0).puts == ()
+    assert table.plan([grant(ttl=300, ends=50.0)], 10.0)[0] == []
 
 
 def test_plan_rule_that_has_ended_holds_at_once_so_that_nobody_waits_for_ever() -> None:
     table = ledger()
     hold(table, grant(ttl=0, ends=99.0), now=100.0)
-    assert table.plan([grant(ttl=0, ends=99.0)], 100.0) == ((), (), frozenset(), ())
+    assert table.plan([grant(ttl=0, ends=99.0)], 100.0) == ([], [], frozenset(), [])
     assert not deadlines(table, 100.0)
 
 
@@ -190,8 +190,8 @@ def test_plan_cap_of_a_name_counts_each_name_on_its_own() -> None:
 
 def test_plan_more_new_addresses_than_the_cap_in_one_answer_refuses_the_rest() -> None:
     plan = ledger(max_addresses_per_name=2).plan([grant(ONE), grant(TWO), grant(THREE)], 0.0)
-    assert plan.refused == {THREE}
-    assert {put[1] for put in plan.puts} == {ONE, TWO}
+    assert plan[2] == {THREE}
+    assert {put[1] for put in plan[0]} == {ONE, TWO}
 
 
 def test_latest_of_puts_planned_apart_is_the_longer_and_unblocks_if_one_does() -> None:
@@ -208,7 +208,7 @@ def test_latest_of_puts_planned_apart_is_the_longer_and_unblocks_if_one_does() -
 
 def test_latest_is_never_shorter_than_what_was_committed_since_it_was_planned() -> None:
     table = ledger()
-    short = table.plan([grant(ttl=10)], 0.0).puts
+    short = table.plan([grant(ttl=10)], 0.0)[0]
     hold(table, grant(ttl=900, name=CDN))
     assert table.latest(short)[WEB][ONE][2] == 960.0
     assert table.latest([("gone", ONE, 5.0, DEB, True, False)])["gone"][ONE][2] == 5.0
@@ -218,8 +218,8 @@ def test_plan_same_address_twice_in_one_answer_counts_once() -> None:
     """Two HTTPS records with the same hint, as big CDNs send them."""
     twice = grant(ONE)._replace(addresses=(ONE, ONE))
     plan = ledger(max_addresses_per_name=1, max_per_rule=1).plan([twice], 0.0)
-    assert plan.refused == frozenset()
-    assert {put[1] for put in plan.puts} == {ONE}
+    assert plan[2] == frozenset()
+    assert {put[1] for put in plan[0]} == {ONE}
 
 
 def test_plan_rule_at_its_cap_refuses_and_one_lease_more_fits_once_another_lapsed() -> None:
@@ -241,7 +241,7 @@ def test_plan_address_over_one_rules_cap_is_refused_for_every_rule() -> None:
     table = ledger(max_per_rule=1)
     hold(table, grant(TWO, rule=APT))
     plan = table.plan([grant(ONE, rule=WEB), grant(ONE, rule=APT)], 0.0)
-    assert plan == ((), (), frozenset({ONE}), ())
+    assert plan == ([], [], frozenset({ONE}), [])
 
 
 def test_plan_refused_address_leaves_neither_claim_nor_lease() -> None:
@@ -255,14 +255,14 @@ def test_plan_refused_address_leaves_neither_claim_nor_lease() -> None:
 
 
 def test_plan_unknown_rule_is_refused() -> None:
-    assert ledger().plan([grant(rule="gone")], 0.0) == ((), (), frozenset({ONE}), ())
+    assert ledger().plan([grant(rule="gone")], 0.0) == ([], [], frozenset({ONE}), [])
 
 
 def test_commit_rule_that_went_meanwhile_is_ignored() -> None:
     table = ledger()
     plan = table.plan([grant(), grant(TWO, rule=APT)], 0.0)
     table.set_rules([APT], table.limits)
-    table.commit(plan.puts)
+    table.commit(plan[0])
     assert deadlines(table) == {(APT, TWO): 360.0}
 
 
@@ -291,8 +291,8 @@ def test_adopt_counts_as_a_lease_with_the_remaining_time() -> None:
     table = ledger()
     table.adopt(WEB, ONE, 500.0, DEB)
     assert deadlines(table) == {(WEB, ONE): 500.0}
-    assert table.plan([grant(ttl=400)], 0.0) == ((), (), frozenset(), ())
-    assert table.plan([grant(ttl=500)], 0.0).puts[0][4] is False
+    assert table.plan([grant(ttl=400)], 0.0) == ([], [], frozenset(), [])
+    assert table.plan([grant(ttl=500)], 0.0)[0][0][4] is False
 
 
 # ---------------------------------------------------------------- revocation
@@ -349,24 +349,24 @@ def test_revocation_planned_and_not_committed_changes_nothing() -> None:
     hold(table, grant())
     table.plan_revocation(lambda rule, name: True, 0.0)
     assert deadlines(table) == {(WEB, ONE): 360.0}
-    assert table.plan([grant(ttl=1)], 0.0).puts == ()
+    assert table.plan([grant(ttl=1)], 0.0)[0] == []
 
 
 def test_plan_address_in_the_revoked_set_is_written_anew_and_leaves_it() -> None:
     table = ledger()
     hold(table, grant())
     revoke(table, DEB)
-    (put,) = table.plan([grant()], 1.0).puts
+    (put,) = table.plan([grant()], 1.0)[0]
     assert (put[4], put[5]) == (True, True)
     table.commit([put])
-    assert table.plan([grant()], 1.0).puts == ()
+    assert table.plan([grant()], 1.0)[0] == []
 
 
 def test_plan_address_adopted_as_revoked_is_written_although_its_lease_would_hold() -> None:
     table = ledger()
     table.adopt(WEB, ONE, 5000.0, DEB)
     table.adopt_revoked(ONE, 600.0)
-    (put,) = table.plan([grant(ttl=1)], 0.0).puts
+    (put,) = table.plan([grant(ttl=1)], 0.0)[0]
     assert (put[2], put[5]) == (5000.0, True)
 
 
@@ -380,7 +380,7 @@ def test_sweep_forgets_lapsed_leases_claims_and_revocations() -> None:
         pass
     assert table.count(WEB) == 2
     assert {address for _, address, _ in table.of(DEB, 100.0)} == {TWO, THREE}
-    (put,) = table.plan([grant(SIX)], 100.0).puts
+    (put,) = table.plan([grant(SIX)], 100.0)[0]
     assert not put[5]
 
 
