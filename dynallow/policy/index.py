@@ -136,13 +136,9 @@ class Index:
         found = self._passed.get(name[name[0] + 1 :])
         if found is None:
             return self._look_down(name)
-        if name not in self.below.literal:
-            at = 0
-        elif name in self._wild:
-            return self._match_wild(name), -1
-        else:
-            at = -1
+        # No wildcard fits the name: what stands behind one ends `_look_down` before it comes by the parent.
         listing = self.exact.literal.get(name)
+        at = -1 if name in self.below.literal else 0
         return (union(found, listing) if listing else found), at
 
     def _look_down(self, name: Name) -> tuple[RuleSet, int]:

@@ -31,6 +31,7 @@ _pieces = st.one_of(
             b"\xc0\x29" + struct.pack(">HHIH", A, 1, 300, 4) + b"\xc6\x12\0\1",
             OPT,
             struct.pack(">BHHIH", 0, 41, 1232, 5 << 24, 0),
+            struct.pack(">BHHIH", 0, 41, 1232, 0, 1),
             struct.pack(">BHHIH", 0, 41, 1232, 0, 12) + struct.pack(">HH8s", 10, 8, b"cookies!"),
         )
     ),
@@ -48,7 +49,10 @@ def thorough(packet: bytes) -> Response | None:
 
 @settings(max_examples=4 * settings().max_examples)
 @given(
-    head=st.tuples(st.sampled_from((7, 7, 8)), _words, *[st.integers(0, 2)] * 4),
+    head=st.one_of(
+        st.tuples(st.sampled_from((7, 8)), _words, *[st.integers(0, 2)] * 4),
+        st.tuples(st.just(7), st.just(0x8180), st.just(1), st.integers(0, 2), st.just(0), st.just(1)),
+    ),
     section=st.sampled_from((SECTION, SECTION, SECTION.lower())),
     pieces=st.lists(_pieces, max_size=4),
 )
