@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -62,6 +63,32 @@ def test_usual_answer_is_what_the_thorough_look_reads_or_none(
     packet = struct.pack(">6H", *head) + section + b"".join(pieces)
     response = _usual(packet, 7, DEB, SECTION)
     assert response is None or response == thorough(packet)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"",
+        OPT,
+        struct.pack(">BHHIH", 0, 41, 1232, 5 << 24, 0),
+        struct.pack(">BHHIH", 0, 41, 1232, 0, 1),
+        struct.pack(">BHHIH", 0, 41, 1232, 0, 12) + struct.pack(">HH8s", 10, 8, b"cookies!"),
+        OPT + OPT,
+        OPT[:-1],
+    ],
+)
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_usual_answer_whatever_stands_at_its_end_is_what_the_thorough_look_reads_or_none(
+    end: bytes, count: int
+) -> None:
+    records = b"".join(
+        b"\xc0\x0c" + struct.pack(">HHIH", A, 1, 300, 4) + b"\xc6\x12\0" + bytes((number,))
+        for number in range(2)
+    )
+    packet = struct.pack(">6H", 7, 0x8180, 1, count, 0, 1) + SECTION + records[: 16 * count] + end
+    response = _usual(packet, 7, DEB, SECTION)
+    assert response is None or response == thorough(packet)
+    assert (response is None) == (len(end) != len(OPT) or end[-1:] != b"\0")
 
 
 def test_usual_answer_of_one_address_needs_no_other_look() -> None:
