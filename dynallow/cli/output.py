@@ -23,6 +23,7 @@ Style = Literal["", "bold", "good", "warn", "bad", "dim"]
 _RICH = {"": "", "bold": "bold", "good": "green", "warn": "yellow", "bad": "bold red", "dim": "dim"}
 _SGR = {"bold": "1", "good": "32", "warn": "33", "bad": "1;31", "dim": "2"}
 _TOGETHER = 1000  # lines a write: one line a write is a system call a line on a terminal
+_WRITE = 64 * 1024
 
 
 class Line(NamedTuple):
@@ -54,6 +55,16 @@ class Spans(NamedTuple):
     pieces: tuple[tuple[str, Style], ...]
 
 
+class JsonTexts:
+    """A list, not an empty one, that knows the JSON text of each of its entries."""
+
+    __slots__ = ()
+
+    def json_texts(self) -> Iterator[str]:
+        """One after the other, without a line's end in it."""
+        raise NotImplementedError
+
+
 Block = Line | Table | Columns | Spans
 
 
@@ -66,10 +77,14 @@ def escape(text: str) -> str:
 
 def print_json(value: object) -> None:
     """A result as JSON (ASCII, so that names cannot do anything to a terminal)."""
-    pieces = _json(value, "")
-    while some := list(islice(pieces, _TOGETHER)):
-        sys.stdout.write("".join(some))
-    print()
+    some, size = [], 0
+    for piece in _json(value, ""):
+        some.append(piece)
+        size += len(piece)
+        if size > _WRITE:
+            sys.stdout.write("".join(some))
+            some, size = [], 0
+    print("".join(some))
 
 
 def _json(value: object, margin: str) -> Iterator[str]:
@@ -77,6 +92,9 @@ def _json(value: object, margin: str) -> Iterator[str]:
 
     json's own `indent` runs in Python, 20 times slower, and makes a lease seven lines.
     """
+    if isinstance(value, JsonTexts):
+        yield from _lines(value.json_texts(), margin)
+        return
     if isinstance(value, dict) and any(map(_is_deep, value.values())):
         entries, brackets = [(f"{json.dumps(key)}: ", inner) for key, inner in value.items()], "{}"
     elif isinstance(value, list) and _is_flat(value):
@@ -108,12 +126,21 @@ def _flat(objects: list[dict[str, object]], margin: str) -> Iterator[str]:
     yield f"\n{margin}]"
 
 
+def _lines(texts: Iterator[str], margin: str) -> Iterator[str]:
+    """A line each."""
+    lead, between = f"[\n  {margin}", f",\n  {margin}"
+    while some := list(islice(texts, _TOGETHER)):
+        yield lead + between.join(some)
+        lead = between
+    yield f"\n{margin}]"
+
+
 def _is_flat(values: list[object]) -> bool:
     """Objects that hold no others, nor lists."""
     if not values or set(map(type, values)) != {dict}:
         return False
     inner = chain.from_iterable(map(dict.values, cast(list[dict[str, object]], values)))
-    return set(map(type, inner)).isdisjoint((dict, list))
+    return not any(issubclass(kind, dict | list | JsonTexts) for kind in set(map(type, inner)))
 
 
 def _is_container(value: object) -> bool:
@@ -121,7 +148,7 @@ def _is_container(value: object) -> bool:
 
 
 def _is_deep(value: object) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(map(_is_container, value)))
+    return isinstance(value, dict | JsonTexts) or (isinstance(value, list) and any(map(_is_container, value)))
 
 
 def note(text: str) -> None:

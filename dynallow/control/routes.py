@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from typing import cast
 
@@ -20,9 +20,10 @@ from dynallow.control import past
 from dynallow.control.backend import Backend, BadRequestError, UnknownRuleError
 from dynallow.control.connection import Connection, Limits
 from dynallow.control.encode import pieces
+from dynallow.control.leaselines import lines
 from dynallow.control.metrics import CONTENT_TYPE
 from dynallow.control.request import RequestRefused, body, query
-from dynallow.control.schema import ErrorReport, Mode
+from dynallow.control.schema import LINES, ErrorReport, Mode
 from dynallow.errors import DynallowError, KernelError, SettingsError
 from dynallow.pending.state import parse_within
 from dynallow.pending.switch import ConflictError
@@ -98,7 +99,7 @@ class Routes:
         connection.expect_within(self._limits.write_s)
         if isinstance(answer, web.StreamResponse):
             return answer
-        return await _send(request, answer, self._limits)
+        return await _send(request, _JSON, pieces(dict(answer)), self._limits)
 
     def _find(self, request: web.BaseRequest) -> Verb:
         method, verb = self._table.get(request.path, ("", None))
@@ -112,7 +113,10 @@ class Routes:
 
     async def _status(self, request: web.BaseRequest) -> Answer:
         words = query(request, ("rule",))
-        return await self._backend.status(words.get("rule"))
+        report = await self._backend.status(words.get("rule"))
+        if request.headers.get("Accept") != LINES:
+            return report
+        return await _send(request, LINES, lines(report), self._limits)
 
     async def _explain(self, request: web.BaseRequest) -> Answer:
         words = query(request, ("subject", "port", "user"))
@@ -176,16 +180,18 @@ def _user(words: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-async def _send(request: web.BaseRequest, answer: Mapping[str, object], limits: Limits) -> web.StreamResponse:
+async def _send(
+    request: web.BaseRequest, kind: str, left: Generator[str, None, None], limits: Limits
+) -> web.StreamResponse:
     """The answer as it is made, in a thread, and no faster than the client takes it.
 
     So neither the loop waits, nor does an answer of any length take memory or a
     thread while its client is slow; and that a client may be for `write_s` in all.
     """
     connection = cast(Connection, request.protocol)
-    response = web.StreamResponse(headers={"Content-Type": _JSON})
+    response = web.StreamResponse(headers={"Content-Type": kind})
     response.force_close()
-    left, left_s = pieces(dict(answer)), limits.write_s
+    left_s = limits.write_s
     loop = asyncio.get_running_loop()
     try:
         while chunk := await asyncio.to_thread(_some, left):

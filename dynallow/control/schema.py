@@ -10,11 +10,14 @@ seconds, users are uids.
 
 from __future__ import annotations
 
-from typing import Literal, NotRequired, TypedDict
+from collections.abc import Sequence
+from typing import Final, Literal, NotRequired, TypedDict
 
 from dynallow.control.historyschema import HistoryRow
 
 Mode = Literal["enforce", "observe"]
+LINES: Final = "application/jsonl"
+"""What to accept for a status in lines: `LeaseLine`s, and last the report, without the leases told before."""
 ModeOrUnknown = Literal["enforce", "observe", "unknown"]
 
 
@@ -82,6 +85,23 @@ class LeaseReport(TypedDict):
     bytes: int
 
 
+class LeaseColumns(TypedDict):
+    """Some of a rule's leases by columns: the same place is the same lease in each."""
+
+    address: list[str]
+    name: list[str]
+    expires_in_ms: list[int]
+    packets: list[int]
+    bytes: list[int]
+
+
+class LeaseLine(TypedDict):
+    """A line before the last one of a status in lines."""
+
+    rule: str
+    leases: LeaseColumns
+
+
 class RuleReport(TypedDict):
     """`names` are the rule's own patterns, the first hundred of `names_count`, `names_from` its lists."""
 
@@ -94,7 +114,7 @@ class RuleReport(TypedDict):
     expires: str | None
     ports: list[str]
     users: list[int]
-    leases: list[LeaseReport]
+    leases: Sequence[LeaseReport]
 
 
 class DestinationReport(TypedDict):
