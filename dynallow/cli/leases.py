@@ -20,9 +20,9 @@ _ROW = itemgetter("address", "name", "expires_in_s", "packets", "bytes")
 
 
 class Leases(Sequence[LeaseReport], JsonTexts):
-    """They stand in the order in which they were added, until they are sorted."""
+    """In `order`; the columns themselves stay as they were added, which is how they lie in memory."""
 
-    __slots__ = ("addresses", "expires_in_s", "names", "octets", "packets")
+    __slots__ = ("addresses", "expires_in_s", "names", "octets", "order", "packets")
 
     def __init__(self, rows: Iterable[tuple[str, str, float, int, int]] = ()) -> None:
         """Of rows in the order of a LeaseReport's keys."""
@@ -32,6 +32,7 @@ class Leases(Sequence[LeaseReport], JsonTexts):
         self.expires_in_s: list[float] = columns[2]
         self.packets: list[int] = columns[3]
         self.octets: list[int] = columns[4]
+        self.order: Sequence[int] = range(len(self))
 
     def add(self, told: LeaseColumns) -> None:
         """More of them."""
@@ -40,15 +41,11 @@ class Leases(Sequence[LeaseReport], JsonTexts):
         self.expires_in_s += [left_ms / 1000 for left_ms in told["expires_in_ms"]]
         self.packets += told["packets"]
         self.octets += told["bytes"]
+        self.order = range(len(self))
 
     def sort(self) -> None:
         """The longest first."""
-        order = sorted(range(len(self)), key=self.expires_in_s.__getitem__, reverse=True)
-        self.addresses = list(map(self.addresses.__getitem__, order))
-        self.names = list(map(self.names.__getitem__, order))
-        self.expires_in_s = list(map(self.expires_in_s.__getitem__, order))
-        self.packets = list(map(self.packets.__getitem__, order))
-        self.octets = list(map(self.octets.__getitem__, order))
+        self.order = sorted(self.order, key=self.expires_in_s.__getitem__, reverse=True)
 
     def __len__(self) -> int:
         return len(self.addresses)
@@ -59,13 +56,16 @@ class Leases(Sequence[LeaseReport], JsonTexts):
     def __getitem__(self, place: slice) -> list[LeaseReport]: ...
     def __getitem__(self, place: int | slice) -> LeaseReport | list[LeaseReport]:
         if isinstance(place, slice):
-            return [self[each] for each in range(len(self))[place]]
+            return list(map(self._lease, self.order[place]))
+        return self._lease(self.order[place])
+
+    def _lease(self, at: int) -> LeaseReport:
         return {
-            "address": self.addresses[place],
-            "name": self.names[place],
-            "expires_in_s": self.expires_in_s[place],
-            "packets": self.packets[place],
-            "bytes": self.octets[place],
+            "address": self.addresses[at],
+            "name": self.names[at],
+            "expires_in_s": self.expires_in_s[at],
+            "packets": self.packets[at],
+            "bytes": self.octets[at],
         }
 
     def json_texts(self) -> Iterator[str]:
@@ -74,7 +74,7 @@ class Leases(Sequence[LeaseReport], JsonTexts):
         names = map(quoted, self.names)
         addresses = map(quoted, self.addresses)
         columns = zip(addresses, names, self.expires_in_s, self.packets, self.octets, strict=True)
-        return map(form.__mod__, columns)
+        return map(list(map(form.__mod__, columns)).__getitem__, self.order)
 
 
 def by_columns(leases: Sequence[LeaseReport]) -> Leases:

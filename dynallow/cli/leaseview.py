@@ -49,7 +49,7 @@ def lease_table(leases: Leases) -> Columns:
         _each(leases.octets, size_text),
     )
     headings = ("address", "name", "time left", "packets", "bytes")
-    return Columns(headings, columns, frozenset((2, 3, 4)))
+    return Columns(headings, columns, frozenset((2, 3, 4)), leases.order)
 
 
 def lease_rows(leases: Sequence[LeaseReport], screen: Screen, shown: int | None) -> list[Block]:
