@@ -10,16 +10,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as quoted
 from operator import itemgetter
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 from dynallow.cli.output import JsonTexts
-from dynallow.control.schema import LeaseColumns, LeaseReport, StatusReport
 from dynallow.errors import ControlError
+
+if TYPE_CHECKING:
+    from dynallow.control.schema import LeaseColumns, LeaseReport, StatusReport
 
 _ROW = itemgetter("address", "name", "expires_in_s", "packets", "bytes")
 
 
-class Leases(Sequence[LeaseReport], JsonTexts):
+class Leases(Sequence["LeaseReport"], JsonTexts):
     """In `order`; the columns themselves stay as they were added, which is how they lie in memory."""
 
     __slots__ = ("addresses", "expires_in_s", "names", "octets", "order", "packets")
@@ -90,7 +92,7 @@ def gathered(lines: Iterable[Mapping[str, Any]]) -> StatusReport:
         if "leases" in line:
             told.setdefault(line["rule"], Leases()).add(line["leases"])
         else:
-            report = cast(StatusReport, line)
+            report = cast("StatusReport", line)
     if report is None:
         raise ControlError(
             "the agent's answer holds no report", "its log may say why: journalctl -u dynallow"

@@ -9,14 +9,16 @@ leases only those that are shown are looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from dynallow.cli.leases import Leases, by_columns
 from dynallow.cli.output import Block, Columns, Line, Spans, Style, escape
 from dynallow.cli.phrases import size_text
 from dynallow.cli.screen import Screen, bar, fitting, shortened
-from dynallow.control.schema import LeaseReport
-from dynallow.units import format_duration
+from dynallow.durations import format_duration
+
+if TYPE_CHECKING:
+    from dynallow.control.schema import LeaseReport
 
 SHOWN = 20
 """Leases of a rule that a terminal shows, unless it is told to show all."""

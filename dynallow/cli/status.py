@@ -15,6 +15,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from dynallow.cli.connect import client, socket_argument
 from dynallow.cli.leases import by_columns, gathered
@@ -22,8 +23,10 @@ from dynallow.cli.leaseview import SHOWN
 from dynallow.cli.output import Block, Line, make_console, note, plain, print_json, rich_group, show
 from dynallow.cli.screen import on_stdout
 from dynallow.cli.statusview import fitting_blocks, status_blocks
-from dynallow.control.schema import StatusReport
 from dynallow.errors import ControlError, DynallowError
+
+if TYPE_CHECKING:
+    from dynallow.control.schema import StatusReport
 
 _REDRAW_S = 1.0
 

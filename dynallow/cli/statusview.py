@@ -9,6 +9,7 @@ unless it is asked for; a pipe gets everything, a line each.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from dynallow.cli.hourview import denied_lines
 from dynallow.cli.leases import Leases, by_columns
@@ -16,15 +17,17 @@ from dynallow.cli.leaseview import lease_rows
 from dynallow.cli.output import Block, Line, Spans, Style, escape
 from dynallow.cli.phrases import listed, plural, since, size_text, users_text
 from dynallow.cli.screen import PIPE, Screen, fitting, shortened, wrapped
-from dynallow.control.schema import (
-    DestinationReport,
-    KernelReport,
-    PendingReport,
-    RuleReport,
-    StatusReport,
-    UpstreamReport,
-)
-from dynallow.units import format_duration
+from dynallow.durations import format_duration
+
+if TYPE_CHECKING:
+    from dynallow.control.schema import (
+        DestinationReport,
+        KernelReport,
+        PendingReport,
+        RuleReport,
+        StatusReport,
+        UpstreamReport,
+    )
 
 _MODES: dict[str, tuple[str, Style]] = {
     "enforce": ("enforce: what no rule allows is blocked", "good"),

@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from dynallow.control.reply import BrokenReplyError, Reply, read_lines, read_reply, request
-from dynallow.control.schema import LINES
+from dynallow.control.reply import LINES, BrokenReplyError, Reply, read_lines, read_reply, request
 from dynallow.errors import ControlError, DynallowError, KernelError, SettingsError
 
 DEFAULT_SOCKET = Path("/run/dynallow/control.sock")

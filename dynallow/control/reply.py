@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from io import BufferedReader
 from typing import NamedTuple
 
+LINES = "application/jsonl"
+"""What to accept for an answer in lines, an object each."""
 _LINE_MAX = 8192
 _LINES_MAX = 100
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")

@@ -22,8 +22,9 @@ from dynallow.control.connection import Connection, Limits
 from dynallow.control.encode import pieces
 from dynallow.control.leaselines import lines
 from dynallow.control.metrics import CONTENT_TYPE
+from dynallow.control.reply import LINES
 from dynallow.control.request import RequestRefused, body, query
-from dynallow.control.schema import LINES, ErrorReport, Mode
+from dynallow.control.schema import ErrorReport, Mode
 from dynallow.errors import DynallowError, KernelError, SettingsError
 from dynallow.pending.state import parse_within
 from dynallow.pending.switch import ConflictError

@@ -24,7 +24,8 @@ from dynallow.control.client import Client
 from dynallow.control.connection import Limits
 from dynallow.control.encode import Listed
 from dynallow.control.leaselines import Leases
-from dynallow.control.schema import LINES, LeaseReport
+from dynallow.control.reply import LINES
+from dynallow.control.schema import LeaseReport
 from dynallow.errors import ControlError
 from tests.lab.standing import clock
 from tests.lab.waiting import in_time
