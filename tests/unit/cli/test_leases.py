@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynallow.cli.leases import by_columns, gathered
-from dynallow.cli.output import print_json
+from dynallow.cli.leaseview import lease_table
+from dynallow.cli.output import Table, plain, print_json
 from dynallow.control.schema import LeaseReport
 from dynallow.errors import ControlError
 
@@ -54,6 +55,16 @@ def test_printed_leases_are_printed_as_a_list_of_them_is(leases: list[LeaseRepor
         return written.getvalue()
 
     assert printed(by_columns(leases)) == printed(leases)
+
+
+@given(_LEASES.filter(bool))
+def test_table_of_sorted_leases_has_their_rows_in_that_order(leases: list[LeaseReport]) -> None:
+    held = by_columns(leases)
+    held.sort()
+    alone = [by_columns([lease]) for lease in held]
+    rows = [tuple(column[0] for column in lease_table(lease).columns) for lease in alone]
+    table = lease_table(held)
+    assert list(plain([table])) == list(plain([Table(table.headings, rows, table.right)]))
 
 
 def test_leases_of_lines_go_to_their_rules_in_order_and_others_stay() -> None:
