@@ -64,23 +64,25 @@ class Client:
 
     def follow(self, path: str, **query: str | None) -> Iterator[dict[str, Any]]:
         """The objects of an answer that has no end, a line each. Raises ControlError, AnswerError."""
-        yield from self._lines(_target(path, query), _SILENT_S, _LINE_MAX)
+        yield from self._lines(_target(path, query), _SILENT_S, _LINE_MAX, None)
 
     def lines(self, path: str, **query: str | None) -> Iterator[dict[str, Any]]:
         """The objects of an answer in lines, as they come; one alone from an agent that knows no lines of it.
 
         Raises ControlError, AnswerError.
         """
-        yield from self._lines(_target(path, query), self._timeout_s, _ANSWER_MAX)
+        yield from self._lines(_target(path, query), self._timeout_s, _ANSWER_MAX, _ANSWER_MAX)
 
-    def _lines(self, target: str, silent_s: float, line_max: int) -> Iterator[dict[str, Any]]:
+    def _lines(
+        self, target: str, silent_s: float, line_max: int, body_max: int | None
+    ) -> Iterator[dict[str, Any]]:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
                 sock.settimeout(silent_s)
                 sock.connect(str(self._path))
                 sock.sendall(request("GET", target, None, accept=LINES))
                 with sock.makefile("rb") as stream:
-                    reply = read_lines(stream, line_max)
+                    reply = read_lines(stream, line_max, body_max)
                     if isinstance(reply, Reply):
                         raise AnswerError(reply.status, self._parse(reply.body))
                     for line in reply:

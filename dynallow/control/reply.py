@@ -44,7 +44,7 @@ def request(method: str, target: str, body: bytes | None, accept: str = "") -> b
     return head.encode("ascii") + b"\r\n" + (body or b"")
 
 
-def read_lines(stream: BufferedReader, line_max: int) -> Reply | Iterator[bytes]:
+def read_lines(stream: BufferedReader, line_max: int, body_max: int | None = None) -> Reply | Iterator[bytes]:
     """The lines of a body as they come, which need not end; the whole reply where it is not 200.
 
     Raises BrokenReplyError, also for a line that is longer, and OSError as the stream does.
@@ -54,13 +54,17 @@ def read_lines(stream: BufferedReader, line_max: int) -> Reply | Iterator[bytes]
         return Reply(status, _body(stream, fields, line_max))
     if fields.get(b"transfer-encoding", b"").lower() != b"chunked":
         return iter(_body(stream, fields, line_max).split(b"\n"))
-    return _lines(stream, line_max)
+    return _lines(stream, line_max, body_max)
 
 
-def _lines(stream: BufferedReader, line_max: int) -> Iterator[bytes]:
+def _lines(stream: BufferedReader, line_max: int, body_max: int | None) -> Iterator[bytes]:
     rest: list[bytes] = []
+    taken = 0
     room = line_max
     while size := _number(_CHUNK, stream.readline(_LINE_MAX), 16, line_max):
+        taken += size
+        if body_max is not None:
+            _must_fit(taken, body_max)
         first, *lines = _exactly(stream, size).split(b"\n")
         rest.append(first)
         if lines:

@@ -48,8 +48,8 @@ def test_cut_reply_is_never_taken_for_a_shorter_one(chunks: list[bytes], data: s
         read(wire[:end])
 
 
-def read_by_lines(wire: bytes, line_max: int = _MAX) -> list[bytes]:
-    lines = read_lines(BufferedReader(BytesIO(wire)), line_max)
+def read_by_lines(wire: bytes, line_max: int = _MAX, body_max: int | None = None) -> list[bytes]:
+    lines = read_lines(BufferedReader(BytesIO(wire)), line_max, body_max)
     assert not isinstance(lines, Reply)
     return list(lines)
 
@@ -73,6 +73,13 @@ def test_line_is_refused_from_its_limit_on_and_many_within_it_are_not() -> None:
     assert len(read_by_lines(chunked(*[b"x" * 10 + b"\n"] * 100), 11)) == 100
     with pytest.raises(BrokenReplyError, match="longer"):
         read_by_lines(chunked(b"\n", *[b"x"] * 12), 11)
+
+
+def test_lines_are_refused_where_all_of_them_are_too_long_unless_they_need_not_end() -> None:
+    wire = chunked(*[b"x\n"] * 10)
+    assert len(read_by_lines(wire, 2, 20)) == len(read_by_lines(wire, 2)) == 10
+    with pytest.raises(BrokenReplyError, match="longer"):
+        read_by_lines(wire, 2, 19)
 
 
 @pytest.mark.parametrize(
