@@ -14,35 +14,12 @@ from typing import Literal
 Address = IPv4Address | IPv6Address
 Protocol = Literal["tcp", "udp"]
 
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _BYTES = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _SIZE = re.compile(r"(\d{1,9})(KiB|MiB|GiB)")
 _RATE = re.compile(r"(\d+)/(second|minute|hour|day)")
 _RATE_MAX = 2**32 - 1  # the kernel's burst is of 32 bits
 _PORT = re.compile(r"(tcp|udp)/(\d{1,5})(?:-(\d{1,5}))?")
 _PORT_MAX = 65535
-
-
-def parse_duration(text: str) -> float:
-    """Seconds from "500ms", "2s", "5m", "1h30m", "1d"."""
-    parts = _DURATION.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f'expected a duration such as "30s", "5m" or "1d", got "{text}"')
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
-
-
-def format_duration(seconds: float) -> str:
-    """The two largest units that matter: 93784 → "1d2h", 0.4 → "0s"."""
-    left = int(seconds)
-    parts: list[str] = []
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, size)
-        if count:
-            parts.append(f"{count}{unit}")
-        if len(parts) == 2:
-            break
-    return "".join(parts) or "0s"
 
 
 def parse_size(text: str) -> int:

@@ -15,12 +15,13 @@ from dynallow.advice.coverage import destination_covers, rule_covers
 from dynallow.advice.plaintext import day, listed_few
 from dynallow.advice.ruling import Court
 from dynallow.advice.usedby import Used, used_by
+from dynallow.durations import format_duration
 from dynallow.policy.names import Name, parse_name, to_text, to_wire
 from dynallow.policy.patterns import Pattern
 from dynallow.policy.rrtypes import SVCB, type_text
 from dynallow.policy.verdict import ALLOWED
 from dynallow.settings import Destination, Loaded, RuleSettings
-from dynallow.units import PortRange, format_duration
+from dynallow.units import PortRange
 from dynallow.usage.record import Record
 
 DAY_S: Final = 86400.0

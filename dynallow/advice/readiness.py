@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
 from dynallow.advice.ruling import Court
+from dynallow.durations import format_duration
 from dynallow.policy.names import Name, labels, parse_name
 from dynallow.policy.reserved import may_be_derived, without_suffix
 from dynallow.settings import Loaded
-from dynallow.units import format_duration
 from dynallow.usage.record import Record, Subject, ident
 
 Verdict = Literal["ready", "not-yet", "too-little-seen", "unknown"]

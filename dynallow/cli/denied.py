@@ -14,7 +14,7 @@ from dynallow.cli.output import Block, Line, Table, print_json, show
 from dynallow.cli.phrases import plural, user_name, users_text
 from dynallow.cli.windows import clock_text, since_argument
 from dynallow.control.historyschema import DeniedReport, HistoryRow
-from dynallow.units import format_duration
+from dynallow.durations import format_duration
 
 _TIMEOUT_S = 60.0
 _LIMIT = 50

@@ -17,7 +17,8 @@ from dynallow.cli.phrases import listed, local, user_name, users_text
 from dynallow.cli.screen import Screen, on_stdout, wrapped
 from dynallow.control.historyschema import HistoryRow
 from dynallow.control.schema import ExplainedRule, ExplainReport
-from dynallow.units import PortRange, format_duration, parse_port
+from dynallow.durations import format_duration
+from dynallow.units import PortRange, parse_port
 
 DENIED = 5
 _STYLES: dict[str, Style] = {"allowed": "good", "denied": "bad", "filtered": "warn"}

@@ -6,12 +6,15 @@ Pure. Knows the report's counts by minute and the screen's measures.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from dynallow.cli.output import Block, Line, Spans, Style
 from dynallow.cli.phrases import plural, size_text
 from dynallow.cli.screen import Screen, fitting, sparkline, wrapped
-from dynallow.control.schema import DenialsReport, StatusReport
-from dynallow.units import format_duration
+from dynallow.durations import format_duration
+
+if TYPE_CHECKING:
+    from dynallow.control.schema import DenialsReport, StatusReport
 
 _LABEL = 12
 _CELLS = 60

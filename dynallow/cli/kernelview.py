@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from dynallow.control.schema import LeaseReport, QuestionCounts, RuleReport, StatusReport
+from dynallow.cli.leases import Leases
+from dynallow.control.schema import QuestionCounts, RuleReport, StatusReport
 from dynallow.errors import ControlError, DynallowError, KernelError
 
 if TYPE_CHECKING:
@@ -78,14 +79,5 @@ def _rule(name: str, members: list[SetMember]) -> RuleReport:
         "expires": None,
         "ports": [],
         "users": [],
-        "leases": [
-            LeaseReport(
-                address=member.address,
-                name=member.name,
-                expires_in_s=member.expires_in_s,
-                packets=member.packets,
-                bytes=member.bytes,
-            )
-            for member in members
-        ],
+        "leases": Leases(members),
     }

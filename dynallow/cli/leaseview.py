@@ -9,13 +9,16 @@ leases only those that are shown are looked at.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from dynallow.cli.leases import Leases, by_columns
 from dynallow.cli.output import Block, Columns, Line, Spans, Style, escape
 from dynallow.cli.phrases import size_text
 from dynallow.cli.screen import Screen, bar, fitting, shortened
-from dynallow.control.schema import LeaseReport
-from dynallow.units import format_duration
+from dynallow.durations import format_duration
+
+if TYPE_CHECKING:
+    from dynallow.control.schema import LeaseReport
 
 SHOWN = 20
 """Leases of a rule that a terminal shows, unless it is told to show all."""
@@ -38,23 +41,23 @@ class _Column(NamedTuple):
         return text.rjust(self.width) if self.right else text.ljust(self.width)
 
 
-def lease_table(leases: Sequence[LeaseReport]) -> Columns:
+def lease_table(leases: Leases) -> Columns:
     """All of them, for a pipe."""
     columns = (
-        [lease["address"] for lease in leases],
-        [lease["name"] for lease in leases],
-        _each([int(lease["expires_in_s"]) for lease in leases], format_duration),
-        _each([lease["packets"] for lease in leases], str),
-        _each([lease["bytes"] for lease in leases], size_text),
+        leases.addresses,
+        leases.names,
+        _each(list(map(int, leases.expires_in_s)), format_duration),
+        _each(leases.packets, str),
+        _each(leases.octets, size_text),
     )
     headings = ("address", "name", "time left", "packets", "bytes")
-    return Columns(headings, columns, frozenset((2, 3, 4)))
+    return Columns(headings, columns, frozenset((2, 3, 4)), leases.order)
 
 
 def lease_rows(leases: Sequence[LeaseReport], screen: Screen, shown: int | None) -> list[Block]:
     """The first and the last of them for a terminal; they come the longest first."""
     if screen.width is None or not leases:
-        return [lease_table(leases)] if leases else []
+        return [lease_table(by_columns(leases))] if leases else []
     head, tail, gap = _cut(leases, shown)
     heading, rows = _drawn([*head, *tail], leases[0]["expires_in_s"], screen, screen.width)
     before, after = rows[: len(head)], rows[len(head) :]

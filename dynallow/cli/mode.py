@@ -17,7 +17,7 @@ from dynallow.cli.trial import on_trial, within_argument
 from dynallow.control.client import AnswerError, Client
 from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import ModeReport
-from dynallow.units import parse_duration
+from dynallow.durations import parse_duration
 
 _TIMEOUT_S = 60.0
 _YES = ("y", "yes")

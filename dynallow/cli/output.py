@@ -23,6 +23,7 @@ Style = Literal["", "bold", "good", "warn", "bad", "dim"]
 _RICH = {"": "", "bold": "bold", "good": "green", "warn": "yellow", "bad": "bold red", "dim": "dim"}
 _SGR = {"bold": "1", "good": "32", "warn": "33", "bad": "1;31", "dim": "2"}
 _TOGETHER = 1000  # lines a write: one line a write is a system call a line on a terminal
+_WRITE = 64 * 1024
 
 
 class Line(NamedTuple):
@@ -41,17 +42,32 @@ class Table(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """The same by columns: of 100,000 rows no row is made before its line is."""
+    """The same by columns, and in which order its rows are printed.
+
+    Of 100,000 rows no row is made before its line is, and no text is looked at out of the order in which it
+    lies in memory but a whole line: that costs twice as much.
+    """
 
     headings: tuple[str, ...]
     columns: Sequence[Sequence[str]]
-    right: frozenset[int] = frozenset()
+    right: frozenset[int]
+    order: Sequence[int]
 
 
 class Spans(NamedTuple):
     """One line of pieces, each with a style of its own."""
 
     pieces: tuple[tuple[str, Style], ...]
+
+
+class JsonTexts:
+    """A list, not an empty one, that knows the JSON text of each of its entries."""
+
+    __slots__ = ()
+
+    def json_texts(self) -> Iterator[str]:
+        """One after the other, without a line's end in it."""
+        raise NotImplementedError
 
 
 Block = Line | Table | Columns | Spans
@@ -66,10 +82,14 @@ def escape(text: str) -> str:
 
 def print_json(value: object) -> None:
     """A result as JSON (ASCII, so that names cannot do anything to a terminal)."""
-    pieces = _json(value, "")
-    while some := list(islice(pieces, _TOGETHER)):
-        sys.stdout.write("".join(some))
-    print()
+    some, size = [], 0
+    for piece in _json(value, ""):
+        some.append(piece)
+        size += len(piece)
+        if size > _WRITE:
+            sys.stdout.write("".join(some))
+            some, size = [], 0
+    print("".join(some))
 
 
 def _json(value: object, margin: str) -> Iterator[str]:
@@ -77,6 +97,9 @@ def _json(value: object, margin: str) -> Iterator[str]:
 
     json's own `indent` runs in Python, 20 times slower, and makes a lease seven lines.
     """
+    if isinstance(value, JsonTexts):
+        yield from _lines(value.json_texts(), margin)
+        return
     if isinstance(value, dict) and any(map(_is_deep, value.values())):
         entries, brackets = [(f"{json.dumps(key)}: ", inner) for key, inner in value.items()], "{}"
     elif isinstance(value, list) and _is_flat(value):
@@ -108,12 +131,21 @@ def _flat(objects: list[dict[str, object]], margin: str) -> Iterator[str]:
     yield f"\n{margin}]"
 
 
+def _lines(texts: Iterator[str], margin: str) -> Iterator[str]:
+    """A line each."""
+    lead, between = f"[\n  {margin}", f",\n  {margin}"
+    while some := list(islice(texts, _TOGETHER)):
+        yield lead + between.join(some)
+        lead = between
+    yield f"\n{margin}]"
+
+
 def _is_flat(values: list[object]) -> bool:
     """Objects that hold no others, nor lists."""
     if not values or set(map(type, values)) != {dict}:
         return False
     inner = chain.from_iterable(map(dict.values, cast(list[dict[str, object]], values)))
-    return set(map(type, inner)).isdisjoint((dict, list))
+    return not any(issubclass(kind, dict | list | JsonTexts) for kind in set(map(type, inner)))
 
 
 def _is_container(value: object) -> bool:
@@ -121,7 +153,7 @@ def _is_container(value: object) -> bool:
 
 
 def _is_deep(value: object) -> bool:
-    return isinstance(value, dict) or (isinstance(value, list) and any(map(_is_container, value)))
+    return isinstance(value, dict | JsonTexts) or (isinstance(value, list) and any(map(_is_container, value)))
 
 
 def note(text: str) -> None:
@@ -170,11 +202,14 @@ def _aligned(table: Table | Columns) -> Iterator[str]:
     for number, heading in enumerate(table.headings):
         column = [row[number] for row in table.rows] if isinstance(table, Table) else table.columns[number]
         cells = [heading, *column]
-        if not "".join(cells).isprintable():
+        if not all(map(str.isprintable, cells)):
             cells = list(map(escape, cells))
         form += f" %{'' if number in table.right else '-'}{max(map(len, cells))}s "
         columns.append(cells)
-    return map(str.rstrip, map(form.__mod__, zip(*columns, strict=True)))
+    lines = map(str.rstrip, map(form.__mod__, zip(*columns, strict=True)))
+    if isinstance(table, Table):
+        return lines
+    return chain([next(lines)], map(list(lines).__getitem__, table.order))
 
 
 def _has_colour() -> bool:

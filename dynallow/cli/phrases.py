@@ -10,7 +10,7 @@ import pwd
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from dynallow.units import format_duration
+from dynallow.durations import format_duration
 
 
 def users_text(uids: Sequence[int]) -> str:

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dynallow.cli.connect import client, socket_argument
+from dynallow.durations import format_duration, parse_duration
 from dynallow.errors import DynallowError
-from dynallow.units import format_duration, parse_duration
 
 if TYPE_CHECKING:
     from dynallow.control.historyrows import History

@@ -21,8 +21,8 @@ from dynallow.control.client import AnswerError, Client
 from dynallow.control.historyschema import HistoryReport, TimelineReport
 from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import StatusReport
+from dynallow.durations import parse_duration
 from dynallow.errors import DynallowError
-from dynallow.units import parse_duration
 
 _TIMEOUT_S = 120.0
 

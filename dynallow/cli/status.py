@@ -14,17 +14,19 @@ import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from operator import itemgetter
 from types import FrameType
-from typing import cast
+from typing import TYPE_CHECKING
 
 from dynallow.cli.connect import client, socket_argument
+from dynallow.cli.leases import by_columns, gathered
 from dynallow.cli.leaseview import SHOWN
 from dynallow.cli.output import Block, Line, make_console, note, plain, print_json, rich_group, show
 from dynallow.cli.screen import on_stdout
 from dynallow.cli.statusview import fitting_blocks, status_blocks
-from dynallow.control.schema import StatusReport
 from dynallow.errors import ControlError, DynallowError
+
+if TYPE_CHECKING:
+    from dynallow.control.schema import StatusReport
 
 _REDRAW_S = 1.0
 
@@ -61,13 +63,15 @@ def read_status(args: Namespace) -> StatusReport:
     Raises ControlError when neither can be read.
     """
     try:
-        report = cast(StatusReport, client(args).get("/v1/status", rule=args.rule))
+        report = gathered(client(args).lines("/v1/status", rule=args.rule))
     except ControlError as error:
         from dynallow.cli.kernelview import read_kernel_status
 
         report = read_kernel_status(error, args.rule)
-    for rule in report["rules"]:  # sorted here: it would hold up the agent's loop
-        rule["leases"].sort(key=itemgetter("expires_in_s"), reverse=True)
+    for rule in report["rules"]:
+        leases = by_columns(rule["leases"])
+        leases.sort()  # here: it would hold up the agent's loop
+        rule["leases"] = leases or []
     return report
 
 
@@ -140,7 +144,7 @@ def _watch_pipe(args: Namespace, interrupted: Interrupted) -> None:
     while not interrupted.came:
         report = read_status(args)
         if args.json:
-            print(json.dumps(report), flush=True)
+            print(json.dumps(report, default=list), flush=True)
         else:
             print("\n".join(plain(status_blocks(report))), end="\n\n", flush=True)
         time.sleep(_REDRAW_S)

@@ -9,23 +9,25 @@ unless it is asked for; a pipe gets everything, a line each.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from operator import itemgetter
+from typing import TYPE_CHECKING
 
 from dynallow.cli.hourview import denied_lines
+from dynallow.cli.leases import Leases, by_columns
 from dynallow.cli.leaseview import lease_rows
 from dynallow.cli.output import Block, Line, Spans, Style, escape
 from dynallow.cli.phrases import listed, plural, since, size_text, users_text
 from dynallow.cli.screen import PIPE, Screen, fitting, shortened, wrapped
-from dynallow.control.schema import (
-    DestinationReport,
-    KernelReport,
-    LeaseReport,
-    PendingReport,
-    RuleReport,
-    StatusReport,
-    UpstreamReport,
-)
-from dynallow.units import format_duration
+from dynallow.durations import format_duration
+
+if TYPE_CHECKING:
+    from dynallow.control.schema import (
+        DestinationReport,
+        KernelReport,
+        PendingReport,
+        RuleReport,
+        StatusReport,
+        UpstreamReport,
+    )
 
 _MODES: dict[str, tuple[str, Style]] = {
     "enforce": ("enforce: what no rule allows is blocked", "good"),
@@ -194,24 +196,25 @@ def _is_roomy(screen: Screen) -> bool:
 
 
 def _rule(rule: RuleReport, known: bool, screen: Screen, shown: int | None) -> list[Block]:
-    words = [_held(rule["leases"])]
+    leases = by_columns(rule["leases"])
+    words = [_held(leases)]
     if known:
         words += [listed(rule["ports"]), users_text(rule["users"]), rule["reason"]]
         words += [f"owner {rule['owner']}"] if rule["owner"] else []
         words += [f"expires {rule['expires']}"] if rule["expires"] else []
     heading = _heading(f"rule {rule['rule']}", words, screen)
-    return [*heading, *lease_rows(rule["leases"], screen, shown)] if shown != 0 else heading
+    return [*heading, *lease_rows(leases, screen, shown)] if shown != 0 else heading
 
 
-def _held(leases: list[LeaseReport]) -> str:
+def _held(leases: Leases) -> str:
     """How many there are, and what went to them."""
     if not leases:
         return "no leases"
     told = plural(1, "lease") if len(leases) == 1 else f"{len(leases):,} leases"
-    packets = sum(map(itemgetter("packets"), leases))
+    packets = sum(leases.packets)
     if not packets:
         return f"{told}, no packets"
-    return f"{told}, {plural(packets, 'packet')} ({size_text(sum(map(itemgetter('bytes'), leases)))})"
+    return f"{told}, {plural(packets, 'packet')} ({size_text(sum(leases.octets))})"
 
 
 def _destination(destination: DestinationReport, screen: Screen) -> list[Block]:

@@ -7,8 +7,8 @@ from argparse import ArgumentParser, ArgumentTypeError
 from dynallow.cli.output import Block, Line
 from dynallow.cli.phrases import clock_text
 from dynallow.control.schema import PendingReport
+from dynallow.durations import format_duration
 from dynallow.pending.state import parse_within
-from dynallow.units import format_duration
 
 
 def within_argument(parser: ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, ArgumentTypeError
 from datetime import datetime
 
-from dynallow.units import parse_duration
+from dynallow.durations import parse_duration
 
 _DAY_S = 86400.0
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 import errno
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from dynallow.control.reply import BrokenReplyError, Reply, read_lines, read_reply, request
+from dynallow.control.reply import LINES, BrokenReplyError, Reply, read_lines, read_reply, request
 from dynallow.errors import ControlError, DynallowError, KernelError, SettingsError
 
 DEFAULT_SOCKET = Path("/run/dynallow/control.sock")
@@ -55,8 +55,7 @@ class Client:
 
     def get(self, path: str, **query: str | None) -> dict[str, Any]:
         """A reading request. Raises ControlError, AnswerError."""
-        given = urlencode({key: value for key, value in query.items() if value is not None})
-        return self._exchange("GET", f"{path}?{given}" if given else path, None)
+        return self._exchange("GET", _target(path, query), None)
 
     def post(self, path: str, **body: str | None) -> dict[str, Any]:
         """A changing request. Raises ControlError, AnswerError."""
@@ -65,14 +64,25 @@ class Client:
 
     def follow(self, path: str, **query: str | None) -> Iterator[dict[str, Any]]:
         """The objects of an answer that has no end, a line each. Raises ControlError, AnswerError."""
-        given = urlencode({key: value for key, value in query.items() if value is not None})
+        yield from self._lines(_target(path, query), _SILENT_S, _LINE_MAX, None)
+
+    def lines(self, path: str, **query: str | None) -> Iterator[dict[str, Any]]:
+        """The objects of an answer in lines, as they come; one alone from an agent that knows no lines of it.
+
+        Raises ControlError, AnswerError.
+        """
+        yield from self._lines(_target(path, query), self._timeout_s, _ANSWER_MAX, _ANSWER_MAX)
+
+    def _lines(
+        self, target: str, silent_s: float, line_max: int, body_max: int | None
+    ) -> Iterator[dict[str, Any]]:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-                sock.settimeout(_SILENT_S)
+                sock.settimeout(silent_s)
                 sock.connect(str(self._path))
-                sock.sendall(request("GET", f"{path}?{given}", None))
+                sock.sendall(request("GET", target, None, accept=LINES))
                 with sock.makefile("rb") as stream:
-                    reply = read_lines(stream, _LINE_MAX)
+                    reply = read_lines(stream, line_max, body_max)
                     if isinstance(reply, Reply):
                         raise AnswerError(reply.status, self._parse(reply.body))
                     for line in reply:
@@ -129,3 +139,8 @@ class Client:
             case OSError(errno=errno.EAGAIN):
                 return ControlError(f"{where}: too many clients are waiting for it", "try again")
         return ControlError(f"{where}: {error or type(error).__name__}", _LOG)
+
+
+def _target(path: str, query: Mapping[str, str | None]) -> str:
+    given = urlencode({key: value for key, value in query.items() if value is not None})
+    return f"{path}?{given}" if given else path

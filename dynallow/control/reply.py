@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from io import BufferedReader
 from typing import NamedTuple
 
+LINES = "application/jsonl"
+"""What to accept for an answer in lines, an object each."""
 _LINE_MAX = 8192
 _LINES_MAX = 100
 _STATUS = re.compile(rb"HTTP/1\.[01] ([1-5][0-9]{2})(?: [^\r\n]*)?\r?\n")
@@ -32,16 +34,18 @@ class Reply(NamedTuple):
     body: bytes
 
 
-def request(method: str, target: str, body: bytes | None) -> bytes:
+def request(method: str, target: str, body: bytes | None, accept: str = "") -> bytes:
     """The request; `target` is a quoted path, `body` JSON. The connection ends with the reply."""
     head = f"{method} {target} HTTP/1.1\r\nHost: dynallow\r\nConnection: close\r\n"
+    if accept:
+        head += f"Accept: {accept}\r\n"
     if body is not None:
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
     return head.encode("ascii") + b"\r\n" + (body or b"")
 
 
-def read_lines(stream: BufferedReader, line_max: int) -> Reply | Iterator[bytes]:
-    """The lines of a body without an end, as they come; the whole reply where it is not 200.
+def read_lines(stream: BufferedReader, line_max: int, body_max: int | None = None) -> Reply | Iterator[bytes]:
+    """The lines of a body as they come, which need not end; the whole reply where it is not 200.
 
     Raises BrokenReplyError, also for a line that is longer, and OSError as the stream does.
     """
@@ -49,18 +53,30 @@ def read_lines(stream: BufferedReader, line_max: int) -> Reply | Iterator[bytes]
     if status != 200:
         return Reply(status, _body(stream, fields, line_max))
     if fields.get(b"transfer-encoding", b"").lower() != b"chunked":
-        raise BrokenReplyError("expected a body in chunks")
-    return _lines(stream, line_max)
+        return iter(_body(stream, fields, line_max).split(b"\n"))
+    return _lines(stream, line_max, body_max)
 
 
-def _lines(stream: BufferedReader, line_max: int) -> Iterator[bytes]:
-    rest = b""
+def _lines(stream: BufferedReader, line_max: int, body_max: int | None) -> Iterator[bytes]:
+    rest: list[bytes] = []
+    taken = 0
+    room = line_max
     while size := _number(_CHUNK, stream.readline(_LINE_MAX), 16, line_max):
-        *lines, rest = (rest + _exactly(stream, size)).split(b"\n")
-        yield from lines
-        _must_fit(len(rest), line_max)
+        taken += size
+        if body_max is not None:
+            _must_fit(taken, body_max)
+        first, *lines = _exactly(stream, size).split(b"\n")
+        rest.append(first)
+        if lines:
+            yield b"".join(rest)
+            yield from lines[:-1]
+            rest, room = lines[-1:], line_max
+        room -= len(rest[-1])
+        _must_fit(-room, 0)
         if (end := stream.readline(2)) not in (b"\r\n", b"\n"):
             raise BrokenReplyError(f"expected a chunk's end, got {end!r}")
+    if last := b"".join(rest):  # the last one needs no end
+        yield last
 
 
 def read_reply(stream: BufferedReader, body_max: int) -> Reply:

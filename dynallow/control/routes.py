@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
-from typing import cast
+from typing import NamedTuple, cast
 
 from aiohttp import web
 
@@ -20,7 +20,9 @@ from dynallow.control import past
 from dynallow.control.backend import Backend, BadRequestError, UnknownRuleError
 from dynallow.control.connection import Connection, Limits
 from dynallow.control.encode import pieces
+from dynallow.control.leaselines import lines
 from dynallow.control.metrics import CONTENT_TYPE
+from dynallow.control.reply import LINES
 from dynallow.control.request import RequestRefused, body, query
 from dynallow.control.schema import ErrorReport, Mode
 from dynallow.errors import DynallowError, KernelError, SettingsError
@@ -31,7 +33,16 @@ from dynallow.units import PortRange, parse_port
 _UID_MAX = 2**32 - 2  # the last one is "nobody said" to the kernel
 _JSON = "application/json"
 _CHUNK = 64 * 1024
-Answer = Mapping[str, object] | web.StreamResponse
+
+
+class Sent(NamedTuple):
+    """An answer of any length as it is sent: its type, and its text piece by piece."""
+
+    kind: str
+    pieces: Generator[str, None, None]
+
+
+Answer = Mapping[str, object] | Sent | web.StreamResponse
 Verb = Callable[[web.BaseRequest], Awaitable[Answer]]
 
 _CODES = {400: "bad-request", 404: "not-found", 405: "method-not-allowed", 500: "internal"}
@@ -98,7 +109,8 @@ class Routes:
         connection.expect_within(self._limits.write_s)
         if isinstance(answer, web.StreamResponse):
             return answer
-        return await _send(request, answer, self._limits)
+        sent = answer if isinstance(answer, Sent) else Sent(_JSON, pieces(dict(answer)))
+        return await _send(request, sent, self._limits)
 
     def _find(self, request: web.BaseRequest) -> Verb:
         method, verb = self._table.get(request.path, ("", None))
@@ -112,7 +124,10 @@ class Routes:
 
     async def _status(self, request: web.BaseRequest) -> Answer:
         words = query(request, ("rule",))
-        return await self._backend.status(words.get("rule"))
+        report = await self._backend.status(words.get("rule"))
+        if request.headers.get("Accept") != LINES:
+            return report
+        return Sent(LINES, lines(report))
 
     async def _explain(self, request: web.BaseRequest) -> Answer:
         words = query(request, ("subject", "port", "user"))
@@ -176,16 +191,16 @@ def _user(words: Mapping[str, str]) -> int | None:
     return int(text)
 
 
-async def _send(request: web.BaseRequest, answer: Mapping[str, object], limits: Limits) -> web.StreamResponse:
+async def _send(request: web.BaseRequest, sent: Sent, limits: Limits) -> web.StreamResponse:
     """The answer as it is made, in a thread, and no faster than the client takes it.
 
     So neither the loop waits, nor does an answer of any length take memory or a
     thread while its client is slow; and that a client may be for `write_s` in all.
     """
     connection = cast(Connection, request.protocol)
-    response = web.StreamResponse(headers={"Content-Type": _JSON})
+    response = web.StreamResponse(headers={"Content-Type": sent.kind})
     response.force_close()
-    left, left_s = pieces(dict(answer)), limits.write_s
+    left, left_s = sent.pieces, limits.write_s
     loop = asyncio.get_running_loop()
     try:
         while chunk := await asyncio.to_thread(_some, left):

@@ -15,6 +15,8 @@ import errno
 import struct
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from itertools import repeat
+from operator import ne
 from typing import NamedTuple
 
 _NFNL_SUBSYS_NFTABLES = 10
@@ -368,17 +370,30 @@ class Lookup:
 
     def members(self, slots: bytes) -> tuple[list[Member], int]:
         """What the slots hold, up to an error, and the errno of that; 0 for none."""
-        members: list[Member] = []
-        heads, lengths, first = self._heads, self._lengths, self._size
-        for at, reply in zip(range(0, len(slots), self.SLOT), self._slots.iter_unpack(slots), strict=True):
-            length, kind, key, address, counter, octets, more, packets, timeout, left, *rest = reply
-            expires_ms, userdata, size = rest
-            if (kind, key, counter, more, timeout, left, userdata) == heads and length == lengths[size]:
-                comment = str(slots[at + first : at + first + size - 1], "ascii", "replace")
-                members.append(_new(Member, (address, expires_ms, comment, packets, octets)))
-            else:
-                part = parse_dump(slots[at : at + self.SLOT])
-                if not part.members:
-                    return members, part.errno or errno.EMSGSIZE
-                members += part.members
+        members = self._usual_members(slots)
+        if members:
+            return members, 0
+        for at in range(0, len(slots), self.SLOT):
+            part = parse_dump(slots[at : at + self.SLOT])
+            if not part.members:
+                return members, part.errno or errno.EMSGSIZE
+            members += part.members
         return members, 0
+
+    def _usual_members(self, slots: bytes) -> list[Member]:
+        """All of them, where all are laid out as ours are: by columns, at half the price of one by one."""
+        columns = tuple(zip(*self._slots.iter_unpack(slots), strict=True))
+        if not columns:
+            return []
+        length, kind, key, addresses, counter, octets, more, packets, timeout, left, *rest = columns
+        expires_ms, userdata, sizes = rest
+        fixed = (kind, key, counter, more, timeout, left, userdata)
+        count = len(kind)
+        if any(column.count(head) < count for column, head in zip(fixed, self._heads, strict=True)):
+            return []
+        if any(map(ne, length, map(self._lengths.__getitem__, sizes))):
+            return []
+        places = zip(range(self._size, len(slots), self.SLOT), sizes, strict=True)
+        comments = [str(slots[at : at + size - 1], "ascii", "replace") for at, size in places]
+        rows = zip(addresses, expires_ms, comments, packets, octets, strict=True)
+        return list(map(_new, repeat(Member), rows))

@@ -112,18 +112,17 @@ def _looked_up(
     uncollected = 0
     burst = Burst(_AT_ONCE + 1, Lookup.SLOT)
     with open_socket() as sock:
-        addresses = ledger.addresses(rule)
+        addresses, held = ledger.addresses(rule), ledger.held(rule)
         for start in range(0, len(addresses), _AT_ONCE):
             now = time.monotonic()
             asked = []
             for address in addresses[start : start + _AT_ONCE]:
-                if len(address) != size:
+                if len(address) != size or (lease := held.get(address)) is None:
                     continue
-                deadline = ledger.deadline(rule, address)
-                if deadline > now:
+                if lease.deadline > now:
                     asked.append(address)
                 else:
-                    uncollected += deadline > now - _COLLECTED_WITHIN_S
+                    uncollected += lease.deadline > now - _COLLECTED_WITHIN_S
             while asked:
                 members, number = _ask(sock, lookup, burst, asked)
                 seen.update([member.address for member in members])

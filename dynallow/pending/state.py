@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final, Literal, NamedTuple
 
-from dynallow.units import parse_duration
+from dynallow.durations import parse_duration
 
 Mode = Literal["enforce", "observe"]
 What = Literal["mode", "reload"]

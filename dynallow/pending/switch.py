@@ -13,11 +13,11 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from dynallow.durations import format_duration
 from dynallow.errors import DynallowError, KernelError
 from dynallow.pending.state import Mode, State, Trial
 from dynallow.pending.trials import Trials
 from dynallow.settings import Loaded, Settings
-from dynallow.units import format_duration
 
 log = logging.getLogger(__name__)
 

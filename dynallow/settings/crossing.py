@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from dynallow.durations import format_duration
 from dynallow.settings.model import (
     Destination,
     HistorySettings,
@@ -17,7 +18,7 @@ from dynallow.settings.model import (
     Section,
 )
 from dynallow.settings.upstream import Upstream
-from dynallow.units import Endpoint, format_duration, format_size
+from dynallow.units import Endpoint, format_size
 
 _HISTORY_MIN = 1 << 20
 Finding = tuple[tuple[str | int, ...], str]  # path below the section, text

@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, PlainSerializer, PlainValidator, Strict, WithJsonSchema
 
+from dynallow.durations import format_duration, parse_duration
 from dynallow.policy.names import Name, parse_name, to_text
 from dynallow.policy.patterns import Pattern, parse_pattern
 from dynallow.policy.rrtypes import is_data_type, parse_type, type_text
@@ -26,9 +27,7 @@ from dynallow.units import (
     Endpoint,
     PortRange,
     Rate,
-    format_duration,
     format_size,
-    parse_duration,
     parse_endpoint,
     parse_port,
     parse_rate,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Literal, NamedTuple
 
-from dynallow.units import format_duration
+from dynallow.durations import format_duration
 from dynallow.usage.record import Decision, Mode, Why
 
 Event = Literal["question", "answer", "flow", "mode", "reload", "start", "revoked", "left-out"]

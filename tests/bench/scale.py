@@ -28,6 +28,7 @@ from tests.lab.namespace import Namespace
 
 FEW = 100
 _TOP = int(IPv4Address("198.19.255.254"))  # the zone counts upwards from the other end
+_LEFT_S, _STRIDE_S = 10_800, 7919
 _TARGETS = {"status --json, wall": "2 s", "status, wall": "2 s"}
 
 
@@ -49,9 +50,10 @@ def fill(host: Namespace, table: str, leases: int) -> None:
 
 
 def _elements(leases: int) -> Iterator[str]:
+    """Each with an end of its own, out of order: `status` has to sort them."""
     for number in range(leases):
-        address = IPv4Address(_TOP - number)
-        yield f'{address} timeout 6h expires 6h comment "l{number}.{ORIGIN}"'
+        address, left_s = IPv4Address(_TOP - number), _LEFT_S + number * _STRIDE_S % _LEFT_S
+        yield f'{address} timeout 6h expires {left_s}s comment "l{number}.{ORIGIN}"'
 
 
 class Scale:

@@ -6,16 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from dynallow.units import (
-    Endpoint,
-    PortRange,
-    Rate,
-    format_duration,
-    parse_duration,
-    parse_endpoint,
-    parse_port,
-    parse_rate,
-)
+from dynallow.durations import format_duration, parse_duration
+from dynallow.units import Endpoint, PortRange, Rate, parse_endpoint, parse_port, parse_rate
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from dynallow.cli.page.tops import tops
 from dynallow.control.historyschema import HistoryReport, HistoryRow, TimelineReport
 from dynallow.control.readinessschema import ReadinessReport
 from dynallow.control.schema import StatusReport
-from dynallow.units import format_duration
+from dynallow.durations import format_duration
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STEPS_S = (MINUTE_S, 5 * MINUTE_S, 15 * MINUTE_S, HOUR_S, 3 * HOUR_S, 6 * HOUR_S, DAY_S)

@@ -14,13 +14,13 @@ from dynallow.control.reports.explain_parts import Facts, blank, destined, lease
 from dynallow.control.reports.reach import Reach, covers, decided, is_dns, system_notes
 from dynallow.control.reports.remedies import Opening, Remedy
 from dynallow.control.schema import ExplainedDecision, ExplainedRule, ExplainReport
+from dynallow.durations import format_duration
 from dynallow.firewall.ruleset import REVOKED, set_name
 from dynallow.firewall.walk import Decision
 from dynallow.policy.names import Name, parse_name, to_text
 from dynallow.policy.special import special_purpose
 from dynallow.policy.verdict import RuleTrace
 from dynallow.resolver.answer import GRANTING_TYPES
-from dynallow.units import format_duration
 
 
 @dataclass(slots=True)

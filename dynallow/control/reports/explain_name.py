@@ -14,13 +14,13 @@ from dynallow.control.reports.explain_parts import Facts, blank, lead, lease, sc
 from dynallow.control.reports.reach import is_dns, lets
 from dynallow.control.reports.remedies import Opening, Remedy
 from dynallow.control.schema import ExplainedRule, ExplainReport
+from dynallow.durations import format_duration
 from dynallow.policy.names import Name, to_text
 from dynallow.policy.reserved import LOCALHOST, reserved, why_reserved, why_suffixed, without_suffix
 from dynallow.policy.rrtypes import type_text
 from dynallow.policy.rules import Rule
 from dynallow.policy.verdict import Lead, Outcome, RuleTrace, Verdict
 from dynallow.settings import locate
-from dynallow.units import format_duration
 
 
 @dataclass(slots=True)

@@ -23,6 +23,8 @@ import pytest
 from dynallow.control.client import Client
 from dynallow.control.connection import Limits
 from dynallow.control.encode import Listed
+from dynallow.control.leaselines import Leases
+from dynallow.control.reply import LINES
 from dynallow.control.schema import LeaseReport
 from dynallow.errors import ControlError
 from tests.lab.standing import clock
@@ -166,7 +168,8 @@ def test_list_is_read_no_further_than_a_client_that_never_reads_lets_it_go(socke
     assert 0 < read < 200
 
 
-def test_what_a_list_is_read_from_is_let_go_of_when_its_client_goes_away(socket: Path) -> None:
+@pytest.mark.parametrize("accept", ["*/*", LINES])
+def test_what_a_list_is_read_from_is_let_go_of_when_its_client_goes_away(socket: Path, accept: str) -> None:
     """Not when garbage is collected: the agent hardly ever does, and it is a socket."""
     agent, let_go = MemoryAgent(), threading.Event()
 
@@ -177,12 +180,13 @@ def test_what_a_list_is_read_from_is_let_go_of_when_its_client_goes_away(socket:
         finally:
             let_go.set()
 
-    agent.leases = cast(list[LeaseReport], Listed(endless()))
+    agent.leases = cast(list[LeaseReport], Leases(endless(), lambda texts: texts, "".join))
     gc.disable()
     try:
         with serving(agent, socket):
             with connect(socket) as leaver:
-                leaver.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+                leaver.sendall(b"GET /v1/status HTTP/1.1\r\nHost: x\r\nAccept: %b\r\n\r\n" % accept.encode())
+                assert accept == "*/*" or LINES.encode() in leaver.recv(1000)
                 assert leaver.recv(1000)
             assert let_go.wait(5.0)
     finally:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dynallow.control.client import Client
-from dynallow.control.reply import BrokenReplyError, Reply, read_reply, request
+from dynallow.control.reply import BrokenReplyError, Reply, read_lines, read_reply, request
 from dynallow.errors import ControlError
 
 _OK = b"HTTP/1.1 200 OK\r\n"
@@ -46,6 +46,40 @@ def test_cut_reply_is_never_taken_for_a_shorter_one(chunks: list[bytes], data: s
     end = data.draw(st.integers(0, len(wire) - 3))  # the last two bytes end the trailers, which say nothing
     with pytest.raises(BrokenReplyError):
         read(wire[:end])
+
+
+def read_by_lines(wire: bytes, line_max: int = _MAX, body_max: int | None = None) -> list[bytes]:
+    lines = read_lines(BufferedReader(BytesIO(wire)), line_max, body_max)
+    assert not isinstance(lines, Reply)
+    return list(lines)
+
+
+@given(st.lists(st.text("ab\n", min_size=1).map(str.encode), max_size=9))
+def test_lines_are_the_same_however_they_come(chunks: list[bytes]) -> None:
+    body = b"".join(chunks)
+    lines = body.split(b"\n")
+    assert read_by_lines(chunked(*chunks)) == (lines if lines[-1] else lines[:-1])
+    assert read_by_lines(b"%bContent-Length: %d\r\n\r\n%b" % (_OK, len(body), body)) == lines
+
+
+@given(st.lists(st.binary(min_size=1, max_size=20), min_size=1, max_size=5), st.data())
+def test_cut_lines_are_never_taken_for_fewer(chunks: list[bytes], data: st.DataObject) -> None:
+    wire = chunked(*chunks)
+    with pytest.raises(BrokenReplyError):
+        read_by_lines(wire[: data.draw(st.integers(0, len(wire) - 3))])
+
+
+def test_line_is_refused_from_its_limit_on_and_many_within_it_are_not() -> None:
+    assert len(read_by_lines(chunked(*[b"x" * 10 + b"\n"] * 100), 11)) == 100
+    with pytest.raises(BrokenReplyError, match="longer"):
+        read_by_lines(chunked(b"\n", *[b"x"] * 12), 11)
+
+
+def test_lines_are_refused_where_all_of_them_are_too_long_unless_they_need_not_end() -> None:
+    wire = chunked(*[b"x\n"] * 10)
+    assert len(read_by_lines(wire, 2, 20)) == len(read_by_lines(wire, 2)) == 10
+    with pytest.raises(BrokenReplyError, match="longer"):
+        read_by_lines(wire, 2, 19)
 
 
 @pytest.mark.parametrize(

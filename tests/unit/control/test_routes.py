@@ -30,6 +30,29 @@ def test_status_of_many_leases_arrives_whole(socket: Path) -> None:
     assert len(answer["rules"][0]["leases"]) == 20_000
 
 
+def test_status_in_lines_is_for_who_accepts_them_and_the_same_report(socket: Path) -> None:
+    with serving(MemoryAgent(), socket):
+        (line,) = Client(socket).lines("/v1/status", rule="mirror")
+        whole = Client(socket).get("/v1/status", rule="mirror")
+        kinds = {}
+        for accept in (b"", b"Accept: */*\r\n", b"Accept: application/jsonl\r\n"):
+            reply = exchange(socket, b"GET /v1/status HTTP/1.1\r\nHost: x\r\n%b\r\n" % accept)
+            kinds[accept] = reply.headers["content-type"]
+    assert line == whole
+    assert list(kinds.values()) == ["application/json", "application/json", "application/jsonl"]
+
+
+def test_error_is_the_same_to_who_accepts_lines(socket: Path) -> None:
+    with serving(MemoryAgent(), socket), pytest.raises(AnswerError, match="no rule 'none'"):
+        list(Client(socket).lines("/v1/status", rule="none"))
+
+
+def test_answer_of_an_agent_that_knows_no_lines_is_one(socket: Path) -> None:
+    with serving(MemoryAgent(), socket):
+        (answer,) = Client(socket).lines("/v1/timeline")
+    assert answer["points"] == []
+
+
 def test_explain_words_reach_the_backend_typed(socket: Path) -> None:
     agent = MemoryAgent()
     with serving(agent, socket):
