@@ -39,3 +39,10 @@ class Message(ctypes.Structure):
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 recvmmsg: Final = _libc.recvmmsg
 sendmmsg: Final = _libc.sendmmsg
+"""Both let other threads run meanwhile, and `ctypes.get_errno` says why nothing came or went."""
+
+_held: Final = ctypes.PyDLL(None)
+recvmmsg_held: Final = _held.recvmmsg
+sendmmsg_held: Final = _held.sendmmsg
+"""For a hot path that never waits (MSG_DONTWAIT): without the two. To give the interpreter's lock away is a
+tenth of a lone answer's cost, and another thread that computes would have it for 5 ms."""

@@ -15,37 +15,42 @@ from collections.abc import Sequence
 from typing import Final
 
 from dynallow.resolver.answer import Answer
-from dynallow.wire.render import Template, patch
+from dynallow.wire.render import Template, retold
 
 _ID: Final = 2
 TCP_ROOM: Final = 4 << 20
 """Bytes that replies for TCP take, counted with what Python puts around them."""
 _ENTRY: Final = 700  # of one without records: objects, their places in the table
-_RECORD: Final = 48  # offset and TTL of each record
+_RECORD: Final = 48  # where each record's TTL stands
 
 
-_Reply = tuple[bytes, float, tuple[Template, int, float, float]]
-"""The reply less its id, the monotonic second before which it may be given; and what it was: with which
-TTL, when its answer ends, from when on that is asked for anew.
+class _Reply:
+    """One that may be given again. One is made for every fresh answer, and read for every hot one.
 
-Plain tuples: one is made for every fresh answer, and read for every hot one. The answer itself, many
-times as large, is none of its parts: it would stay here when the cache has let it go.
-"""
+    The answer itself, many times as large, is none of its parts: it would stay here when the cache has
+    let it go.
+    """
 
+    __slots__ = ("body", "ends", "offsets", "renews", "until")
 
-def _made(template: Template, answer: Answer, told: int) -> _Reply:
-    ends = answer.ends
-    return template[0], ends - told, (template, told, ends, answer.renews)
+    def __init__(self, template: Template, answer: Answer, told: int) -> None:
+        self.body, self.offsets = template
+        """It, less its id, and where its TTLs stand."""
+        self.ends = ends = answer.ends
+        self.until = ends - told
+        """The monotonic second before which it may be given as it is."""
+        self.renews = answer.renews
+        """From when on the answer is asked for anew."""
 
-
-def _lowered(reply: _Reply, now: float) -> _Reply | None:
-    """The same with its TTL of this moment; None when it may not be given any more."""
-    _body, _until, kept = reply
-    template, first_told, ends, renews = kept
-    told = int(ends - now)
-    if told <= 0 or now >= renews:  # from then on the road is asked, and sees to a new one
-        return None
-    return patch(template, first_told - told), min(ends - told, renews), kept
+    def lower(self, now: float) -> bytes | None:
+        """Tell the TTL of this moment from now on; None when it may not be given any more."""
+        told = int(self.ends - now)
+        if told <= 0 or now >= self.renews:  # from then on the road is asked, and sees to a new one
+            return None
+        self.body = body = retold((self.body, self.offsets), told)
+        until = self.ends - told
+        self.until = until if until < self.renews else self.renews
+        return body
 
 
 class HotReplies:
@@ -67,25 +72,20 @@ class HotReplies:
             reply = get(key)
             if reply is None:
                 found.append(None)
-            elif now < reply[1]:
-                found.append(reply[0])
+            elif now < reply.until:
+                found.append(reply.body)
             else:
-                found.append(self._lower(key, reply, now))
+                body = reply.lower(now)
+                if body is None:
+                    del self._replies[key]
+                found.append(body)
         return found
-
-    def _lower(self, key: bytes, reply: _Reply, now: float) -> bytes | None:
-        lowered = _lowered(reply, now)
-        if lowered is None:
-            del self._replies[key]
-            return None
-        self._replies[key] = lowered
-        return lowered[0]
 
     def put(self, packet: bytes, template: Template, answer: Answer, told: int) -> None:
         """Keep a reply that tells this TTL, for as long as its answer may be told."""
         key, replies = packet[_ID:], self._replies
         size = len(replies)
-        replies[key] = _made(template, answer, told)
+        replies[key] = _Reply(template, answer, told)
         if len(replies) == size:
             replies.move_to_end(key)
         elif size >= self.size:
@@ -113,21 +113,19 @@ class HotTcpReplies:
         reply = self._replies.get(key)
         if reply is None:
             return None
-        if now < reply[1]:
-            return reply[0]
-        lowered = _lowered(reply, now)
-        if lowered is None:
+        if now < reply.until:
+            return reply.body
+        body = reply.lower(now)
+        if body is None:
             self._drop(key)
-            return None
-        self._replies[key] = lowered
-        return lowered[0]
+        return body
 
     def put(self, packet: bytes, template: Template, answer: Answer, told: int) -> None:
         """Keep a reply that tells this TTL as long as its answer may be told, if there is room for it."""
         key = packet[_ID:]
         if key in self._replies:
             self._drop(key)
-        reply = _made(template, answer, told)
+        reply = _Reply(template, answer, told)
         takes = _takes(key, reply)
         if takes > self.room:
             return
@@ -146,5 +144,5 @@ class HotTcpReplies:
 
 
 def _takes(key: bytes, reply: _Reply) -> int:
-    """Bytes of memory: the reply as it was made stands beside the one that is given now."""
-    return _ENTRY + len(key) + 2 * len(reply[0]) + _RECORD * len(reply[2][0][1])
+    """Bytes of memory."""
+    return _ENTRY + len(key) + len(reply.body) + _RECORD * len(reply.offsets)

@@ -26,7 +26,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Final
 
-from dynallow.msghdr import Head, Iovec, Message, recvmmsg, sendmmsg
+from dynallow.msghdr import Head, Iovec, Message, recvmmsg_held, sendmmsg, sendmmsg_held
 from dynallow.wire.numbers import HEADER_SIZE, UDP_SAFE
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ _PKTINFO: Final = {socket.AF_INET: socket.CMSG_SPACE(12), socket.AF_INET6: socke
 _SENDER: Final = _NAME + _PKTINFO[socket.AF_INET6]
 
 _MESSAGE: Final = ctypes.sizeof(Message)
-_AT_ONCE: Final = socket.MSG_DONTWAIT
+_AT_ONCE: Final = int(socket.MSG_DONTWAIT)
 
 
 class Datagrams:
@@ -114,7 +114,7 @@ class Datagrams:
             # The kernel writes how long each control message was over how long it may be.
             used = len(self._came) * _MESSAGE
             self._headers[:used] = self._pristine[:used]
-        count = recvmmsg(self._fd, self._receive_at, BURST, _AT_ONCE, None)
+        count = recvmmsg_held(self._fd, self._receive_at, BURST, _AT_ONCE, None)
         if count == 1 and not self._control_size:
             size = self._sizes[0]
             self._came = [size]
@@ -148,7 +148,7 @@ class Datagrams:
                 size = len(body)
                 self._bodies[:size] = body
                 self._body_sizes[0] = size
-                if sendmmsg(self._fd, self._send_at[0], 1, _AT_ONCE) != 1:
+                if sendmmsg_held(self._fd, self._send_at[0], 1, _AT_ONCE) != 1:
                     self._send(0, 1)
             return
         if not any(bodies):
@@ -169,7 +169,9 @@ class Datagrams:
 
     def _send(self, first: int, end: int) -> None:
         while first < end:
-            sent = sendmmsg(self._fd, self._send_at[first], end - first, _AT_ONCE)
+            sent = sendmmsg_held(self._fd, self._send_at[first], end - first, _AT_ONCE)
+            if sent <= 0:  # once more by the call that says why
+                sent = sendmmsg(self._fd, self._send_at[first], end - first, _AT_ONCE)
             if sent > 0:  # fewer than asked: the next one failed, and says why when it is the first
                 first += sent
                 continue

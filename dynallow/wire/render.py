@@ -2,11 +2,10 @@
 
 Knows the message format; must not know why the reply says what it says.
 Invariants: a reply is built from records alone, no byte of an upstream's packet
-is relayed; one that does not fit is empty with TC set, never cut somewhere; a
-patched TTL only ever goes down.
+is relayed; one that does not fit is empty with TC set, never cut somewhere.
 
 A reply is rendered once and kept as a `Template`; each later client gets it
-with the TTLs lowered (`patch`) behind his own id.
+with the TTL of his moment (`retold`) behind his own id.
 """
 
 from __future__ import annotations
@@ -25,13 +24,11 @@ _alias: Final = struct.Struct(">HHHIHH").pack
 _fixed: Final = struct.Struct(">HHIH").pack
 _opt: Final = struct.Struct(">BHHBBHH").pack
 _opt_ede: Final = struct.Struct(">BHHBBHHHHH").pack
-_ttl: Final = struct.Struct(">I").pack_into
 
 _POINTER: Final = 0xC000
 _REACH: Final = 0x4000  # a pointer has 14 bits
 _ID: Final = 2
 _ECHOED: Final = n.OPCODE | n.RD | n.CD
-_SECTION: Final = n.HEADER_SIZE - 2  # where the question section begins in a body
 _EDE: Final = 15  # option code (RFC 8914)
 # With the longest question and OPT the whole still fits 512 bytes.
 EDE_TEXT_MAX: Final = 200
@@ -40,8 +37,8 @@ _OPT_PLAIN: Final = _opt(0, n.OPT, n.UDP_SAFE, 0, 0, 0, 0)
 _OPT_DO: Final = _opt(0, n.OPT, n.UDP_SAFE, 0, 0, n.DO, 0)
 
 
-Template = tuple[bytes, tuple[int, ...], tuple[int, ...]]
-"""A reply without its two id bytes; where its TTLs stand, counted from there, and these TTLs at age 0.
+Template = tuple[bytes, tuple[int, ...]]
+"""A reply without its two id bytes, and where in it each record's TTL stands.
 
 OPT's field of that name holds flags and is none of them. A plain tuple, as `Record` is.
 """
@@ -81,7 +78,7 @@ def render(
         told = ttl if ttl_s is None else ttl_s
         body = _head(flags, 1, 1, 0, 1 if opt else 0) + section + beside_question(rtype, told, rdata) + opt
         if len(body) <= max_size - _ID:
-            return body, (n.HEADER_SIZE + len(section) + 4,), (told,)
+            return body, (n.HEADER_SIZE + len(section) + 4,)
     names: dict[Name, int] = {}
     if section:
         names[name or section[:-4].lower()] = n.HEADER_SIZE
@@ -89,21 +86,20 @@ def render(
             _add_parents(names, section)
     parts = [b"", section]
     offsets: list[int] = []
-    ttls: list[int] = []
     size = n.HEADER_SIZE + len(section)
-    size = _render_records(parts, offsets, ttls, names, size, records, ttl_s)
+    size = _render_records(parts, offsets, names, size, records, ttl_s)
     if authority:
-        size = _render_records(parts, offsets, ttls, names, size, authority, ttl_s)
+        size = _render_records(parts, offsets, names, size, authority, ttl_s)
     if opt and ede is not None and size + len(opt) > max_size:
         opt = render_opt(rcode, do, None)  # the answer matters more than its footnote
     questions = 1 if section else 0
     additionals = 1 if opt else 0
     if size + len(opt) > max_size:
         opt = render_opt(rcode, do, ede) if edns else b""
-        return _head(flags & ~n.AD | n.TC, questions, 0, 0, additionals) + section + opt, (), ()
+        return _head(flags & ~n.AD | n.TC, questions, 0, 0, additionals) + section + opt, ()
     parts[0] = _head(flags, questions, len(records), len(authority), additionals)
     parts.append(opt)
-    return b"".join(parts), tuple(offsets), tuple(ttls)
+    return b"".join(parts), tuple(offsets)
 
 
 def beside_question(rtype: int, ttl: int, rdata: bytes) -> bytes:
@@ -124,13 +120,12 @@ def render_denial(section: bytes, flags: int, rcode: int, soa: bytes, opt: bytes
 def _render_records(
     parts: list[bytes],
     offsets: list[int],
-    ttls: list[int],
     names: dict[Name, int],
     size: int,
     records: Sequence[Record],
     told: int | None,
 ) -> int:
-    """Append `records` to `parts`, their TTLs and the places of these to the lists; returns the new size.
+    """Append `records` to `parts`, the places of their TTLs to `offsets`; returns the new size.
 
     Owners and CNAME targets become pointers when the whole name was written
     before: that is all the compression a chain needs. Other rdata is written in
@@ -140,7 +135,6 @@ def _render_records(
     for owner, rtype, ttl, rdata in records:
         if told is not None:
             ttl = told
-        ttls.append(ttl)
         length = len(rdata)
         if (
             head
@@ -202,18 +196,14 @@ def render_opt(rcode: int, do: bool, ede: tuple[int, str] | None) -> bytes:
     return _opt_ede(0, n.OPT, n.UDP_SAFE, rcode >> 4, 0, flags, 6 + length, _EDE, 2 + length, code) + short
 
 
-def patch(template: Template, age_s: int, section: bytes = b"") -> bytes:
-    """The reply after its id, with each TTL lowered by `age_s` seconds, never below 0.
-
-    `section` replaces the question section by one that differs in case only
-    (clients that mix it, "0x20", compare the echo).
-    """
-    body, offsets, ttls = template
-    if section:
-        body = body[:_SECTION] + section + body[_SECTION + len(section) :]
-    if not age_s or not ttls:
-        return body
-    patched = bytearray(body)
-    for offset, ttl in zip(offsets, ttls, strict=True):
-        _ttl(patched, offset, ttl - age_s if ttl > age_s else 0)
-    return bytes(patched)
+def retold(template: Template, ttl_s: int) -> bytes:
+    """The reply after its id, with this TTL for every record."""
+    body, offsets = template
+    ttl = ttl_s.to_bytes(4, "big")
+    if len(offsets) == 1:  # nearly always, and at half the price
+        (at,) = offsets
+        return body[:at] + ttl + body[at + 4 :]
+    told = bytearray(body)
+    for at in offsets:
+        told[at : at + 4] = ttl
+    return bytes(told)

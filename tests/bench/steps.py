@@ -21,9 +21,8 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from dynallow.errors import WireError
-from dynallow.firewall.elements import Batch, Element
+from dynallow.firewall.elements import Batch, Element, comment
 from dynallow.firewall.leaser import _MAX_PUTS as MAX_PUTS
-from dynallow.firewall.leaser import comment
 from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger
 from dynallow.policy.names import to_text
@@ -35,7 +34,7 @@ from dynallow.wire.chain import walk
 from dynallow.wire.numbers import HTTPS, MESSAGE_MAX, NOERROR, QR, A
 from dynallow.wire.query import build_query
 from dynallow.wire.question import parse_question
-from dynallow.wire.render import patch, render
+from dynallow.wire.render import render, retold
 from dynallow.wire.response import Response, parse_in_slices, parse_response
 from tests.bench import command, worst_input
 from tests.bench.figures import Figure, figures_table
@@ -158,8 +157,7 @@ def _replies() -> Iterator[Step]:
     many = f"{_ADDRESSES} records"
     yield Step("render", f"{many}, TCP", lambda: rendered(MESSAGE_MAX))
     yield Step("render", f"{many}, UDP: does not fit", lambda: rendered(1232))
-    yield Step("patch", f"{many}, 7 s old", same(partial(patch, template, 7)))
-    yield Step("patch", f"{many}, past their TTL", same(partial(patch, template, 10_000)))
+    yield Step("a lower TTL", many, same(partial(retold, template, 7)))
     long = parse_question(build_query(IDENT, b"\x01a" * 127 + b"\0", A))
     verdict = Verdict(Outcome.DENIED, reason="no rule lists it " * 60)
     yield Step("denial", "127 labels, a long reason", same(partial(denial, long, verdict, "nxdomain", 1232)))

@@ -25,7 +25,7 @@ import dns.rrset
 from dynallow.errors import WireError
 from dynallow.wire.chain import negative, walk
 from dynallow.wire.question import QuestionError, parse_question
-from dynallow.wire.render import patch, render
+from dynallow.wire.render import render, retold
 from dynallow.wire.response import parse_response
 
 ID = 7
@@ -161,7 +161,7 @@ def check(packet: bytes, tally: Tally) -> None:
     try:
         question = parse_question(packet)
         tally.questions += 1
-        patch(render(question.section, flags=question.flags, rcode=3, edns=True), 5)
+        retold(render(question.section, flags=question.flags, rcode=3, edns=True), 5)
     except QuestionError:
         pass
     try:

@@ -11,8 +11,8 @@ import pytest
 from dynallow.wire.numbers import CD, DO, RD
 from dynallow.wire.query import build_query
 from dynallow.wire.question import parse_question
-from dynallow.wire.render import EDE_TEXT_MAX, Template, patch, render
-from dynallow.wire.response import parse_response
+from dynallow.wire.render import EDE_TEXT_MAX, Template, render, retold
+from dynallow.wire.response import Record, parse_response
 from tests.unit.wire.messages import (
     AAAA,
     AT_QUESTION,
@@ -40,8 +40,8 @@ CHAIN = (
 LONGEST = (b"\x3f" + b"a" * 63) * 3 + b"\x3d" + b"b" * 61 + b"\0"
 
 
-def parsed(template: Template, age: int = 0) -> dns.message.Message:
-    return dns.message.from_wire(ID + patch(template, age))
+def parsed(template: Template) -> dns.message.Message:
+    return dns.message.from_wire(ID + template[0])
 
 
 def option(message: dns.message.Message) -> dns.edns.EDEOption:
@@ -62,7 +62,8 @@ def test_render_chain_writes_each_name_once() -> None:
         + rr(bytes([0xC0, at_edge]), A, ONE, ttl=60)
         + rr(bytes([0xC0, at_edge]), A, TWO, ttl=60)
     )
-    assert template[2] == (300, 200, 60, 60)
+    body, offsets = template
+    assert [int.from_bytes(body[at : at + 4], "big") for at in offsets] == [300, 200, 60, 60]
 
 
 def test_render_reads_back_as_the_same_records() -> None:
@@ -133,7 +134,7 @@ def test_render_that_just_fits_is_whole_and_one_byte_less_is_empty_with_tc() -> 
     cut = render(asked(), flags=0x0100, rcode=0, records=CHAIN, authority=CHAIN, edns=True, max_size=size - 1)
     message = parsed(cut)
     assert message.flags & dns.flags.TC
-    assert (message.answer, message.authority, message.edns, cut[2], cut[1]) == ([], [], 0, (), ())
+    assert (message.answer, message.authority, message.edns, cut[1]) == ([], [], 0, ())
     assert len(message.question) == 1
 
 
@@ -178,43 +179,35 @@ def test_render_names_beyond_the_reach_of_a_pointer_are_written_out() -> None:
 def test_render_cname_back_to_a_written_name_is_a_pointer() -> None:
     loop = ((DEB, CNAME, 60, CDN), (CDN, CNAME, 60, DEB))
     template = render(asked(), flags=0, rcode=0, records=loop)
-    assert template[0].endswith(b"\0\2\xc0\x0c")
-    assert parse_response(ID + template[0], id=0xBEEF, name=DEB, qtype=A).answer == loop
-    assert [patch(template, 1)[at + 3] for at in template[1]] == [59, 59]
+    body, offsets = template
+    assert body.endswith(b"\0\2\xc0\x0c")
+    assert parse_response(ID + body, id=0xBEEF, name=DEB, qtype=A).answer == loop
+    assert [body[at + 3] for at in offsets] == [60, 60]
 
 
 # Ageing
 
 
-def ttls(template: Template, age: int) -> list[int]:
-    response = parse_response(ID + patch(template, age), id=0xBEEF, name=DEB, qtype=A)
-    return [record[2] for record in response.answer + response.authority]
+@pytest.mark.parametrize("ttl_s", [0, 1, 59, 255, 256, 0x00FFFFFF, 0x7FFFFFFF])
+@pytest.mark.parametrize("records", [CHAIN, CHAIN[-1:], ()], ids=["chain", "one", "none"])
+def test_retold_is_the_reply_rendered_with_that_ttl(records: tuple[Record, ...], ttl_s: int) -> None:
+    authority = ((ORG, SOA, 0x01000000, soa(60)),) if len(records) != 1 else ()
+
+    def made(told: int | None) -> Template:
+        return render(
+            asked(), flags=0, rcode=0, records=records, authority=authority, ttl_s=told, edns=True, do=True
+        )
+
+    assert retold(made(None), ttl_s) == made(ttl_s)[0]
+    response = parse_response(ID + made(ttl_s)[0], id=0xBEEF, name=DEB, qtype=A)
+    assert [record[2] for record in response.answer + response.authority] == [ttl_s] * (
+        len(records) + len(authority)
+    )
 
 
-@pytest.mark.parametrize("age", [0, 1, 59, 60, 61, 200, 299, 300, 301, 2**31, 2**40])
-def test_patch_lowers_each_ttl_and_stops_at_zero(age: int) -> None:
-    template = render(asked(), flags=0, rcode=0, records=CHAIN, edns=True, do=True)
-    assert ttls(template, age) == [max(0, ttl - age) for ttl in template[2]]
-    changed = {at + byte for at in template[1] for byte in range(4)}
-    after = patch(template, age)
-    assert all(after[at] == template[0][at] for at in range(len(after)) if at not in changed)
-
-
-def test_patch_ages_the_authority_too() -> None:
-    template = render(asked(), flags=0, rcode=3, authority=((ORG, SOA, 0x01000000, soa(60)),))
-    assert ttls(template, 1) == [0x00FFFFFF]
-
-
-def test_patch_with_section_echoes_another_case() -> None:
-    mixed = asked(b"\x03dEb\x07ExAmPlE\x03ORG\x00")
-    template = render(asked(), flags=0, rcode=0, records=CHAIN)
-    assert patch(template, 9, mixed) == patch(render(mixed, flags=0, rcode=0, records=CHAIN), 9)
-    assert patch(template, 0, mixed) == render(mixed, flags=0, rcode=0, records=CHAIN)[0]
-
-
-def test_patch_reply_without_records_is_unchanged() -> None:
+def test_retold_reply_without_ttls_is_what_it_was() -> None:
     template = render(asked(), flags=0, rcode=5)
-    assert patch(template, 1000) == template[0]
+    assert retold(template, 60) == template[0]
 
 
 # The question that goes upstream
