@@ -4,8 +4,9 @@ The kernel tells every nf_tables change on a multicast group: messages that
 name the table, then NEWGEN with the process that did it. Our own
 transactions are most of that traffic; a socket filter drops them in the
 kernel, by the sending socket's port id, so that a fresh answer does not wake
-this up. Expiry sends no event, and of an owned table there is nothing to hear. Knows netlink; what to do
-about it is the agent's.
+this up. Expiry sends no event. Of an owned table there is nothing to hear, and
+where nobody listens the kernel writes no messages either: then `rest` is called.
+Knows netlink; what to do about a change is the agent's.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dynallow.firewall.ruleset import TABLE
 
 log = logging.getLogger(__name__)
 
-_SOL_NETLINK, _ADD_MEMBERSHIP = 270, 1
+_SOL_NETLINK, _ADD_MEMBERSHIP, _DROP_MEMBERSHIP = 270, 1, 2
 _NFNLGRP_NFTABLES = 7
 _NFT_MSG_NEWGEN = (10 << 8) | 15
 _GEN_PROC_PID, _GEN_PROC_NAME = 2, 3
@@ -58,6 +59,10 @@ class Watch:
         """Stop listening."""
         asyncio.get_running_loop().remove_reader(self._sock)
         self._sock.close()
+
+    def rest(self) -> None:
+        """Listen no longer; what was told before is still heard."""
+        self._sock.setsockopt(_SOL_NETLINK, _DROP_MEMBERSHIP, _NFNLGRP_NFTABLES)
 
     def look(self) -> None:
         """Hear now what is already told, instead of at the loop's next turn.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -205,6 +206,21 @@ def test_plain_table_of_an_older_agent_gets_its_owner_and_keeps_every_lease(bare
         address: one.comment for address, one in leases.items()
     }
     assert after[HOT_ADDRESS].packets >= leases[HOT_ADDRESS].packets
+
+
+def test_kernel_writes_messages_of_changes_only_where_others_may_make_them(bare: Lab, agent: Agent) -> None:
+    assert not _hears_changes(agent)
+    agent.kill()
+    second = bare.agent(SETTINGS, options=SHARED)
+    assert _hears_changes(second)
+    second.kill()
+
+
+def _hears_changes(agent: Agent) -> bool:
+    """Whether the agent is in the multicast group of nf_tables' messages (7, of protocol 12)."""
+    rows = Path(f"/proc/{agent.process.pid}/net/netlink").read_text().splitlines()[1:]
+    columns = [row.split() for row in rows]
+    return any(words[1] == "12" and int(words[3], 16) & 1 << 6 for words in columns)
 
 
 def test_owned_table_is_shared_again_with_an_agent_that_does_without(bare: Lab, agent: Agent) -> None:
