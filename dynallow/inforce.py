@@ -31,8 +31,8 @@ from dynallow.expiries import Expiries
 from dynallow.firewall.addresses import HostAddresses
 from dynallow.firewall.build import AGENT_MARK, build_ruleset
 from dynallow.firewall.denied_log import DeniedLog
+from dynallow.firewall.elements import comment
 from dynallow.firewall.kept import Kept
-from dynallow.firewall.leaser import comment
 from dynallow.firewall.revoker import Revoker
 from dynallow.firewall.ruleset import Ruleset
 from dynallow.firewall.table import Table
@@ -75,7 +75,7 @@ class InForce:
         self.unserved: list[str] = []
         """Inherited sockets that no setting names."""
         self.kept = Kept()
-        self.tasks = Tasks(attendant.attend)
+        self.tasks = Tasks(attendant.attend, attendant.soon)
         self._without = without
         self.applying = asyncio.Lock()
         self.chosen = choose(self.settings)
@@ -84,7 +84,7 @@ class InForce:
         self.own = HostAddresses(self.tasks)
         self.revoker = Revoker(self.table, self.ledger, self.own, time.monotonic, self.tasks)
         self.expiries = Expiries(self._expire)
-        self.exchange = Exchange(AGENT_MARK, attendant.attend)
+        self.exchange = Exchange(AGENT_MARK, attendant)
         cache = self.settings.resolver
         self.road = Road(
             terms=terms_of(loaded, self.settings),

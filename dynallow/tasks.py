@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import operator
 from collections.abc import Callable, Coroutine, Generator
 from functools import partial
 from types import TracebackType, coroutine
@@ -114,14 +115,22 @@ class Tasks:
     """A group of running tasks; `stop` ends them all.
 
     `between` is called before each further step of what was begun: many wake up in one
-    turn of the loop, and something may have to be looked at in between.
+    turn of the loop, and something may have to be looked at in between. `later` stands for
+    the loop's `call_soon`, where somebody knows how to come before it.
     """
 
-    def __init__(self, between: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        between: Callable[[], None] = lambda: None,
+        later: Callable[[Callable[[], None]], object] | None = None,
+    ) -> None:
         self._between = between
+        self._later = later or (lambda work: asyncio.get_running_loop().call_soon(work))
         self._running: set[asyncio.Task[Any]] = set()
         self._begun: dict[Coroutine[Any, Any, None], asyncio.Task[None] | None] = {}
         self._woken: list[Coroutine[Any, Any, None]] = []
+        self._goes_on = False
+        self._then: list[Callable[[], None]] = []
         self.failed = 0
 
     def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -192,13 +201,34 @@ class Tasks:
 
     def _wake(self, work: Coroutine[Any, Any, None]) -> None:
         """Let it go on in the next turn of the loop: one callback for all that are woken in this one."""
-        if not self._woken:
-            asyncio.get_running_loop().call_soon(self._go_on)
+        if not self._woken and not self._goes_on:
+            self._later(self._go_on)
         self._woken.append(work)
 
+    def soon(self, work: Callable[[], None]) -> None:
+        """Call it when all that goes on together has taken its step; else in the loop's next turn.
+
+        What it wakes goes on at once: a turn of the loop in between would find nothing else to do.
+        """
+        if self._goes_on:
+            self._then.append(work)
+        else:
+            asyncio.get_running_loop().call_soon(work)
+
     def _go_on(self) -> None:
+        self._goes_on = True
+        try:
+            while self._woken or self._then:
+                woken, self._woken = self._woken, []
+                self._step(woken)
+                then, self._then = self._then, []
+                for work in then:
+                    self.attempt(operator.call, work)
+        finally:
+            self._goes_on = False
+
+    def _step(self, woken: list[Coroutine[Any, Any, None]]) -> None:
         global _driven
-        woken, self._woken = self._woken, []
         for work in woken:
             self._between()
             _driven = True

@@ -8,8 +8,8 @@ refused is in the set of every rule that grants it, acknowledged.
     answer B ─ ensure ─┤ queue ─ one transaction ─┤  (ledger committed in the
     answer C ─ ensure ─┘        send, ack         └─  same step as the ack)
 
-The transaction runs at the end of the loop's turn, so that all answers that
-arrived in it share it; what is more than 128 elements waits for the next turn.
+The transaction runs when all answers that arrived together have come so far, so
+that they share it; what is more than 128 elements waits for the loop's next turn.
 Between the kernel's acknowledgement and the ledger's commit there is no `await`:
 nobody sees one without the other.
 """
@@ -28,7 +28,7 @@ from math import ceil
 
 from dynallow.errors import DecideAgainError, KernelError, SetBusyError, SetFullError, TableMissingError
 from dynallow.firewall.build import REVOKED_S
-from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, element, lasting
+from dynallow.firewall.elements import Batch, Element, comment, element, lasting
 from dynallow.firewall.inventory import take_inventory
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.present import read_counts
@@ -76,7 +76,9 @@ class Leaser:
         *,
         in_place: bool,
         clock: Callable[[], float] = time.monotonic,
+        soon: Callable[[Callable[[], None]], object] | None = None,
     ) -> None:
+        """`soon`: as the loop's `call_soon`, which it is by default; `Tasks.soon` takes a turn less."""
         self.ledger = ledger
         self.in_place = in_place
         self.counts = Counts()
@@ -85,6 +87,7 @@ class Leaser:
         self._elements = elements
         self._describe = describe
         self._clock = clock
+        self._soon = soon
         self._margin_ms = _MARGIN_MS
         self._queue: list[_Waiting] = []
         self._alone: deque[_Waiting] = deque()
@@ -183,7 +186,7 @@ class Leaser:
     def _write(self, puts: Sequence[Put], room: Sequence[Room]) -> Promise[None]:
         """Have them written with this turn's others; their room, which is reserved, is given back then."""
         if not self._queue and not self._alone:
-            asyncio.get_running_loop().call_soon(self._flush_some)
+            (self._soon or asyncio.get_running_loop().call_soon)(self._flush_some)
         done: Promise[None] = Promise()
         self._queue.append((puts, room, done))
         return done
@@ -391,10 +394,3 @@ class Leaser:
         batch = Batch()
         batch.remove(name, address)
         self._elements.commit(batch)
-
-
-def comment(text: str) -> bytes:
-    """A name as an element's comment; cut names end in "..." and are not read back."""
-    if not (text.isascii() and text.isprintable()) or '"' in text or "\\" in text:
-        return b"..."
-    return text.encode() if len(text) <= COMMENT_MAX else text[: COMMENT_MAX - 3].encode() + b"..."

@@ -18,9 +18,9 @@ from typing import NamedTuple
 from dynallow.errors import KernelError, UnsettledError
 from dynallow.firewall import step
 from dynallow.firewall.build import REVOKED_S
-from dynallow.firewall.elements import Member
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.present import read_counts, read_denied, read_present
+from dynallow.firewall.readback import Member
 from dynallow.firewall.ruleset import REVOKED, FlowSet, Ruleset, family_of, set_name, uncounted
 from dynallow.firewall.step import CARRIED_ON, Carried, Declared, Flags, Present
 from dynallow.firewall.transaction import Transaction

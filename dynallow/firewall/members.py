@@ -22,9 +22,9 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from dynallow.firewall.elements import DumpPart, Lookup, Member
 from dynallow.firewall.netlink import dump_parts, open_socket, translate
 from dynallow.firewall.present import read_counts
+from dynallow.firewall.readback import DumpPart, Lookup, Member
 from dynallow.firewall.ruleset import Family, set_name
 
 if TYPE_CHECKING:

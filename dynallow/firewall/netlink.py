@@ -19,7 +19,8 @@ import sys
 from collections.abc import Iterator
 
 from dynallow.errors import KernelError, SetBusyError, SetFullError, TableMissingError, UnsettledError
-from dynallow.firewall.elements import Batch, DumpPart, Member, acknowledgements, dump_request, parse_dump
+from dynallow.firewall.elements import Batch, acknowledgements
+from dynallow.firewall.readback import DumpPart, Member, dump_request, parse_dump
 from dynallow.firewall.transaction import Transaction
 
 _NETLINK_NETFILTER = 12

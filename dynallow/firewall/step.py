@@ -16,7 +16,8 @@ from dynallow.firewall import encode
 from dynallow.firewall import expressions as ex
 from dynallow.firewall import ruleset as rs
 from dynallow.firewall import transaction as tr
-from dynallow.firewall.elements import Member, element, lasting
+from dynallow.firewall.elements import element, lasting
+from dynallow.firewall.readback import Member
 from dynallow.firewall.transaction import Transaction
 
 CARRIED_ON = "carried on"

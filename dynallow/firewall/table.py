@@ -64,8 +64,9 @@ class Table:
         self._healed = 0  # how often, when that was looked at last
         self.features = Features()
         self._flags = Flags.OWNED
+        self._owned = False
         self._counts = True
-        self.leaser = Leaser(ledger, self._elements, describe, in_place=False)
+        self.leaser = Leaser(ledger, self._elements, describe, in_place=False, soon=tasks.soon)
         self.leaser.on_missing = self._changed
 
     def start(self, ruleset: Ruleset, without: Collection[str] = ()) -> list[bytes]:
@@ -102,6 +103,9 @@ class Table:
             raise
         for rule, address in dropped:
             self.ledger.drop(rule, address)
+        if owned and not self._owned:
+            self._watch.rest()
+        self._owned = owned
         if not owned:
             self._flags = Flags.NONE  # not tried again at each load
             self.features = replace(self.features, owner=False)
@@ -145,7 +149,8 @@ class Table:
 
     def look(self) -> None:
         """Take note of what others have just done to the table."""
-        self._watch.look()
+        if not self._owned:  # else nobody can have done anything
+            self._watch.look()
 
     # ------------------------------------------------------------ healing
 

@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 
 from dynallow.errors import KernelError, TableMissingError
 from dynallow.firewall.counted import KEY_SIZES, flow_of, parse_flows
-from dynallow.firewall.elements import dump_request
 from dynallow.firewall.netlink import open_socket, translate
 from dynallow.firewall.present import read_denied, read_handles
+from dynallow.firewall.readback import dump_request
 from dynallow.firewall.ruleset import DENIED_FLOWS, USED_FLOWS, Family, set_name
 from dynallow.firewall.told import Epoch, Seen, unpack
 

@@ -116,7 +116,7 @@ class UdpListener:
         datagrams.reply(replies)
         if self._passing and not self._passes_on:
             self._passes_on = True
-            asyncio.get_running_loop().call_soon(self._pass_on)
+            self._attendant.soon(self._pass_on)
 
     def _watched(self, meet: Meet, unanswered: list[int], others: list[int], now: float) -> Meet:
         """`meet`, to be called for each of the others in turn; what it denies is shown to the witness.

@@ -12,9 +12,9 @@ import pytest
 
 from dynallow.errors import KernelError, SetFullError, TableMissingError
 from dynallow.firewall import netlink, probe
-from dynallow.firewall.elements import COMMENT_MAX, Batch, DumpPart, Element, Member, parse_dump
-from dynallow.firewall.leaser import comment
+from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, comment
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.readback import DumpPart, Member, parse_dump
 from dynallow.policy.names import to_text
 from tests.lab.namespace import Namespace
 from tests.netns.kernel import Since, bare_network, flush, json_members, left_s, members, nft

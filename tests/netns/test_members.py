@@ -11,10 +11,11 @@ import pytest
 
 from dynallow.errors import TableMissingError
 from dynallow.firewall import members as reading
-from dynallow.firewall.elements import COMMENT_MAX, Batch, Element, Member
+from dynallow.firewall.elements import COMMENT_MAX, Batch, Element
 from dynallow.firewall.members import Known, read_parts
 from dynallow.firewall.netlink import ElementSocket
 from dynallow.firewall.present import read_counts
+from dynallow.firewall.readback import Member
 from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger
 from tests.lab.namespace import Namespace

@@ -16,8 +16,9 @@ import pytest
 from dynallow.errors import KernelError, UnsettledError
 from dynallow.firewall import expressions as ex
 from dynallow.firewall import netlink
-from dynallow.firewall.elements import Element, Member
+from dynallow.firewall.elements import Element
 from dynallow.firewall.netlink import ElementSocket
+from dynallow.firewall.readback import Member
 from dynallow.firewall.transaction import NEW_TABLE, Transaction
 from dynallow.policy.names import parse_name
 from tests.lab import faulty_process

@@ -381,3 +381,64 @@ def test_keep_what_failed_is_begun_again_and_counted(monkeypatch: pytest.MonkeyP
         return begun, failed
 
     assert asyncio.run(work()) == (3, 2)
+
+
+def test_soon_from_what_goes_on_together_is_called_once_all_have_and_what_it_wakes_in_the_same_turn() -> None:
+    async def work() -> list[str]:
+        tasks, happened = Tasks(), list[str]()
+        arrived = [Promise[None]() for _ in range(3)]
+        written: list[Promise[None]] = []
+
+        def write() -> None:
+            happened.append(f"{len(written)} written")
+            for promise in written:
+                promise.set_result(None)
+
+        async def answer(number: int) -> None:
+            await arrived[number]
+            happened.append(f"{number} arrived")
+            if not written:
+                tasks.soon(write)
+            written.append(Promise[None]())
+            await written[-1]
+            happened.append(f"{number} answered")
+
+        for number in range(3):
+            tasks.begin(answer(number))
+        for promise in arrived:
+            promise.set_result(None)
+        assert happened == []
+        asyncio.get_running_loop().call_soon(happened.append, "the next callback")
+        await _turns()
+        assert len(tasks) == 0
+        return happened
+
+    assert asyncio.run(work()) == [
+        *("0 arrived", "1 arrived", "2 arrived", "3 written"),
+        *("0 answered", "1 answered", "2 answered", "the next callback"),
+    ]
+
+
+def test_soon_from_elsewhere_is_called_in_the_next_turn_and_its_failure_takes_nobody_along() -> None:
+    async def work() -> tuple[list[str], int]:
+        tasks, happened = Tasks(), list[str]()
+        arrived = Promise[None]()
+
+        def fail() -> None:
+            raise ZeroDivisionError("by nought")
+
+        async def answer() -> None:
+            await arrived
+            tasks.soon(fail)
+            tasks.soon(lambda: happened.append("after it"))
+
+        tasks.soon(lambda: happened.append("the next turn"))
+        assert happened == []
+        await asyncio.sleep(0)
+        assert happened == ["the next turn"]
+        tasks.begin(answer())
+        arrived.set_result(None)
+        await _turns()
+        return happened, tasks.failed
+
+    assert asyncio.run(work()) == (["the next turn", "after it"], 1)

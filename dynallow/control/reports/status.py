@@ -30,9 +30,9 @@ from dynallow.control.schema import (
     UpstreamReport,
 )
 from dynallow.errors import KernelError, TableMissingError
-from dynallow.firewall.elements import Member
 from dynallow.firewall.members import FAMILIES, Known, read_parts
 from dynallow.firewall.present import read_counts, read_denied
+from dynallow.firewall.readback import Member
 from dynallow.firewall.ruleset import set_name
 from dynallow.resolver.upstream.server import Server
 from dynallow.settings import RuleSettings, not_in_force

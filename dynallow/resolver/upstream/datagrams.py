@@ -2,7 +2,7 @@
 
 The fresh answer's hot path: asyncio's `sock_recv` under a timeout costs three
 times as much as all of this. The sockets stand in an epoll set of our own, which
-the loop watches as one reader; one timer serves all deadlines.
+the attendant, or the loop, watches as one; one timer serves all deadlines.
 
 Knows sockets and `wire`; must not know which server is next, nor TCP. A response
 counts only if it comes from the asked address and port (the socket is connected),
@@ -20,11 +20,11 @@ import os
 import select
 import socket
 from array import array
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from dynallow.errors import WireError
+from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.upstream.guard import CLIENT_COOKIE, Guard
 from dynallow.tasks import Promise
 from dynallow.units import Endpoint
@@ -113,12 +113,13 @@ class Waiting:
 class Datagrams:
     """All questions that wait for a datagram; their sockets carry `mark` (None: not allowed to).
 
-    `between` is called after each datagram: a row of them must not hold up others for long.
+    The attendant, if there is one, reads them before the loop does anything else, and is called after each
+    datagram: a row of them must not hold up others for long.
     """
 
-    def __init__(self, mark: int | None, between: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, mark: int | None, attendant: Attendant | None = None) -> None:
         self.mark = mark
-        self._between = between
+        self._attendant = attendant
         self.counts = ExchangeCounts()
         self._waiting: dict[int, Waiting] = {}
         self._numbers: list[int] = []
@@ -131,7 +132,10 @@ class Datagrams:
     def close(self) -> None:
         """Let go of the loop; who still waits is told of it by his own end."""
         if self._poll is not None:
-            asyncio.get_running_loop().remove_reader(self._poll)
+            if self._attendant is not None:
+                self._attendant.dismiss(self._poll)
+            else:
+                asyncio.get_running_loop().remove_reader(self._poll)
             self._poll.close()
             self._poll = None
         if self._timer is not None:
@@ -217,7 +221,10 @@ class Datagrams:
     def _watch(self, waiting: Waiting) -> None:
         if self._poll is None:
             self._poll = select.epoll()
-            asyncio.get_running_loop().add_reader(self._poll, self._read)
+            if self._attendant is not None:
+                self._attendant.serve(self._poll, self._read, between=False)
+            else:
+                asyncio.get_running_loop().add_reader(self._poll, self._read)
         number = waiting.sock.fileno()
         self._poll.register(number, select.EPOLLIN)
         self._waiting[number] = waiting
@@ -240,7 +247,8 @@ class Datagrams:
                 self._tell(number, waiting, error)
                 continue
             self._heed(number, waiting, packet)
-            self._between()
+            if self._attendant is not None:
+                self._attendant.attend()
 
     def _heed(self, number: int, waiting: Waiting, packet: bytes) -> None:
         """Tell of the answer; drop and count what is none.

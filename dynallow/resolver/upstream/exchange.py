@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING
 from weakref import WeakValueDictionary
 
 from dynallow.errors import WireError
+from dynallow.resolver.attendant import Attendant
 from dynallow.resolver.upstream.datagrams import Datagrams, Target, Waiting
 from dynallow.resolver.upstream.guard import Guard
 from dynallow.tasks import Tasks
@@ -33,9 +33,9 @@ _ABOUT_COOKIES = frozenset({n.FORMERR, n.BADCOOKIE})
 class Exchange:
     """Asks servers; all its sockets carry `mark` (None where the agent may not set one)."""
 
-    def __init__(self, mark: int | None, between: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, mark: int | None, attendant: Attendant | None = None) -> None:
         self.mark = mark
-        self._datagrams = Datagrams(mark, between)
+        self._datagrams = Datagrams(mark, attendant)
         self.counts = self._datagrams.counts
         self.draw = self._datagrams.draw
         self.tasks = Tasks()

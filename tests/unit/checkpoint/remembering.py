@@ -15,7 +15,7 @@ import dns.rdatatype
 
 from dynallow.checkpoint.checkpoint import Checkpoint
 from dynallow.errors import KernelError, UpstreamError
-from dynallow.firewall.leaser import comment
+from dynallow.firewall.elements import comment
 from dynallow.lease.grant import Grant, Limits
 from dynallow.lease.ledger import Ledger
 from dynallow.policy.names import Name, parse_name, to_text

@@ -17,8 +17,8 @@ from dynallow.control.leaselines import Leases, lines
 from dynallow.control.reports import status
 from dynallow.control.schema import LeaseReport, StatusReport
 from dynallow.errors import KernelError
-from dynallow.firewall.elements import Member
 from dynallow.firewall.members import Known
+from dynallow.firewall.readback import Member
 from dynallow.lease.grant import Limits
 from dynallow.lease.ledger import Ledger
 

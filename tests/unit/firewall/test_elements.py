@@ -12,15 +12,13 @@ from dynallow.firewall.elements import (
     COMMENT_MAX,
     Batch,
     Element,
-    _attr,
-    _member,
-    _usual_member,
     acknowledgements,
+    attribute,
+    comment,
     element,
     lasting,
-    parse_dump,
 )
-from dynallow.firewall.leaser import comment
+from dynallow.firewall.readback import _member, _usual_member, parse_dump
 
 HEADER = struct.Struct("=IHHII")
 ACK = 0x4
@@ -127,13 +125,13 @@ def test_comment_of_odd_bytes_is_left_out_whole() -> None:
 def test_element_read_at_one_stroke_is_the_one_read_by_its_attributes(
     size: int, address: bytes, expires_ms: int, count: int, comment: str, counted: bool
 ) -> None:
-    counter = _attr(1, count.to_bytes(8, "big")) + _attr(2, (count // 7).to_bytes(8, "big"))
-    body = _attr(1, _attr(1, address.ljust(size, b"\1")[:size]))
+    counter = attribute(1, count.to_bytes(8, "big")) + attribute(2, (count // 7).to_bytes(8, "big"))
+    body = attribute(1, attribute(1, address.ljust(size, b"\1")[:size]))
     if counted:
-        body += _attr(7, _attr(1, b"counter\0") + _attr(2, counter))
-    body += _attr(4, expires_ms.to_bytes(8, "big")) + _attr(5, expires_ms.to_bytes(8, "big"))
+        body += attribute(7, attribute(1, b"counter\0") + attribute(2, counter))
+    body += attribute(4, expires_ms.to_bytes(8, "big")) + attribute(5, expires_ms.to_bytes(8, "big"))
     if comment:
-        body += _attr(6, bytes((0, len(comment) + 1)) + comment.encode() + b"\0")
+        body += attribute(6, bytes((0, len(comment) + 1)) + comment.encode() + b"\0")
     usual = _usual_member(body, 0, len(body))
     assert (usual is not None) is counted
     assert usual in (None, _member(body, 0, len(body)))

@@ -9,7 +9,7 @@ import pytest
 
 from dynallow.firewall import ruleset as rs
 from dynallow.firewall import transaction as tr
-from dynallow.firewall.elements import Member
+from dynallow.firewall.readback import Member
 from dynallow.firewall.step import (
     Carried,
     Flags,

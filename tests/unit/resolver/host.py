@@ -83,13 +83,13 @@ class Host:
     ) -> None:
         self.gate = Gate()
         self.attendant = attendant or Attendant()  # of no loop: serves nobody
-        self.tasks = Tasks(self.attendant.attend)
+        self.tasks = Tasks(self.attendant.attend, self.attendant.soon)
         self.now, self.wall = 1000.0, 5000.0
         self.upstream = Server(server.endpoint)
         self.road = Road(
             terms=Terms(allowed, Limits(), observe, "nxdomain"),
             leaser=self.gate,
-            upstreams=Upstreams(Exchange(None, self.attendant.attend), [self.upstream], timeout_s=0.2),
+            upstreams=Upstreams(Exchange(None, attendant), [self.upstream], timeout_s=0.2),
             cache=AnswerCache(sizes.get("size", 100), 86400.0),
             hot=HotReplies(sizes.get("size", 100)),
             tasks=self.tasks,

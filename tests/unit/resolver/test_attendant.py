@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -271,5 +272,63 @@ def test_loop_on_it_does_what_a_loop_does(attendant: Attendant) -> None:
         writer.close()
         server.close()
         await server.wait_closed()
+
+    run(attendant, work)
+
+
+def test_serve_not_between_is_served_by_select_alone_and_can_be_dismissed(attendant: Attendant) -> None:
+    with Door() as alone, Door() as both:
+        attendant.serve(alone.inside, alone.take, between=False)
+        attendant.serve(both.inside, both.take)
+        alone.knock()
+        both.knock()
+        attendant.attend()
+        assert (alone.taken, both.taken) == ([], [b"knock"])
+        attendant.select(WITHIN_S)
+        assert alone.taken == [b"knock"]
+        for door in (alone, both):
+            attendant.dismiss(door.inside)
+            door.knock()
+        attendant.attend()
+        assert attendant.select(0.0) == []
+        assert (alone.taken, both.taken) == ([b"knock"], [b"knock"])
+
+
+def test_soon_from_what_select_serves_is_called_when_all_were_served_and_before_the_loop(
+    attendant: Attendant,
+) -> None:
+    happened: list[str] = []
+
+    def fail() -> None:
+        raise ZeroDivisionError("by nought")
+
+    def take(door: Door) -> None:
+        door.take()
+        happened.append("served")
+        attendant.soon(fail)
+        attendant.soon(lambda: happened.append("soon"))
+
+    with Door() as one, Door() as other:
+        attendant.serve(one.inside, partial(take, one))
+        attendant.serve(other.inside, partial(take, other))
+
+        async def work() -> None:
+            one.knock()
+            other.knock()
+            asyncio.get_running_loop().call_soon(happened.append, "the loop's own")
+            await until(lambda: len(happened) == 5)
+
+        run(attendant, work)
+    assert happened == ["served", "served", "soon", "soon", "the loop's own"]
+
+
+def test_soon_from_elsewhere_is_called_in_the_next_turn_of_the_loop(attendant: Attendant) -> None:
+    happened: list[str] = []
+
+    async def work() -> None:
+        attendant.soon(lambda: happened.append("soon"))
+        assert happened == []
+        await asyncio.sleep(0)
+        assert happened == ["soon"]
 
     run(attendant, work)

@@ -13,7 +13,8 @@ import dns.message
 import pytest
 
 from dynallow.policy.names import parse_name
-from dynallow.resolver.upstream.datagrams import Datagrams, Target, target
+from dynallow.resolver.attendant import Attendant
+from dynallow.resolver.upstream.datagrams import Datagrams, Target, Waiting, target
 from dynallow.units import Endpoint
 from tests.unit.resolver.nameserver import Nameserver, answer, silent
 from tests.unit.resolver.responses import records
@@ -35,17 +36,20 @@ def numbered(query: dns.message.Message, tcp: bool) -> list[bytes]:
 
 
 def on_datagrams(
-    work: Callable[[Datagrams, Target, Nameserver], Coroutine[Any, Any, T]], handler: Any = numbered
+    work: Callable[[Datagrams, Target, Nameserver], Coroutine[Any, Any, T]],
+    handler: Any = numbered,
+    attendant: Attendant | None = None,
 ) -> T:
     async def run() -> T:
         async with Nameserver(handler) as server:
-            datagrams = Datagrams(None)
+            datagrams = Datagrams(None, attendant)
             try:
                 return await asyncio.wait_for(work(datagrams, target(server.endpoint), server), 20)
             finally:
                 datagrams.close()
 
-    return asyncio.run(run())
+    with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(attendant)) as runner:
+        return runner.run(run())
 
 
 def later(seconds: float) -> float:
@@ -137,20 +141,33 @@ def test_draw_uses_all_16_bits() -> None:
     assert len(set(drawn)) > 16_000  # about 17,200 expected
 
 
-def test_between_is_called_after_each_datagram_of_a_row() -> None:
+class Looking(Attendant):
+    """Remembers how many answers had been told when it was called."""
+
+    def __init__(self, waiting: list[Waiting]) -> None:
+        super().__init__()
+        self.waiting = waiting
+        self.told: list[int] = []
+
+    def attend(self) -> None:
+        self.told.append(sum(one.told.done() for one in self.waiting))
+
+
+def test_attendant_is_called_after_each_datagram_of_a_row() -> None:
+    waiting: list[Waiting] = []
+    attendant = Looking(waiting)
+
     async def work(datagrams: Datagrams, to: Target, server: Nameserver) -> None:
-        told: list[int] = []
-        datagrams._between = lambda: told.append(sum(one.told.done() for one in waiting))
         server.release = asyncio.Event()
-        waiting = [
+        waiting.extend(
             datagrams.ask(to, parse_name(f"n{number}.example.org"), A, later(5)) for number in range(5)
-        ]
+        )
         while len(server.asked) < 5:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         server.release.set()
         for one in waiting:
             await one.told
             datagrams.done(one)
-        assert told == [1, 2, 3, 4, 5]
+        assert attendant.told == [1, 2, 3, 4, 5]
 
-    on_datagrams(work)
+    on_datagrams(work, attendant=attendant)
