@@ -73,7 +73,8 @@ class _Pending(NamedTuple):
     at: float
     user: int | None
     owner: Owner | None
-    question: tuple[Name, int] | None
+    question: bytes
+    """The packet; empty for a denied packet."""
     ends: Ends
     """Of a denied packet where it was to go."""
 
@@ -138,12 +139,7 @@ class Attributions:
         self._questions.take(self._clock())
         self.opens = self._questions.opens
         owner = self._owners.look_up(*ends) if self._is_here(ends.source) else None
-        try:
-            question = parse_question(packet)
-        except QuestionError:
-            self.counts.dropped += 1
-            return
-        self._put(_Pending(self._wall(), None, owner, (question.name, question.qtype), ends))
+        self._put(_Pending(self._wall(), None, owner, packet, ends))
 
     def hear(self, packets: Sequence[DeniedPacket]) -> None:
         """Denied packets, just now."""
@@ -153,7 +149,7 @@ class Attributions:
             if now >= self._packets.opens:
                 self._packets.take(now)
                 owner = self._owners.look_up(*ends)
-            self._put(_Pending(packet.at, packet.uid, owner, None, ends))
+            self._put(_Pending(packet.at, packet.uid, owner, b"", ends))
 
     def _put(self, pending: _Pending) -> None:
         if len(self._pending) >= PENDING_MAX:
@@ -194,16 +190,21 @@ class Attributions:
         """And the seconds of a processor that it took."""
         began = time.thread_time()
         self._census.look_anew()
-        return [self._attribution(one) for one in pending], time.thread_time() - began
+        named = [told for one in pending if (told := self._attribution(one)) is not None]
+        return named, time.thread_time() - began
 
-    def _attribution(self, pending: _Pending) -> Attribution:
-        at, user, owner, question, ends = pending
-        if question is None:
+    def _attribution(self, pending: _Pending) -> Attribution | None:
+        at, user, owner, packet, ends = pending
+        if not packet:
             who = self._census.who(user, owner)
             return Attribution(at, "flow", who, b"", 0, ends.address, ends.protocol, ends.port)
+        try:
+            question = parse_question(packet)
+        except QuestionError:
+            return None
         if owner is None and self._is_here(ends.source):
             owner = self._turned(ends)
-        return Attribution(at, "question", self._census.who(None, owner), *question)
+        return Attribution(at, "question", self._census.who(None, owner), question.name, question.qtype)
 
     def _turned(self, ends: Ends) -> Owner | None:
         """A client that asked somebody else, and whose packets were turned to us: its port is what is left.

@@ -86,7 +86,7 @@ def sight(path: Path, kernel: Kernel, keep: str = "90d") -> Sight:
     road = Road(
         terms=Terms(WEB, Limits(), False, "nxdomain"),
         leaser=Gate(),
-        upstreams=Upstreams(Exchange(None, attendant.attend), [], timeout_s=0.2),
+        upstreams=Upstreams(Exchange(None), [], timeout_s=0.2),
         cache=AnswerCache(1, 0.0),
         hot=HotReplies(1),
         tasks=Tasks(attendant.attend),
