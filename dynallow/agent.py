@@ -19,6 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from dynallow import hugepages
 from dynallow import settings as cfg
 from dynallow.control.backend import Following, UnknownRuleError
 from dynallow.control.historyschema import By, DeniedReport, HistoryReport, LogReport, TimelineReport
@@ -139,6 +140,7 @@ class Agent:
             log.warning("%s", warning)
         log.info("ready: %s; %d leases adopted", inforce.summary(), adopted)
         self.manager.ready(inforce.summary())
+        inforce.tasks.start(asyncio.to_thread(hugepages.collapse))
         if self.manager.watchdog_s:
             checks = (self._prove, partial(answering, listen, inforce.road.counts))
             watchdog = Watchdog(self.manager, self.manager.watchdog_s, checks, inforce.summary)

@@ -22,6 +22,7 @@ FLOORS = {
     "durations": 0,
     "tasks": 0,
     "msghdr": 0,
+    "hugepages": 0,
     "notify": 0,
     "watchdog": 0,
     "policy": 1,
