@@ -28,7 +28,7 @@ _MAPS: Final = Path("/proc/self/smaps")
 
 
 def collapse() -> int:
-    """Move all that is large enough; returns how many MiB. Blocking, some 20 ms: for a thread."""
+    """Move all that is large enough; returns how many MiB. Blocking, some 30 ms: for a thread."""
     try:
         if "[never]" in _SETTING.read_text():
             return 0

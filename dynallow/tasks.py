@@ -129,7 +129,7 @@ class Tasks:
         self._running: set[asyncio.Task[Any]] = set()
         self._begun: dict[Coroutine[Any, Any, None], asyncio.Task[None] | None] = {}
         self._woken: list[Coroutine[Any, Any, None]] = []
-        self._goes_on = False
+        self._goes_on = self._gathers = False
         self._then: list[Callable[[], None]] = []
         self.failed = 0
 
@@ -200,7 +200,7 @@ class Tasks:
             self._begun[work] = asyncio.get_running_loop().create_task(self._rest(work, awaited))
 
     def _wake(self, work: Coroutine[Any, Any, None]) -> None:
-        """Let it go on in the next turn of the loop: one callback for all that are woken in this one."""
+        """Let it go on with all that are woken meanwhile: in the loop's next turn, or in this one's rest."""
         if not self._woken and not self._goes_on:
             self._later(self._go_on)
         self._woken.append(work)
@@ -208,27 +208,32 @@ class Tasks:
     def soon(self, work: Callable[[], None]) -> None:
         """Call it when all that goes on together has taken its step; else in the loop's next turn.
 
-        What it wakes goes on at once: a turn of the loop in between would find nothing else to do.
+        What it wakes goes on at once, since a turn of the loop in between would find nothing else to
+        do; and what that wants to be called comes in the next turn, however often it does.
         """
-        if self._goes_on:
+        if self._gathers:
             self._then.append(work)
         else:
             asyncio.get_running_loop().call_soon(work)
 
     def _go_on(self) -> None:
-        self._goes_on = True
+        self._goes_on = self._gathers = True
         try:
-            while self._woken or self._then:
-                woken, self._woken = self._woken, []
-                self._step(woken)
-                then, self._then = self._then, []
-                for work in then:
-                    self.attempt(operator.call, work)
+            self._step()
+            self._gathers = False
+            then, self._then = self._then, []
+            for work in then:
+                self.attempt(operator.call, work)
+            while self._woken:
+                self._step()
         finally:
-            self._goes_on = False
+            self._goes_on = self._gathers = False
+            if self._woken or self._then:  # whatever that met, nobody is left waiting
+                asyncio.get_running_loop().call_soon(self._go_on)
 
-    def _step(self, woken: list[Coroutine[Any, Any, None]]) -> None:
+    def _step(self) -> None:
         global _driven
+        woken, self._woken = self._woken, []
         for work in woken:
             self._between()
             _driven = True

@@ -85,7 +85,19 @@ def by_columns(leases: Sequence[LeaseReport]) -> Leases:
 
 
 def gathered(lines: Iterable[Mapping[str, Any]]) -> StatusReport:
-    """The report that the last of the lines is, with the leases that those before it tell."""
+    """The report that the last of the lines is, with the leases that those before it tell.
+
+    Raises ControlError where they are no such lines.
+    """
+    try:
+        return _gathered(lines)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ControlError(
+            f"the agent's answer is no status: {error!r}", "restart it, if it is of another version"
+        ) from error
+
+
+def _gathered(lines: Iterable[Mapping[str, Any]]) -> StatusReport:
     told: dict[str, Leases] = {}
     report: StatusReport | None = None
     for line in lines:
@@ -97,6 +109,10 @@ def gathered(lines: Iterable[Mapping[str, Any]]) -> StatusReport:
         raise ControlError(
             "the agent's answer holds no report", "its log may say why: journalctl -u dynallow"
         )
+    for leases in told.values():
+        sizes = {len(leases.addresses), len(leases.names), len(leases.expires_in_s)}
+        if len(sizes | {len(leases.packets), len(leases.octets)}) > 1:
+            raise ValueError("columns of different lengths")
     for rule in report["rules"]:
         rule["leases"] = told.get(rule["rule"], rule["leases"])
     return report

@@ -103,9 +103,7 @@ class Table:
             raise
         for rule, address in dropped:
             self.ledger.drop(rule, address)
-        if owned and not self._owned:
-            self._watch.rest()
-        self._owned = owned
+        self._note_owner(owned)
         if not owned:
             self._flags = Flags.NONE  # not tried again at each load
             self.features = replace(self.features, owner=False)
@@ -113,6 +111,15 @@ class Table:
             self._counts = False
             self.features = replace(self.features, counting=False)
         self._wanted = loaded
+
+    def _note_owner(self, owned: bool) -> None:
+        """Listen for others' changes where there can be any."""
+        was, self._owned = self._owned, owned
+        if owned and not was:
+            self._watch.rest()
+        elif was and not owned:  # nothing leads there; but if it comes to that, nothing must go unheard
+            self._watch.listen()
+            self._changed("somebody (the table is shared now)")
 
     def fitting(self, ruleset: Ruleset) -> Ruleset:
         """What of it this kernel takes."""

@@ -64,6 +64,10 @@ class Watch:
         """Listen no longer; what was told before is still heard."""
         self._sock.setsockopt(_SOL_NETLINK, _DROP_MEMBERSHIP, _NFNLGRP_NFTABLES)
 
+    def listen(self) -> None:
+        """Listen again. What happened meanwhile is not told."""
+        self._sock.setsockopt(_SOL_NETLINK, _ADD_MEMBERSHIP, _NFNLGRP_NFTABLES)
+
     def look(self) -> None:
         """Hear now what is already told, instead of at the loop's next turn.
 

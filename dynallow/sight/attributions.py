@@ -21,10 +21,11 @@ from typing import Final, NamedTuple
 from dynallow.firewall.denied_log import DeniedPacket
 from dynallow.firewall.owners import Owner, Owners
 from dynallow.policy.names import Name
+from dynallow.resolver.seen import question_of
 from dynallow.resolver.witness import Ends
 from dynallow.sight.who import Census, Who
 from dynallow.usage.record import Kind
-from dynallow.wire.question import QuestionError, parse_question
+from dynallow.wire.numbers import HEADER_SIZE
 
 QUESTIONS: Final = 50
 """A second, so many are looked at."""
@@ -40,6 +41,9 @@ SPENT_AT_ONCE_S: Final = 1.0
 """Of it, so much may be spent before the thread has to rest."""
 _TURNS: Final = 3
 _UDP: Final = 17
+_ID: Final = 2
+_QUESTION_END: Final = HEADER_SIZE + 255 + 2
+"""Name and type stand before it. What waits is bounded by number: over TCP a packet has 64 KiB."""
 _LOOPBACK, _LOOPBACK_6 = b"\x7f", bytes(15) + b"\1"
 
 
@@ -74,7 +78,7 @@ class _Pending(NamedTuple):
     user: int | None
     owner: Owner | None
     question: bytes
-    """The packet; empty for a denied packet."""
+    """As far as `question_of` reads; empty for a denied packet."""
     ends: Ends
     """Of a denied packet where it was to go."""
 
@@ -139,7 +143,7 @@ class Attributions:
         self._questions.take(self._clock())
         self.opens = self._questions.opens
         owner = self._owners.look_up(*ends) if self._is_here(ends.source) else None
-        self._put(_Pending(self._wall(), None, owner, packet, ends))
+        self._put(_Pending(self._wall(), None, owner, packet[_ID:_QUESTION_END], ends))
 
     def hear(self, packets: Sequence[DeniedPacket]) -> None:
         """Denied packets, just now."""
@@ -194,17 +198,17 @@ class Attributions:
         return named, time.thread_time() - began
 
     def _attribution(self, pending: _Pending) -> Attribution | None:
-        at, user, owner, packet, ends = pending
-        if not packet:
+        at, user, owner, question, ends = pending
+        if not question:
             who = self._census.who(user, owner)
             return Attribution(at, "flow", who, b"", 0, ends.address, ends.protocol, ends.port)
         try:
-            question = parse_question(packet)
-        except QuestionError:
+            name, qtype = question_of(question)
+        except IndexError:  # it is no question
             return None
         if owner is None and self._is_here(ends.source):
             owner = self._turned(ends)
-        return Attribution(at, "question", self._census.who(None, owner), question.name, question.qtype)
+        return Attribution(at, "question", self._census.who(None, owner), name, qtype)
 
     def _turned(self, ends: Ends) -> Owner | None:
         """A client that asked somebody else, and whose packets were turned to us: its port is what is left.

@@ -1,4 +1,4 @@
-"""DNS bytes in, values out, and back: parsing, the chain walk, rendering, patching.
+"""DNS bytes in, values out, and back: parsing, the chain walk, rendering, lowering TTLs.
 
 Floor 1, pure: knows RFC 1035 and its kin, imports nothing but `dynallow.errors`
 and the standard library's byte tools; no sockets, clocks, loops or files. It is

@@ -322,6 +322,20 @@ def ended_within(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+def test_watch_that_rests_hears_nothing_and_all_once_it_listens_again(elements: ElementSocket) -> None:
+    async def work() -> None:
+        watch = Watch(elements.port, lambda process: None)
+        watch.start()
+        for number, step in enumerate((watch.rest, watch.listen, watch.rest)):
+            nft("add", "element", "inet", "dynallow", "web_v4", f"{{ 192.0.2.{number} timeout 1m }}")
+            step()
+        nft("add", "element", "inet", "dynallow", "web_v4", "{ 192.0.2.7 timeout 1m }")
+        assert len(watch._drain()) == 2  # the first and the third
+        watch.close()
+
+    run(work)
+
+
 def test_look_after_the_watch_was_closed_returns_and_reports_nothing(elements: ElementSocket) -> None:
     """The healing that a stop has overtaken: its socket is gone, and says so for ever."""
     told: list[str] = []

@@ -95,3 +95,25 @@ def line(rule: str, *numbers: int) -> dict[str, Any]:
 def test_lines_without_a_report_are_no_answer(lines: list[dict[str, Any]]) -> None:
     with pytest.raises(ControlError, match="no report"):
         gathered(lines)
+
+
+def _shorter() -> dict[str, Any]:
+    short = line("a", 1, 2)
+    short["leases"]["name"].pop()
+    return short
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [{}],
+        [{"rules": None}],
+        [line("a", 1), {"rules": [{}]}],
+        [{"leases": None, "rule": "a"}],
+        [_shorter(), {"rules": []}],
+    ],
+    ids=["empty", "no rules", "no name", "no columns", "columns of two lengths"],
+)
+def test_lines_of_another_shape_are_told_as_the_agents_fault(lines: list[dict[str, Any]]) -> None:
+    with pytest.raises(ControlError, match="no status"):
+        gathered(lines)

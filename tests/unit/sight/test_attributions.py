@@ -7,6 +7,7 @@ import os
 import socket
 from contextlib import suppress
 
+import dns.edns
 import dns.message
 import dns.rdatatype
 
@@ -135,6 +136,25 @@ def test_flood_of_packets_is_bounded_in_look_ups_and_memory_and_counted() -> Non
         assert len(await named(seen)) == attributions.PENDING_MAX
 
     asyncio.run(work())
+
+
+def test_question_that_waits_to_be_named_takes_no_more_than_its_name() -> None:
+    """Over TCP it may be 64 KiB long, and 2,048 of them may wait while the thread rests."""
+    padding = dns.edns.GenericOption(dns.edns.OptionType.PADDING, bytes(64_000))
+    asked = dns.message.make_query("denied.example.net", "A", use_edns=0, options=[padding])
+    padded = asked.to_wire(max_size=65535)
+
+    async def work() -> int:
+        seen = Attributions()
+        seen._owners.look_up = lambda *_: None  # type: ignore[method-assign]
+        seen.look(padded, Ends(6, LOCAL, 40000, LOCAL, 53))
+        (pending,) = seen._pending
+        seen.close()
+        held = [part for part in pending if isinstance(part, bytes)]
+        return sum(map(len, held))
+
+    assert len(padded) > 60_000
+    assert asyncio.run(work()) < 1000
 
 
 def test_attributions_that_nobody_takes_are_bounded_and_counted() -> None:
