@@ -25,7 +25,7 @@ RuleSet = tuple[int, ...]
 NONE: RuleSet = ()
 _UNDERSCORE = ord("_")
 _PASSED_MAX = 4096
-"""Parents kept; only such of which something below is listed, so no stranger's questions add to them."""
+"""Parents kept, the first that are asked below; only such of which something below is listed."""
 # (label's place from the right, characters before the `*`, characters after it)
 Shape = tuple[tuple[int, int, int], ...]
 

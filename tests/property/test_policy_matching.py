@@ -9,11 +9,13 @@ from __future__ import annotations
 import random
 import re
 from dataclasses import replace
+from unittest import mock
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynallow.policy import Outcome, PolicyBuilder, parse_name, parse_pattern, to_text
+from dynallow.policy import index as indexing
 from dynallow.policy.index import Index, union
 from dynallow.policy.rrtypes import SRV, A
 
@@ -50,10 +52,16 @@ def reference(pattern: str, parts: list[str]) -> bool:
 
 
 @EXAMPLES
-@given(st.lists(pattern_text, max_size=5), st.lists(name_text, min_size=1, max_size=6))
+@given(
+    st.lists(pattern_text, max_size=5),
+    st.lists(name_text, min_size=1, max_size=6),
+    st.sampled_from([0, 1, indexing._PASSED_MAX]),
+)
 def test_look_up_after_others_agrees_with_an_index_that_was_never_asked(
-    patterns: list[str], names: list[list[str]]
+    patterns: list[str], names: list[list[str]], kept: int
 ) -> None:
+    """However many parents it may keep."""
+
     def index() -> Index:
         filled = Index()
         for number, text in enumerate(patterns):
@@ -61,9 +69,11 @@ def test_look_up_after_others_agrees_with_an_index_that_was_never_asked(
         return filled
 
     asked = index()
-    for parts in names:
-        for name in (wire(parts), wire(["x", *parts]), wire(["y", *parts]), wire(parts[1:])):
-            assert asked.look_up(name) == index().look_up(name)
+    with mock.patch.object(indexing, "_PASSED_MAX", kept):
+        for parts in names:
+            for name in (wire(parts), wire(["x", *parts]), wire(["y", *parts]), wire(parts[1:])):
+                assert asked.look_up(name) == index().look_up(name)
+        assert len(asked._passed) <= kept
     for number, text in enumerate(reversed(patterns)):  # what comes later is seen by those asked before
         asked.add(number, parse_pattern(text))
     filled = index()

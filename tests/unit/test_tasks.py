@@ -442,3 +442,34 @@ def test_soon_from_elsewhere_is_called_in_the_next_turn_and_its_failure_takes_no
         return happened, tasks.failed
 
     assert asyncio.run(work()) == (["the next turn", "after it"], 1)
+
+
+def test_soon_is_kept_also_when_what_looks_between_the_steps_fails() -> None:
+    happened: list[str] = []
+
+    def between() -> None:
+        if happened == ["first"]:
+            raise ZeroDivisionError("by nought")
+
+    async def work() -> None:
+        tasks = Tasks(between)
+        arrived, other = Promise[None](), Promise[None]()
+
+        async def first() -> None:
+            await arrived
+            happened.append("first")
+            tasks.soon(lambda: happened.append("called"))
+
+        async def second() -> None:
+            await other
+
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        tasks.begin(first())
+        tasks.begin(second())
+        arrived.set_result(None)
+        other.set_result(None)
+        await _turns()
+        await tasks.stop()
+
+    asyncio.run(work())
+    assert happened == ["first", "called"]
