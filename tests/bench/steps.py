@@ -157,7 +157,7 @@ def _replies() -> Iterator[Step]:
     many = f"{_ADDRESSES} records"
     yield Step("render", f"{many}, TCP", lambda: rendered(MESSAGE_MAX))
     yield Step("render", f"{many}, UDP: does not fit", lambda: rendered(1232))
-    yield Step("a lower TTL", many, same(partial(retold, template, 7)))
+    yield Step("retold", many, same(partial(retold, template, 7)))
     long = parse_question(build_query(IDENT, b"\x01a" * 127 + b"\0", A))
     verdict = Verdict(Outcome.DENIED, reason="no rule lists it " * 60)
     yield Step("denial", "127 labels, a long reason", same(partial(denial, long, verdict, "nxdomain", 1232)))

@@ -155,7 +155,7 @@ def test_footprint_short_run_every_figure_is_there() -> None:
 def test_steps_short_run_names_each_step_and_what_is_over(capsys: pytest.CaptureFixture[str]) -> None:
     result = steps.main(["--rounds", "1", "--leases", "1000"])
     shown = capsys.readouterr().out
-    assert {figure.subject for figure in result.figures} >= {"parse_in_slices", "walk", "render", "patch"}
+    assert {figure.subject for figure in result.figures} >= {"parse_in_slices", "walk", "render", "retold"}
     assert all(figure.value > 0 for figure in result.figures)
     assert all(figure.what in shown for figure in result.figures)
 
