@@ -42,6 +42,7 @@ def collapse() -> int:
         where = ctypes.c_void_p(begin), ctypes.c_size_t(size)
         if madvise(*where, _MADV_HUGEPAGE) == 0 and madvise(*where, _MADV_COLLAPSE) == 0:
             moved += size >> 20
+    log.debug("%d MiB of memory lie in huge pages", moved)
     return moved
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Literal, NamedTuple, cast
@@ -60,14 +61,14 @@ class Spans(NamedTuple):
     pieces: tuple[tuple[str, Style], ...]
 
 
-class JsonTexts:
+class JsonTexts(ABC):
     """A list, not an empty one, that knows the JSON text of each of its entries."""
 
     __slots__ = ()
 
+    @abstractmethod
     def json_texts(self) -> Iterator[str]:
         """One after the other, without a line's end in it."""
-        raise NotImplementedError
 
 
 Block = Line | Table | Columns | Spans

@@ -125,19 +125,19 @@ class Batch:
 
     def __init__(self) -> None:
         # (message type, flags, set, elements): neighbours of one kind share a message
-        self.messages: list[tuple[int, int, str, list[bytes]]] = []
+        self._messages: list[tuple[int, int, str, list[bytes]]] = []
 
     def _append(self, kind: int, flags: int, set_name: str, packed: bytes) -> None:
-        last = self.messages[-1] if self.messages else None
+        last = self._messages[-1] if self._messages else None
         if last is not None and last[0] == kind and last[2] == set_name and len(last[3]) < _MOST:
             last[3].append(packed)
         else:
-            self.messages.append((kind, flags, set_name, [packed]))
+            self._messages.append((kind, flags, set_name, [packed]))
 
     def add_all(self, set_name: str, elements: Sequence[bytes]) -> None:
         """Add or update elements of one set, packed by `element`."""
         for start in range(0, len(elements), _MOST):
-            self.messages.append((NEWSETELEM, _F_CREATE, set_name, list(elements[start : start + _MOST])))
+            self._messages.append((NEWSETELEM, _F_CREATE, set_name, list(elements[start : start + _MOST])))
 
     def add(self, added: Element) -> None:
         """Add, or update in place where the kernel can (6.12 and later)."""
@@ -163,8 +163,8 @@ class Batch:
     def pack(self, sequence: int) -> bytes:
         """The datagram; the acknowledgement will carry `sequence`."""
         parts = [_BEGIN]
-        last = len(self.messages) - 1
-        for index, (kind, flags, set_name, elements) in enumerate(self.messages):
+        last = len(self._messages) - 1
+        for index, (kind, flags, set_name, elements) in enumerate(self._messages):
             listed = b"".join(elements)
             body = set_head(set_name) + ATTR.pack(4 + len(listed), LIST_ELEMENTS) + listed
             if index == last:
@@ -176,6 +176,7 @@ class Batch:
 
 
 def message(kind: int, flags: int, sequence: int, body: bytes) -> bytes:
+    """One netlink message, a request."""
     return HEADER.pack(16 + len(body), kind, _F_REQUEST | flags, sequence, 0) + body
 
 

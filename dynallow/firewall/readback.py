@@ -78,8 +78,8 @@ def parse_dump(datagram: bytes) -> DumpPart:
             done = True  # and why, when it ended before its end
             errno = -ERRNO.unpack_from(datagram, start)[0] if end - start >= ERRNO.size else 0
         elif kind == NEWSETELEM:
-            for attribute, first, last in _attributes(datagram, start + 4, end):
-                if attribute == LIST_ELEMENTS & TYPE_MASK:
+            for what, first, last in _attributes(datagram, start + 4, end):
+                if what == LIST_ELEMENTS & TYPE_MASK:
                     members += [
                         _usual_member(datagram, begin, stop) or _member(datagram, begin, stop)
                         for _, begin, stop in _attributes(datagram, first, last)

@@ -142,24 +142,8 @@ def compose(
     records = links + final if links else final
     renews = _renews(now, ttl)
     targets = _targets(links, final, qtype) if links or qtype in _LEADING_TYPES else ()
-    return _new(
-        Answer,
-        (
-            rcode,
-            records,
-            authority,
-            by_rule,
-            ttl,
-            ends,
-            ends,
-            rules_end,
-            ede,
-            scrubbed,
-            renews,
-            None,
-            targets,
-        ),
-    )
+    lasts = (ttl, ends, ends, rules_end)
+    return _new(Answer, (rcode, records, authority, by_rule, *lasts, ede, scrubbed, renews, None, targets))
 
 
 def proven(answer: Answer, response: Response, name: bytes, qtype: int, now: float) -> Answer:
@@ -205,10 +189,8 @@ def _scrub(final: tuple[Record, ...], qtype: int, scope: _Scoped) -> tuple[tuple
     if verdict.outcome is not ALLOWED or not rules:
         return final, (), 0
     if qtype in _ADDRESS_TYPES:
-        usable, addresses = (
-            final,
-            tuple([record[3] for record in final]) if len(final) > 1 else (final[0][3],),
-        )
+        usable = final
+        addresses = tuple([record[3] for record in final]) if len(final) > 1 else (final[0][3],)
         if len(addresses) <= limits.max_addresses_per_name and all_ordinary(addresses):
             for address in addresses:
                 if address in own:

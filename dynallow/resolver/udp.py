@@ -7,7 +7,7 @@ again. Knows the road's door; must not know what an answer is.
 
 The attendant calls `_drain`, in front of asyncio and between other steps. So that it is
 short and never calls itself, it answers what needs no waiting and puts the rest in a row,
-which `_pass_on` begins with from the loop. Invariant: what stood in that row while
+which `_pass_on` begins with when `select` has served all. Invariant: what stood in that row while
 rules or leases were taken away is decided anew.
 """
 

@@ -61,12 +61,12 @@ def render(
 ) -> Template:
     """The reply to a question whose section (echoed byte for byte) and flags are given.
 
-    `section` is empty when the question could not be read, `name` the name in it, in lower case, where that
-    is at hand. `edns` says whether
-    the question had an OPT record: only then does the reply (RFC 6891 section
-    7), and only then can it carry `ede` (code, text) or an rcode above 15.
-    `ttl_s` is told for every record in place of its own TTL. `ad`: an upstream
-    vouches for all of it (RFC 4035 section 3.2.3).
+    `section` is empty when the question could not be read, `name` the name in it,
+    in lower case, where that is at hand. `edns` says whether the question had an
+    OPT record: only then does the reply (RFC 6891 section 7), and only then can it
+    carry `ede` (code, text) or an rcode above 15. `ttl_s` is told for every record
+    in place of its own TTL. `ad`: an upstream vouches for all of it (RFC 4035
+    section 3.2.3).
     """
     flags = flags & _ECHOED | _ANSWERED | rcode & 0xF
     if ad:
@@ -136,13 +136,8 @@ def _render_records(
         if told is not None:
             ttl = told
         length = len(rdata)
-        if (
-            head
-            and length == set_length
-            and rtype == set_type
-            and ttl == set_ttl
-            and owner == set_owner  # one more of the same set
-        ):
+        # One more of the same set:
+        if head and length == set_length and rtype == set_type and ttl == set_ttl and owner == set_owner:
             parts += (head, rdata)
             offsets.append(size + 4)
             size += 12 + length
